@@ -1,0 +1,1 @@
+//! What a backend is: compile a model, run it, list what ran.

@@ -1,0 +1,1 @@
+//! The embedded backend: runs a model on the host.

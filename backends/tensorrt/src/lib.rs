@@ -1,0 +1,1 @@
+//! Lowers a model to a TensorRT network and builds its engine.

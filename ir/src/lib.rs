@@ -1,0 +1,3 @@
+//! The intermediate representation: graph, types, operators, text form, verifier and reference interpreter.
+
+pub mod diag;

@@ -1,0 +1,1 @@
+//! Passes, rewrite rules, fusions, equality saturation, extraction and cost.

@@ -1,0 +1,1 @@
+//! Eutectic: ONNX in, named rewrite rules through e-graphs, TensorRT and CUDA out.

@@ -1,0 +1,2 @@
+//! The `eutectic` program.
+fn main() {}

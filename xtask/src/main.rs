@@ -1,0 +1,2 @@
+//! The README commands: `cargo xtask demo` and `cargo xtask test`.
+fn main() {}
