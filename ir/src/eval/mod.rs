@@ -1,0 +1,101 @@
+//! The reference semantics: each operator is written once, generic over the scalar that carries real numbers.
+//!
+//! A carrier decides what "real" means: [`f32`] and [`f64`] round as the machine does, [`M61`] computes exactly in the
+//! prime field 2^61 - 1. Integers and truth values are exact in every carrier. The interpreter is the oracle, not an
+//! executor: it favours plain loops over speed.
+
+mod array;
+mod datum;
+mod run;
+mod scalar;
+
+pub use array::{Broadcast, Buffer, broadcast_shape, each_index, strides_of};
+pub use datum::{Contents, Datum, wrap};
+pub use run::{EvalError, run_call, run_graph, run_model};
+pub use scalar::{Function, M61, Scalar};
+
+use crate::attr::Attrs;
+use crate::op::Reason;
+
+/// One call as the reference semantics sees it.
+pub struct EvalCall<'a, S> {
+    /// Complete attributes, references bound.
+    pub attrs: &'a Attrs,
+    /// Inputs by position; `None` when left out.
+    pub inputs: &'a [Option<Datum<S>>],
+    /// What the bodies of a control-flow operator see of the enclosing graph.
+    pub captures: &'a [Datum<S>],
+    /// Number of outputs that the call has.
+    pub n_outputs: usize,
+}
+
+impl<S: Scalar> EvalCall<'_, S> {
+    /// Input `index`. Errors: left out.
+    pub fn input(&self, index: usize) -> Result<&Datum<S>, Reason> {
+        self.given(index).ok_or_else(|| Reason(format!("input {index} is missing")))
+    }
+
+    /// Input `index`, when it is given.
+    pub fn given(&self, index: usize) -> Option<&Datum<S>> {
+        self.inputs.get(index).and_then(Option::as_ref)
+    }
+
+    /// Real elements of input `index`. Errors: left out, or not real.
+    pub fn real(&self, index: usize) -> Result<&[S], Reason> {
+        self.input(index)?.real()
+    }
+
+    /// Integers of input `index`, for axes, shapes and indices. Errors: left out, not integers, beyond 64 bits.
+    pub fn ints(&self, index: usize) -> Result<Vec<i64>, Reason> {
+        self.input(index)?.to_i64s()
+    }
+
+    /// Integer attribute `name`. Errors: absent.
+    pub fn int(&self, name: &str) -> Result<i64, Reason> {
+        self.attrs.int(name).ok_or_else(|| Reason(format!("attribute `{name}` is missing")))
+    }
+
+    /// Float attribute `name` in the carrier. Errors: absent.
+    pub fn float(&self, name: &str) -> Result<S, Reason> {
+        let value = self.attrs.float(name).ok_or_else(|| Reason(format!("attribute `{name}` is missing")))?;
+        Ok(S::from_f64(f64::from(value)))
+    }
+
+    /// The axis that attribute `name` gives for a tensor of `rank` axes. Errors: absent or out of range.
+    pub fn axis(&self, name: &str, rank: usize) -> Result<usize, Reason> {
+        let axis = self.int(name)?;
+        crate::types::normalize_axis(axis, rank)
+            .ok_or_else(|| Reason(format!("axis {axis} is out of range for rank {rank}")))
+    }
+}
+
+/// The reference semantics in one carrier.
+pub type EvalFn<S> = fn(&EvalCall<S>) -> Result<Vec<Datum<S>>, Reason>;
+
+/// The reference semantics of one operator in every carrier; [`eval!`](crate::eval!) makes it from one generic function.
+#[derive(Clone, Copy)]
+pub struct Eval {
+    /// In single precision, rounded to the element type after each call: what constant folding computes with.
+    pub f32: EvalFn<f32>,
+    /// In double precision: the oracle of tests.
+    pub f64: EvalFn<f64>,
+    /// Exactly, modulo 2^61 - 1.
+    pub m61: EvalFn<M61>,
+}
+
+impl Eval {
+    /// For an operator that has no reference semantics.
+    pub const NONE: Eval = Eval { f32: none, f64: none, m61: none };
+}
+
+fn none<S>(_: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    Err(Reason::new("this operator has no reference semantics"))
+}
+
+/// The [`Eval`] of a function `fn<S: Scalar>(&EvalCall<S>) -> Result<Vec<Datum<S>>, Reason>`.
+#[macro_export]
+macro_rules! eval {
+    ($function:path) => {
+        $crate::eval::Eval { f32: $function, f64: $function, m61: $function }
+    };
+}

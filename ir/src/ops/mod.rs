@@ -1,0 +1,32 @@
+//! The operator table. One family a file, one static an operator; this file lists the families.
+
+mod activation;
+mod pointwise;
+
+use crate::graph::Op;
+use crate::op::OpDef;
+use rustc_hash::FxHashMap;
+use std::sync::OnceLock;
+
+/// Every operator, by family.
+pub const FAMILIES: &[(&str, &[&OpDef])] = &[("activation", activation::OPS)];
+
+/// Every operator, in the order of the families.
+pub fn all() -> impl Iterator<Item = &'static OpDef> {
+    FAMILIES.iter().flat_map(|(_, ops)| ops.iter().copied())
+}
+
+/// The operator `name` of `domain` (empty for `ai.onnx`), when the table has it.
+pub fn lookup(domain: &str, name: &str) -> Option<&'static OpDef> {
+    static TABLE: OnceLock<FxHashMap<(&str, &str), &'static OpDef>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| all().map(|def| ((def.domain, def.name), def)).collect());
+    table.get(&(domain, name)).copied()
+}
+
+/// The built-in operator `name` of the default domain, for names written in our own code.
+pub fn builtin(name: &str) -> Op {
+    match lookup("", name) {
+        Some(def) => Op::Builtin(def),
+        None => unreachable!("the operator table has no `{name}`"),
+    }
+}
