@@ -1,0 +1,443 @@
+//! Tensor data in files beside the model.
+//!
+//! Guarantees: only regular files beneath a granted directory are opened, whatever the model says, and the checks are
+//! made on the opened file, so exchanging it in between gains nothing. A range is read only when it lies within the
+//! file and has exactly the length that the tensor's shape asks for.
+
+use crate::elements::byte_length;
+use crate::input::{OpenFile, Piece, cannot, read_all};
+use crate::limits::Limits;
+use crate::proto::*;
+use crate::scan::limit;
+use bytes::Bytes;
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// How far reading may go beyond the model file itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The directory of the external data. Without one it is the directory of the model file, and a model from memory
+    /// has none.
+    pub data_root: Option<PathBuf>,
+    /// True for files of strangers: what is merely suspicious, such as data that is hard-linked from elsewhere, is
+    /// refused.
+    pub untrusted: bool,
+}
+
+impl Policy {
+    /// What holds for a user who opens a file of their own.
+    pub const fn interactive() -> Self {
+        Self { data_root: None, untrusted: false }
+    }
+}
+
+/// At most this many data files are open at a time.
+const MAX_OPEN: usize = 128;
+
+/// Puts the data of every external tensor into the tensor itself. All problems go to `diagnostics`.
+pub(crate) fn attach(
+    model: &mut ModelProto,
+    model_file: Option<&OpenFile>,
+    policy: &Policy,
+    limits: &Limits,
+    diagnostics: &mut Diagnostics,
+) {
+    let mut ignored_keys = BTreeSet::new();
+    let mut by_location: Vec<(String, Vec<Wanted>)> = Vec::new();
+    let mut known: FxHashMap<String, usize> = FxHashMap::default();
+    let mut total = 0u64;
+    let mut ranges_seen = rustc_hash::FxHashSet::default();
+    for tensor in external_tensors(model) {
+        let name = tensor.name.clone();
+        match Range::of(tensor, &mut ignored_keys) {
+            Ok(range) => {
+                let at = *known.entry(range.location.clone()).or_insert_with(|| {
+                    by_location.push((range.location, Vec::new()));
+                    by_location.len() - 1
+                });
+                if ranges_seen.insert((at, range.offset, range.length)) {
+                    total = total.saturating_add(range.length);
+                }
+                by_location[at].1.push(Wanted { tensor, offset: range.offset, length: range.length });
+            }
+            Err(error) => diagnostics.push(error.within(format!("tensor `{name}`"))),
+        }
+    }
+    report_ignored(&ignored_keys, diagnostics);
+    if total > limits.external_bytes {
+        let found = format!("the model refers to {total} bytes of external data");
+        return diagnostics.push(limit("external_bytes", limits.external_bytes, found));
+    }
+    if by_location.is_empty() {
+        return;
+    }
+    let mut roots = match Roots::new(model_file, policy) {
+        Ok(roots) => roots,
+        Err(error) => return diagnostics.push(error),
+    };
+    let mut locations = by_location.into_iter();
+    loop {
+        let batch: Vec<_> = locations.by_ref().take(MAX_OPEN).collect();
+        if batch.is_empty() {
+            return;
+        }
+        read_batch(batch, &mut roots, policy, diagnostics);
+    }
+}
+
+/// A tensor whose data stands at `offset` of a file.
+struct Wanted<'a> {
+    tensor: &'a mut TensorProto,
+    offset: u64,
+    length: u64,
+}
+
+fn read_batch(batch: Vec<(String, Vec<Wanted>)>, roots: &mut Roots, policy: &Policy, diagnostics: &mut Diagnostics) {
+    let mut open: Vec<(OpenFile, Vec<Wanted>)> = Vec::new();
+    for (location, wanted) in batch {
+        match roots.open(&location, policy, diagnostics) {
+            Ok(file) => {
+                let (inside, outside): (Vec<_>, Vec<_>) = wanted
+                    .into_iter()
+                    .partition(|w| w.offset.checked_add(w.length).is_some_and(|end| end <= file.size()));
+                for w in outside {
+                    let message = format!(
+                        "expected {} bytes at offset {} of `{location}`, which has {} bytes",
+                        w.length,
+                        w.offset,
+                        file.size()
+                    );
+                    let error = Diagnostic::error(Kind::Invalid, "L0134", message)
+                        .within(format!("tensor `{}`", w.tensor.name))
+                        .help("the data file may be truncated or belong to another model");
+                    diagnostics.push(error);
+                }
+                open.push((file, inside));
+            }
+            Err(error) => {
+                let n_bytes: u64 = wanted.iter().fold(0, |sum, w| sum.saturating_add(w.length));
+                let first = wanted.first().map_or("", |w| w.tensor.name.as_str());
+                let note = format!("{} tensors with {n_bytes} bytes are in it, first `{first}`", wanted.len());
+                diagnostics.push(error.note(note));
+            }
+        }
+    }
+    // Tied weights name the same range: it is read once and shared.
+    let mut pieces = Vec::new();
+    let mut piece_of: FxHashMap<(usize, u64, u64), usize> = FxHashMap::default();
+    for (file_index, (file, wanted)) in open.iter().enumerate() {
+        for w in wanted {
+            piece_of.entry((file_index, w.offset, w.length)).or_insert_with(|| {
+                pieces.push(Piece { from: file, at: w.offset, length: w.length });
+                pieces.len() - 1
+            });
+        }
+    }
+    let read = read_all(&pieces).and_then(|read| {
+        open.iter().try_for_each(|(file, _)| file.still_as_opened())?;
+        Ok(read)
+    });
+    let read: Vec<Bytes> = match read {
+        Ok(read) => read,
+        Err(error) => return diagnostics.push(error),
+    };
+    for (file_index, (_, wanted)) in open.into_iter().enumerate() {
+        for w in wanted {
+            w.tensor.raw_data = Some(read[piece_of[&(file_index, w.offset, w.length)]].clone());
+            w.tensor.data_location = None;
+            w.tensor.external_data.clear();
+        }
+    }
+}
+
+/// Where the data of one tensor is, as its entries say, checked against its shape.
+#[derive(Debug)]
+struct Range {
+    location: String,
+    offset: u64,
+    length: u64,
+}
+
+impl Range {
+    fn of(tensor: &TensorProto, ignored_keys: &mut BTreeSet<String>) -> Result<Self, Diagnostic> {
+        let invalid = |message: String| Diagnostic::error(Kind::Invalid, "L0130", message);
+        let (mut location, mut offset, mut length) = (None, None, None);
+        for entry in &tensor.external_data {
+            let slot = match entry.key.as_str() {
+                "location" => &mut location,
+                "offset" => &mut offset,
+                "length" => &mut length,
+                other => {
+                    const MAX_LISTED: usize = 8;
+                    if ignored_keys.len() < MAX_LISTED {
+                        ignored_keys.insert(other.chars().take(32).collect());
+                    }
+                    continue;
+                }
+            };
+            if slot.replace(entry.value.as_str()).is_some() {
+                return Err(invalid(format!("external data has two entries `{}`", entry.key)));
+            }
+        }
+        if tensor.raw_data.is_some() {
+            return Err(invalid("the data is said to be external, but stands in the file too".into()));
+        }
+        let location = location.filter(|location| !location.is_empty());
+        let location = location.ok_or_else(|| invalid("external data has no `location`".into()))?;
+        if location.contains('\0') {
+            return Err(invalid("the `location` of external data contains a NUL".into()));
+        }
+        let number = |key: &str, value: Option<&str>| match value {
+            None => Ok(None),
+            // Strict decimal: what other readers make of signs, blanks and exponents differs.
+            Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map(Some).map_err(|_| invalid(format!("`{key}` = {digits} does not fit 64 bits")))
+            }
+            Some(other) => Err(invalid(format!("expected a decimal number as `{key}`, found `{other}`"))),
+        };
+        let offset = number("offset", offset)?.unwrap_or(0);
+        let declared: Option<u64> = number("length", length)?;
+        let needed = byte_length(&tensor.dims, tensor.data_type)?;
+        if let Some(declared) = declared
+            && declared != needed
+        {
+            return Err(invalid(format!(
+                "dims {:?} take {needed} bytes, but `length` of the external data is {declared}",
+                tensor.dims
+            )));
+        }
+        offset.checked_add(needed).ok_or_else(|| invalid(format!("`offset` {offset} + {needed} bytes overflows")))?;
+        Ok(Self { location: location.to_owned(), offset, length: needed })
+    }
+}
+
+/// The directories that a model's data may lie beneath.
+struct Roots<'a> {
+    model_file: Option<&'a OpenFile>,
+    shown: PathBuf,
+    dir: Dir,
+    /// The directory of the file that a symbolic link to the model stands for, when it is another one.
+    behind_link: Option<(PathBuf, Dir)>,
+}
+
+impl<'a> Roots<'a> {
+    fn new(model_file: Option<&'a OpenFile>, policy: &Policy) -> Result<Self, Diagnostic> {
+        let shown = match (&policy.data_root, model_file) {
+            (Some(root), _) => root.clone(),
+            (None, Some(file)) => parent(file.shown()),
+            (None, None) => {
+                let message = "the model has external data, and it is unknown where";
+                return Err(Diagnostic::error(Kind::Path, "L0131", message).help("give --data-root"));
+            }
+        };
+        let open = |path: &Path| {
+            Dir::open_ambient_dir(path, ambient_authority())
+                .map_err(|error| cannot("open the directory of", error).in_file(path))
+        };
+        let dir = open(&shown)?;
+        // Caches (Hugging Face's) keep the files under other names and link to them: the directory that holds the
+        // model file itself is as much the model's own as the one that holds the link.
+        let mut behind_link = None;
+        if policy.data_root.is_none()
+            && let Some(file) = model_file
+            && let (Ok(target), Ok(named)) = (std::fs::canonicalize(file.shown()), std::fs::canonicalize(&shown))
+            && let Some(own) = target.parent()
+            && own != named
+        {
+            behind_link = Some((own.to_owned(), open(own)?));
+        }
+        Ok(Self { model_file, shown, dir, behind_link })
+    }
+
+    fn open(&mut self, location: &str, policy: &Policy, diagnostics: &mut Diagnostics) -> Result<OpenFile, Diagnostic> {
+        let refused = |why: &str| {
+            Diagnostic::error(Kind::Path, "L0132", format!("the model asks for data in `{location}`, {why}"))
+        };
+        if check_location(location).map_err(|why| refused(why))? == Steps::Up {
+            let message = format!("the model asks for data in `{location}`, which contains `..`");
+            diagnostics.push(Diagnostic::warning("L0135", message));
+        }
+        let shown = self.shown.join(location);
+        let file = match open_beneath(&self.dir, Path::new(location)) {
+            Err(error) if led_outside(&error) => self.open_behind_link(&shown).unwrap_or(Err(error)),
+            opened => opened,
+        };
+        let file = file.map_err(|error| {
+            if led_outside(&error) {
+                refused("which leads outside of its directory").help("move the data beside the model")
+            } else if error.kind() == io::ErrorKind::NotFound {
+                self.missing(location)
+            } else if matches!(error.raw_os_error(), Some(code) if code == rustix::io::Errno::LOOP.raw_os_error()) {
+                refused("which is a symbolic link to itself or to something that is not a file")
+            } else if matches!(error.raw_os_error(), Some(code) if code == rustix::io::Errno::NXIO.raw_os_error()) {
+                refused("which is a socket or a device")
+            } else {
+                cannot("open", error).in_file(&shown)
+            }
+        })?;
+        let file = OpenFile::check(file, &shown)?;
+        if self.model_file.is_some_and(|model| model.is_same_as(&file)) {
+            return Err(refused("which is the model file itself"));
+        }
+        if file.links() > 1 {
+            let message = format!("`{location}` has {} hard links; it may be a file from elsewhere", file.links());
+            if policy.untrusted {
+                return Err(Diagnostic::error(Kind::Path, "L0136", message));
+            }
+            diagnostics.push(Diagnostic::warning("L0136", message).in_file(shown));
+        }
+        Ok(file)
+    }
+
+    fn open_behind_link(&self, shown: &Path) -> Option<io::Result<std::fs::File>> {
+        let (own, dir) = self.behind_link.as_ref()?;
+        let target = std::fs::canonicalize(shown).ok()?;
+        let inside = target.strip_prefix(own).ok()?;
+        Some(open_beneath(dir, inside))
+    }
+
+    fn missing(&self, location: &str) -> Diagnostic {
+        const MAX_LOOKED_AT: usize = 1000;
+        const MAX_LISTED: usize = 10;
+        let mut names: Vec<String> = self.dir.entries().map_or_else(
+            |_| Vec::new(),
+            |entries| {
+                let names = entries.take(MAX_LOOKED_AT).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+                names.collect()
+            },
+        );
+        names.sort();
+        let more = names.len().saturating_sub(MAX_LISTED);
+        names.truncate(MAX_LISTED);
+        let mut listed = names.join(", ");
+        if more > 0 {
+            listed.push_str(&format!(" and {more} more"));
+        }
+        Diagnostic::error(Kind::Io, "L0133", format!("the data file `{location}` does not exist"))
+            .in_file(self.shown.join(location))
+            .note(format!("the directory holds: {listed}"))
+            .help("external data must be kept beside its model; copy both, or give --data-root")
+    }
+}
+
+/// Opens for reading, without blocking on pipes, never leaving `dir`.
+fn open_beneath(dir: &Dir, path: &Path) -> io::Result<std::fs::File> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits() as i32);
+    dir.open_with(path, &options).map(|file| file.into_std())
+}
+
+/// True for the error that cap-std makes itself when a path or a link leaves the directory; the operating system's own
+/// refusals carry its number.
+fn led_outside(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Steps {
+    Down,
+    /// There is a `..` that stays inside.
+    Up,
+}
+
+/// Refuses what cannot name a file beneath a directory on every system, so that a model means the same everywhere.
+fn check_location(location: &str) -> Result<Steps, &'static str> {
+    if location.contains('\\') || location.contains(':') {
+        return Err("which is a path or a stream of another system");
+    }
+    let mut depth = 0usize;
+    let mut steps = Steps::Down;
+    for component in Path::new(location).components() {
+        match component {
+            Component::RootDir | Component::Prefix(_) => return Err("which is an absolute path"),
+            Component::CurDir => {}
+            Component::ParentDir => {
+                steps = Steps::Up;
+                depth = depth.checked_sub(1).ok_or("which leads outside of its directory")?;
+            }
+            Component::Normal(name) => {
+                depth += 1;
+                let name = name.to_str().ok_or("which is not UTF-8")?;
+                let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();
+                let numbered = |prefix: &str| {
+                    stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && matches!(n.as_bytes()[0], b'0'..=b'9'))
+                };
+                let device = matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL");
+                if device || numbered("COM") || numbered("LPT") {
+                    return Err("which is the name of a device on some systems");
+                }
+                if name.ends_with(['.', ' ']) {
+                    return Err("which ends in a dot or a blank");
+                }
+            }
+        }
+    }
+    if depth == 0 { Err("which is a directory") } else { Ok(steps) }
+}
+
+/// Every tensor of the model whose data is external, in whatever graph, attribute or function it stands.
+fn external_tensors(model: &mut ModelProto) -> Vec<&mut TensorProto> {
+    enum Part<'a> {
+        Graph(&'a mut GraphProto),
+        Nodes(&'a mut [NodeProto]),
+        Attributes(&'a mut [AttributeProto]),
+    }
+    let mut found = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
+    for function in model.functions.iter_mut().rev() {
+        parts.push(Part::Nodes(&mut function.node));
+        parts.push(Part::Attributes(&mut function.attribute_proto));
+    }
+    for training in &mut model.training_info {
+        parts.extend(training.initialization.iter_mut().chain(&mut training.algorithm).map(Part::Graph));
+    }
+    parts.extend(model.graph.iter_mut().map(Part::Graph));
+    while let Some(part) = parts.pop() {
+        match part {
+            Part::Graph(graph) => {
+                found.extend(graph.initializer.iter_mut());
+                found.extend(graph.sparse_initializer.iter_mut().flat_map(parts_of_sparse));
+                parts.push(Part::Nodes(&mut graph.node));
+            }
+            Part::Nodes(nodes) => {
+                parts.extend(nodes.iter_mut().rev().map(|node| Part::Attributes(&mut node.attribute)));
+            }
+            Part::Attributes(attributes) => {
+                for attribute in attributes {
+                    found.extend(attribute.t.iter_mut().chain(&mut attribute.tensors));
+                    found.extend(attribute.sparse_tensor.iter_mut().flat_map(parts_of_sparse));
+                    found.extend(attribute.sparse_tensors.iter_mut().flat_map(parts_of_sparse));
+                    parts.extend(attribute.g.iter_mut().map(|graph| Part::Graph(graph)));
+                    parts.extend(attribute.graphs.iter_mut().map(Part::Graph));
+                }
+            }
+        }
+    }
+    found.retain(|tensor| tensor.data_location == Some(LOCATION_EXTERNAL));
+    found
+}
+
+fn parts_of_sparse(sparse: &mut SparseTensorProto) -> impl Iterator<Item = &mut TensorProto> {
+    sparse.values.iter_mut().chain(&mut sparse.indices)
+}
+
+fn report_ignored(keys: &BTreeSet<String>, diagnostics: &mut Diagnostics) {
+    if !keys.is_empty() {
+        let listed = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+        diagnostics.push(Diagnostic::warning("L0137", format!("entries of external data are ignored: {listed}")));
+    }
+}
+
+/// The directory that a path lies in, which is `.` for a bare name.
+pub(crate) fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}

@@ -1,0 +1,294 @@
+//! Where bytes come from: a regular file, read by position, or memory.
+//!
+//! Guarantees: only regular files are opened, and opening never blocks; nothing is mapped, so a file that shrinks
+//! while it is read is a typed error; large pieces land in allocations of their own, aligned to 64 bytes, so that a
+//! weight can be freed by itself and viewed as numbers.
+
+use bytes::Bytes;
+use eutectic_ir::diag::{Diagnostic, Kind};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Alignment of tensor data, in bytes.
+pub(crate) const ALIGNMENT: usize = 64;
+
+/// A source of bytes that are read by position.
+#[derive(Debug)]
+pub(crate) enum Input {
+    File(OpenFile),
+    Memory(Bytes),
+}
+
+/// A regular file as it was when it was opened.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    file: File,
+    /// As the user named it, for messages.
+    shown: PathBuf,
+    at_opening: Stamp,
+}
+
+/// What tells one version of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
+impl OpenFile {
+    /// Opens `path` for reading. Errors: `Path` unless it is a regular file on a real file system, `Io` otherwise.
+    pub fn open(path: &Path) -> Result<Self, Diagnostic> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty());
+        match opened {
+            Ok(descriptor) => Self::check(File::from(descriptor), path),
+            // A socket, or a device without a driver.
+            Err(Errno::NXIO | Errno::NODEV) => Err(not_regular("a socket or a device").in_file(path)),
+            Err(error) => Err(cannot("open", error.into()).in_file(path)),
+        }
+    }
+
+    /// Takes over a file that was opened without blocking, if it is a regular one.
+    pub fn check(file: File, shown: &Path) -> Result<Self, Diagnostic> {
+        let metadata = file.metadata().map_err(|error| cannot("look at", error).in_file(shown))?;
+        let kind = metadata.file_type();
+        if !kind.is_file() {
+            use std::os::unix::fs::FileTypeExt;
+            let what = if kind.is_dir() {
+                "a directory"
+            } else if kind.is_fifo() {
+                "a pipe"
+            } else if kind.is_socket() {
+                "a socket"
+            } else {
+                "a device"
+            };
+            return Err(not_regular(what).in_file(shown));
+        }
+        if is_generated(&file) {
+            return Err(not_regular("a file that the kernel makes up while it is read").in_file(shown));
+        }
+        let at_opening = Stamp::of(&file).map_err(|error| cannot("look at", error).in_file(shown))?;
+        Ok(Self { file, shown: shown.to_owned(), at_opening })
+    }
+
+    /// Size when it was opened, in bytes.
+    pub fn size(&self) -> u64 {
+        self.at_opening.size
+    }
+
+    /// As the user named it.
+    pub fn shown(&self) -> &Path {
+        &self.shown
+    }
+
+    /// How many names the file has.
+    pub fn links(&self) -> u64 {
+        self.file.metadata().map_or(1, |metadata| metadata.nlink())
+    }
+
+    /// True when both are one file under perhaps two names.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.at_opening, other.at_opening);
+        ours.device == theirs.device && ours.inode == theirs.inode
+    }
+
+    /// Errors with "changed while reading" unless the file is still what was opened.
+    pub fn still_as_opened(&self) -> Result<(), Diagnostic> {
+        let now = Stamp::of(&self.file).map_err(|error| cannot("look at", error).in_file(&self.shown))?;
+        if now == self.at_opening {
+            return Ok(());
+        }
+        let sizes = format!("{} bytes when opened, {} bytes now", self.at_opening.size, now.size);
+        Err(changed().note(sizes).in_file(&self.shown))
+    }
+
+    fn fill(&self, buffer: &mut [u8], at: u64) -> Result<(), Diagnostic> {
+        self.file.read_exact_at(buffer, at).map_err(|error| self.reading_failed(error, at))
+    }
+
+    /// Reads `length` bytes into an allocation of their own whose first byte is aligned.
+    pub fn read_aligned(&self, at: u64, length: u64) -> Result<Bytes, Diagnostic> {
+        let Ok(n_bytes) = usize::try_from(length) else {
+            return Err(out_of_memory(length).in_file(&self.shown));
+        };
+        if n_bytes == 0 {
+            return Ok(Bytes::new());
+        }
+        let mut buffer = aligned_buffer(n_bytes).ok_or_else(|| out_of_memory(length).in_file(&self.shown))?;
+        let start = buffer.len();
+        while buffer.len() - start < n_bytes {
+            let done = (buffer.len() - start) as u64;
+            match rustix::io::pread(&self.file, spare_capacity(&mut buffer), at + done) {
+                Ok(0) => return Err(changed().in_file(&self.shown).at_byte(at + done)),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(self.reading_failed(error.into(), at + done)),
+            }
+        }
+        buffer.truncate(start + n_bytes);
+        Ok(Bytes::from(buffer).slice(start..))
+    }
+
+    fn reading_failed(&self, error: io::Error, at: u64) -> Diagnostic {
+        let diagnostic = if error.kind() == io::ErrorKind::UnexpectedEof { changed() } else { cannot("read", error) };
+        diagnostic.in_file(&self.shown).at_byte(at)
+    }
+}
+
+impl Input {
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Input::File(file) => file.size(),
+            Input::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Fills `buffer` from offset `at`; the caller stays within `size`.
+    pub fn fill(&self, buffer: &mut [u8], at: u64) -> Result<(), Diagnostic> {
+        match self {
+            Input::File(file) => file.fill(buffer, at),
+            Input::Memory(bytes) => {
+                buffer.copy_from_slice(memory_range(bytes, at, buffer.len() as u64)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads `length` bytes into an allocation of their own whose first byte is aligned.
+    pub fn read_aligned(&self, at: u64, length: u64) -> Result<Bytes, Diagnostic> {
+        match self {
+            Input::File(file) => file.read_aligned(at, length),
+            Input::Memory(bytes) => {
+                let range = memory_range(bytes, at, length)?;
+                let mut buffer = aligned_buffer(range.len()).ok_or_else(|| out_of_memory(length))?;
+                let start = buffer.len();
+                buffer.extend_from_slice(range);
+                Ok(Bytes::from(buffer).slice(start..))
+            }
+        }
+    }
+
+    /// Errors with "changed while reading" unless the source is still what was opened.
+    pub fn still_as_opened(&self) -> Result<(), Diagnostic> {
+        match self {
+            Input::File(file) => file.still_as_opened(),
+            Input::Memory(_) => Ok(()),
+        }
+    }
+}
+
+/// One piece to read: a source and a range of it.
+pub(crate) struct Piece<'a> {
+    pub from: &'a OpenFile,
+    pub at: u64,
+    pub length: u64,
+}
+
+/// Reads pieces on as many threads as the machine has, up to four: page faults and copies of large files take longer
+/// than the disk cache, and both scale. The results stand in the order of the pieces.
+pub(crate) fn read_all(pieces: &[Piece<'_>]) -> Result<Vec<Bytes>, Diagnostic> {
+    const WORTH_A_THREAD: u64 = 8 << 20;
+    let total: u64 = pieces.iter().map(|piece| piece.length).sum();
+    let n_threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(4);
+    if n_threads == 1 || total < WORTH_A_THREAD {
+        return pieces.iter().map(|piece| piece.from.read_aligned(piece.at, piece.length)).collect();
+    }
+    // Contiguous shares of about equal size keep each thread reading forward.
+    let share = total / n_threads as u64 + 1;
+    let mut shares: Vec<&[Piece<'_>]> = Vec::new();
+    let (mut start, mut gathered) = (0, 0);
+    for (index, piece) in pieces.iter().enumerate() {
+        gathered += piece.length;
+        if gathered >= share {
+            shares.push(&pieces[start..=index]);
+            (start, gathered) = (index + 1, 0);
+        }
+    }
+    shares.push(&pieces[start..]);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = shares
+            .into_iter()
+            .map(|share| {
+                scope.spawn(move || -> Result<Vec<Bytes>, Diagnostic> {
+                    share.iter().map(|piece| piece.from.read_aligned(piece.at, piece.length)).collect()
+                })
+            })
+            .collect();
+        let mut all = Vec::with_capacity(pieces.len());
+        for thread in threads {
+            match thread.join() {
+                Ok(read) => all.extend(read?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(all)
+    })
+}
+
+/// An empty-looking buffer whose next `n_bytes` pushed bytes start on an aligned address and need no reallocation.
+fn aligned_buffer(n_bytes: usize) -> Option<Vec<u8>> {
+    let mut buffer: Vec<u8> = Vec::new();
+    buffer.try_reserve_exact(n_bytes.checked_add(ALIGNMENT)?).ok()?;
+    let past = buffer.as_ptr().addr() % ALIGNMENT;
+    buffer.resize((ALIGNMENT - past) % ALIGNMENT, 0);
+    Some(buffer)
+}
+
+fn memory_range(bytes: &Bytes, at: u64, length: u64) -> Result<&[u8], Diagnostic> {
+    let start = usize::try_from(at).ok();
+    let end = at.checked_add(length).and_then(|end| usize::try_from(end).ok());
+    start.zip(end).and_then(|(start, end)| bytes.get(start..end)).ok_or_else(changed)
+}
+
+/// Files of /proc and the like look regular and have no size of their own.
+#[cfg(target_os = "linux")]
+fn is_generated(file: &File) -> bool {
+    const SYSFS_MAGIC: u64 = 0x6265_6572;
+    rustix::fs::fstatfs(file).is_ok_and(|fs| {
+        let magic = fs.f_type as u64;
+        magic == rustix::fs::PROC_SUPER_MAGIC as u64 || magic == SYSFS_MAGIC
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_generated(_: &File) -> bool {
+    false
+}
+
+fn not_regular(what: &str) -> Diagnostic {
+    Diagnostic::error(Kind::Path, "L0120", format!("expected a regular file, found {what}"))
+}
+
+fn changed() -> Diagnostic {
+    Diagnostic::error(Kind::Io, "L0122", "the file changed while it was being read")
+        .help("wait until the program that writes it is done, then try again")
+}
+
+fn out_of_memory(length: u64) -> Diagnostic {
+    Diagnostic::error(Kind::Limit, "L0123", format!("no memory for {length} bytes"))
+}
+
+/// The operating system refused to `verb` a file.
+pub(crate) fn cannot(verb: &str, error: io::Error) -> Diagnostic {
+    Diagnostic::error(Kind::Io, "L0121", format!("cannot {verb} the file: {error}"))
+}

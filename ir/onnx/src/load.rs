@@ -1,0 +1,83 @@
+//! From a file to decoded messages: look, scan, read the large pieces, decode.
+
+use crate::input::{Input, OpenFile, Piece, read_all};
+use crate::limits::Limits;
+use crate::proto::ModelProto;
+use crate::rope::Rope;
+use crate::scan::{Gap, Scanned, scan};
+use crate::sniff;
+use bytes::Bytes;
+use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
+use prost::Message;
+use std::path::Path;
+
+/// Decodes a model file. Warnings go to `diagnostics`.
+pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics) -> Result<ModelProto, Diagnostic> {
+    let mut head = vec![0; (input.size() as usize).min(sniff::HEAD)];
+    input.fill(&mut head, 0)?;
+    if let Some(other) = sniff::signature(&head, input.size()) {
+        return Err(other);
+    }
+    let scanned = scan(input, limits).map_err(|error| {
+        // A file that shrank under us tells nothing about its format.
+        if error.kind == Kind::Io { error } else { sniff::text(&head).unwrap_or(error) }
+    })?;
+    report(&scanned, diagnostics);
+    let Scanned { skeleton, gaps, .. } = scanned;
+    let pieces = read_gaps(input, &gaps)?;
+    input.still_as_opened()?;
+    let mut rope = Rope::default();
+    let skeleton = Bytes::from(skeleton);
+    let mut from = 0;
+    for (gap, piece) in gaps.iter().zip(pieces) {
+        rope.push(skeleton.slice(from..gap.skeleton_at));
+        from = gap.skeleton_at;
+        match piece {
+            Some(piece) => rope.push(piece),
+            None => rope.push_blank(gap.length as usize),
+        }
+    }
+    rope.push(skeleton.slice(from..));
+    ModelProto::decode(rope).map_err(|error| {
+        Diagnostic::error(Kind::Malformed, "L0102", format!("the protobuf decoder refuses the file: {error}"))
+    })
+}
+
+/// The wanted gaps, read; `None` for the others.
+fn read_gaps(input: &Input, gaps: &[Gap]) -> Result<Vec<Option<Bytes>>, Diagnostic> {
+    let read: Vec<Bytes> = match input {
+        Input::File(file) => {
+            let wanted = gaps.iter().filter(|gap| gap.wanted);
+            let pieces: Vec<Piece> =
+                wanted.map(|gap| Piece { from: file, at: gap.file_at, length: gap.length }).collect();
+            read_all(&pieces)?
+        }
+        Input::Memory(_) => {
+            let wanted = gaps.iter().filter(|gap| gap.wanted);
+            wanted.map(|gap| input.read_aligned(gap.file_at, gap.length)).collect::<Result<_, _>>()?
+        }
+    };
+    let mut read = read.into_iter();
+    Ok(gaps.iter().map(|gap| if gap.wanted { read.next() } else { None }).collect())
+}
+
+fn report(scanned: &Scanned, diagnostics: &mut Diagnostics) {
+    if !scanned.unknown.is_empty() {
+        let total: u64 = scanned.unknown.iter().map(|(_, _, n_times)| n_times).sum();
+        let message = format!("the file has {total} fields that ONNX {} does not have; they are dropped", crate::ONNX);
+        let mut warning = Diagnostic::warning("L0111", message);
+        for (of, number, n_times) in &scanned.unknown {
+            warning = warning.note(format!("field {number} of {of}, {n_times} times"));
+        }
+        diagnostics.push(warning);
+    }
+    if scanned.mended_texts > 0 {
+        let message = format!("{} documentation strings are not UTF-8; they are mended", scanned.mended_texts);
+        diagnostics.push(Diagnostic::warning("L0112", message));
+    }
+}
+
+/// Opens a model file.
+pub(crate) fn open(path: &Path) -> Result<Input, Diagnostic> {
+    OpenFile::open(path).map(Input::File)
+}
