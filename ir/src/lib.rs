@@ -8,11 +8,13 @@ pub mod diag;
 pub mod dim;
 pub mod eval;
 pub mod graph;
+pub mod infer;
 pub mod model;
 pub mod op;
 pub mod ops;
 pub mod tensor;
 pub mod types;
+pub mod verify;
 pub mod walk;
 
 pub use attr::{Attr, AttrKind, Attrs, Name};
