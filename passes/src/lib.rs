@@ -1,1 +1,7 @@
 //! Passes, rewrite rules, fusions, equality saturation, extraction and cost.
+
+pub mod cost;
+pub mod cse;
+pub mod dce;
+pub mod fold;
+pub mod pass;

@@ -1,0 +1,236 @@
+//! Constant folding: the only place that computes.
+//!
+//! A call whose inputs are all known is evaluated by the reference semantics, in single precision or better, and
+//! rounded to its element type. Results beyond the budget stay calls, and the report says so. Repeated elements stay
+//! repeated elements: folding never makes a large weight out of one number.
+
+use crate::pass::{Change, Pass};
+use eutectic_ir::diag::{Diagnostic, Severity};
+use eutectic_ir::eval::{Datum, Scalar, run_call};
+use eutectic_ir::graph::{Def, Graph, Node, NodeId, Op, ValueId};
+use eutectic_ir::infer::{Facts, describe_node};
+use eutectic_ir::op::{Fact, Law};
+use eutectic_ir::tensor::{Data, Tensor};
+use eutectic_ir::{Dim, Element, Model, walk};
+
+/// How much memory folded tensors may take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldBudget {
+    /// One folded tensor. It counts only what a result takes beyond the inputs that it replaces.
+    pub tensor: usize,
+    /// All folded tensors of one run together, counted in the same way.
+    pub total: usize,
+}
+
+impl FoldBudget {
+    /// 64 MiB a tensor, 1 GiB in all.
+    pub const STANDARD: FoldBudget = FoldBudget { tensor: 64 << 20, total: 1 << 30 };
+}
+
+/// Replaces what can be computed now by weights.
+pub fn fold(budget: FoldBudget) -> Pass {
+    let options = format!("(tensor {} MiB, total {} MiB)", budget.tensor >> 20, budget.total >> 20);
+    Pass::new("fold", options, move |model| Ok(fold_model(model, budget)))
+}
+
+/// Replaces what can be computed now by weights; types must have been inferred or are inferred here.
+pub fn fold_model(model: &mut Model, budget: FoldBudget) -> Change {
+    let (facts, _) = eutectic_ir::infer::infer(model);
+    fold_graph(&mut model.graph, &facts, budget)
+}
+
+fn fold_graph(graph: &mut Graph, facts: &Facts, budget: FoldBudget) -> Change {
+    let mut change = Change::default();
+    let mut left = budget.total;
+    for id in walk::order(graph).unwrap_or_default() {
+        let results = match fold_call(graph, facts, id, budget.tensor.min(left)) {
+            Folded::To(results) => results,
+            Folded::Not => continue,
+            Folded::TooLarge(size) => {
+                change.notes.push(over_budget(graph, graph.node(id), size, budget.tensor.min(left)));
+                continue;
+            }
+        };
+        let outputs = graph.node(id).outputs().to_vec();
+        left = left.saturating_sub(results.iter().map(own_bytes).sum());
+        for (output, tensor) in outputs.into_iter().zip(results) {
+            let name = std::mem::take(&mut graph.value_mut(output).name);
+            let weight = graph.add_weight(name, tensor);
+            graph.replace_uses(output, weight);
+        }
+        // Large operands are freed as soon as their last reader is folded.
+        let reads: Vec<ValueId> = graph.node(id).reads().collect();
+        if graph.remove_node(id).is_ok() {
+            for read in reads {
+                if graph.has_value(read) && graph.weight(read).is_some() {
+                    // Refused while others read it.
+                    let _ = graph.remove_value(read);
+                }
+            }
+        }
+        change.n_changed += 1;
+    }
+    let owners: Vec<NodeId> =
+        graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
+    for owner in owners {
+        let captured: Vec<Option<Fact>> =
+            graph.node(owner).captures().iter().map(|&value| facts.get(value).cloned()).collect();
+        graph.map_bodies(owner, &mut |body| {
+            let mut body = Graph::clone(body);
+            let mut ignored = Default::default();
+            let facts = eutectic_ir::infer::infer_in_place(&mut body, &captured, &mut ignored);
+            let inner = fold_graph(&mut body, &facts, FoldBudget { total: left, ..budget });
+            change.n_changed += inner.n_changed;
+            change.notes.extend(inner.notes);
+            body.into()
+        });
+    }
+    change
+}
+
+enum Folded {
+    To(Vec<Tensor>),
+    TooLarge(usize),
+    Not,
+}
+
+fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, limit: usize) -> Folded {
+    let node = graph.node(id);
+    let pure = match &node.op {
+        Op::Builtin(def) => !def.has(Law::Impure),
+        Op::Function(_) => true,
+        Op::Opaque(_) => false,
+    };
+    if !pure || node.bodies().next().is_some() {
+        return Folded::Not;
+    }
+    // Shape computations are known without their inputs being weights.
+    let known: Option<Vec<Tensor>> = node.outputs().iter().map(|&output| known_content(facts.get(output)?)).collect();
+    if let Some(known) = known {
+        return Folded::To(known);
+    }
+    let weights: Option<Vec<Option<&Tensor>>> = node
+        .inputs()
+        .iter()
+        .map(|input| input.map(|id| graph.weight(id)).map_or(Some(None), |w| w.map(Some)))
+        .collect();
+    let Some(weights) = weights else { return Folded::Not };
+    if let Some(splat) = fold_splat(node, facts, &weights) {
+        return Folded::To(vec![splat]);
+    }
+    // Weights that only this call reads are freed by folding it, so they do not count.
+    let freed: usize = node
+        .reads()
+        .filter(|&value| graph.value(value).uses().len() == 1)
+        .filter_map(|value| graph.weight(value).map(own_bytes))
+        .sum();
+    let size = |&output: &ValueId| facts.get(output)?.ty.bytes()?.as_size();
+    let Some(size) = node.outputs().iter().map(size).sum::<Option<usize>>() else { return Folded::Not };
+    if size.saturating_sub(freed) > limit {
+        return Folded::TooLarge(size);
+    }
+    let wide = weights.iter().flatten().any(|weight| weight.element() == Element::Double)
+        || node
+            .outputs()
+            .iter()
+            .any(|&output| facts.get(output).is_some_and(|fact| fact.ty.element == Element::Double));
+    match if wide { evaluate::<f64>(node, &weights) } else { evaluate::<f32>(node, &weights) } {
+        Some(results) => Folded::To(results),
+        None => Folded::Not,
+    }
+}
+
+fn evaluate<S: Scalar>(node: &Node, weights: &[Option<&Tensor>]) -> Option<Vec<Tensor>> {
+    let inputs: Vec<Option<Datum<S>>> =
+        weights.iter().map(|weight| weight.map(Datum::of_tensor).transpose()).collect::<Result<_, _>>().ok()?;
+    let results = run_call(&node.op, &node.attrs, &inputs, &[], node.outputs().len(), true).ok()?;
+    results.iter().take(node.outputs().len()).map(|result| result.to_tensor().ok()).collect()
+}
+
+/// A call on repeated elements, computed on one of them.
+fn fold_splat(node: &Node, facts: &Facts, weights: &[Option<&Tensor>]) -> Option<Tensor> {
+    let Op::Builtin(def) = &node.op else { return None };
+    let [output] = node.outputs() else { return None };
+    let ty = &facts.get(*output)?.ty;
+    let shape = ty.sizes()?;
+    if def.name == "ConstantOfShape" && def.domain.is_empty() {
+        let value = node.attrs.tensor("value").cloned().unwrap_or_else(|| Tensor::scalar(0f32));
+        return Tensor::splat(ty.element, &shape, &value.bytes()).ok();
+    }
+    let first = (*weights.first()?)?;
+    let is_splat = |tensor: &Tensor| matches!(tensor.data(), Data::Splat(_)) && tensor.element().bits() >= 8;
+    if def.has(Law::View) && is_splat(first) {
+        return first.reshape(&shape).ok();
+    }
+    if def.name == "Expand" && is_splat(first) {
+        return Tensor::splat(ty.element, &shape, &one_of(first)?.bytes()).ok();
+    }
+    if !def.has(Law::Pointwise) || !weights.iter().flatten().all(|tensor| is_splat(tensor)) {
+        return None;
+    }
+    let ones: Vec<Option<Tensor>> = weights.iter().map(|weight| weight.and_then(one_of)).collect();
+    let ones: Vec<Option<&Tensor>> = ones.iter().map(Option::as_ref).collect();
+    let wide = ty.element == Element::Double;
+    let result = if wide { evaluate::<f64>(node, &ones)? } else { evaluate::<f32>(node, &ones)? };
+    Tensor::splat(ty.element, &shape, &result.first()?.bytes()).ok()
+}
+
+fn one_of(splat: &Tensor) -> Option<Tensor> {
+    match splat.data() {
+        Data::Splat(value) => Tensor::splat(splat.element(), &[], &value[..splat.element().bits() / 8]).ok(),
+        _ => None,
+    }
+}
+
+/// The tensor whose elements inference knows completely.
+fn known_content(fact: &Fact) -> Option<Tensor> {
+    let elements: Vec<i64> = fact.content.as_ref()?.iter().map(Dim::as_known).collect::<Option<_>>()?;
+    let shape = fact.ty.sizes()?;
+    match fact.ty.element {
+        Element::Int64 => Tensor::from_vec(&shape, elements).ok(),
+        Element::Int32 => {
+            let narrow: Vec<i32> = elements.iter().map(|&value| i32::try_from(value).ok()).collect::<Option<_>>()?;
+            Tensor::from_vec(&shape, narrow).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Bytes that the contents take in memory of their own.
+fn own_bytes(tensor: &Tensor) -> usize {
+    match tensor.data() {
+        Data::Splat(_) | Data::Seeded(_) => 0,
+        Data::Bytes(_) | Data::Strings(_) => tensor.byte_len(),
+    }
+}
+
+fn over_budget(graph: &Graph, node: &Node, size: usize, limit: usize) -> Diagnostic {
+    let message = format!("a constant of {} MiB is not folded: the budget is {} MiB", size >> 20, limit >> 20);
+    let mut note = Diagnostic::warning("P0100", message)
+        .within(describe_node(node))
+        .within(format!("graph `{}`", graph.name))
+        .help("raise it with `--fold-budget`");
+    note.severity = Severity::Note;
+    note
+}
+
+/// Whether `value` of `graph` is a weight or computed from weights alone.
+pub fn is_constant(graph: &Graph, value: ValueId) -> bool {
+    let mut stack = vec![value];
+    let mut seen = rustc_hash::FxHashSet::default();
+    while let Some(value) = stack.pop() {
+        match graph.value(value).def() {
+            Def::Weight(_) => {}
+            Def::Input { .. } | Def::Capture(_) => return false,
+            Def::Result(node, _) => {
+                let node = graph.node(*node);
+                let pure = matches!(&node.op, Op::Builtin(def) if !def.has(Law::Impure));
+                if !pure {
+                    return false;
+                }
+                stack.extend(node.reads().filter(|&read| seen.insert(read)));
+            }
+        }
+    }
+    true
+}
