@@ -13,6 +13,7 @@ pub mod model;
 pub mod op;
 pub mod ops;
 pub mod tensor;
+pub mod text;
 pub mod types;
 pub mod verify;
 pub mod walk;

@@ -1,0 +1,3 @@
+//! The text form: ONNX's own textual syntax, read and printed.
+
+pub mod lexer;
