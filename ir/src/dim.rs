@@ -5,6 +5,7 @@
 //! checked: an operation that leaves `i64` gives `None`.
 
 use smol_str::SmolStr;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -160,6 +161,55 @@ impl Dim {
         from_poly(quotient).add(&floor_of_rest)
     }
 
+    /// `self / other` as a polynomial, when `other` divides it without a rest; `None` when it does not, or on overflow.
+    pub fn exact_div(&self, other: &Dim) -> Option<Dim> {
+        if let (Some(a), Some(b)) = (self.as_known(), other.as_known()) {
+            return if a.checked_rem(b)? == 0 { a.checked_div(b).map(Dim::known) } else { None };
+        }
+        let (divisor, mut rest, mut quotient) = (other.to_poly(), self.to_poly(), Poly::new());
+        let (lead, lead_coefficient) = leading(&divisor)?;
+        // Long division by leading terms. Each step lowers the leading term; the bound is for powers made to be large.
+        for _ in 0..256 {
+            let Some((monomial, coefficient)) = leading(&rest) else { return Some(from_poly(quotient)) };
+            if coefficient.checked_rem(lead_coefficient)? != 0 {
+                return None;
+            }
+            let (factor, scale) = (divide_monomial(monomial, lead)?, coefficient.checked_div(lead_coefficient)?);
+            insert(&mut quotient, factor.clone(), scale)?;
+            let step = from_poly(Poly::from([(factor, scale)])).mul(other)?;
+            rest = from_poly(rest).sub(&step)?.to_poly();
+        }
+        None
+    }
+
+    /// A number that it never falls below, given that symbols are not negative; `None` when none is found.
+    pub fn lower_bound(&self) -> Option<i64> {
+        let Repr::Poly(poly) = &self.0 else { return self.as_known() };
+        let mut sum = 0i64;
+        for (monomial, coefficient) in poly.iter() {
+            let mut least = 1i64;
+            for (atom, power) in monomial {
+                let bound = match atom {
+                    Atom::Symbol(_) => 0,
+                    Atom::FloorDiv(a, b) => match b.as_known() {
+                        Some(by) if by > 0 => floor_div(a.lower_bound()?, by)?,
+                        _ => a.lower_bound().filter(|&least| least >= 0).map(|_| 0)?,
+                    },
+                };
+                // A bound below zero bounds a product only when it stands alone.
+                if bound < 0 && (monomial.len() > 1 || *power > 1) {
+                    return None;
+                }
+                least = least.checked_mul(bound.checked_pow(*power)?)?;
+            }
+            if *coefficient < 0 && !monomial.is_empty() {
+                return None;
+            }
+            sum = sum.checked_add(least.checked_mul(*coefficient)?)?;
+        }
+        Some(sum)
+    }
+
     /// The ceiling of `self / other`; `None` as for [`Dim::floor_div`].
     pub fn ceil_div(&self, other: &Dim) -> Option<Dim> {
         self.add(other)?.sub(&Dim::known(1))?.floor_div(other)
@@ -251,6 +301,21 @@ fn divide_monomial(dividend: &Monomial, divisor: &Monomial) -> Option<Monomial> 
         }
     }
     Some(powers.into_iter().collect())
+}
+
+/// The term with the largest monomial: more of the first atom first, so that leading terms multiply.
+fn leading(poly: &Poly) -> Option<(&Monomial, i64)> {
+    fn larger(a: &Monomial, b: &Monomial) -> Ordering {
+        for ((left, left_power), (right, right_power)) in a.iter().zip(b) {
+            // The one that has the smaller atom at all has more of it.
+            let order = right.cmp(left).then(left_power.cmp(right_power));
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
+        a.len().cmp(&b.len())
+    }
+    poly.iter().max_by(|(a, _), (b, _)| larger(a, b)).map(|(monomial, coefficient)| (monomial, *coefficient))
 }
 
 impl From<i64> for Dim {
@@ -412,6 +477,28 @@ mod tests {
         let half = dim("n - 1").floor_div(&dim("2")).expect("divisible");
         let at = |n: i64| half.substitute(&|_| Some(Dim::known(n))).and_then(|d| d.as_known());
         assert_eq!((at(0), at(1), at(7), at(8)), (Some(-1), Some(0), Some(3), Some(3)));
+    }
+
+    #[test]
+    fn exact_division_finds_polynomial_quotients_and_nothing_else() {
+        let exact = |a: &str, b: &str| dim(a).exact_div(&dim(b));
+        assert_eq!(exact("b*(p + s)*768", "12*(s + p)*b"), Some(dim("64")));
+        assert_eq!(exact("n*n - m*m", "n - m"), Some(dim("n + m")));
+        assert_eq!(exact("n*n*m + n*m*m", "n*m"), Some(dim("n + m")));
+        assert_eq!(exact("n + 1", "n"), None);
+        assert_eq!(exact("3*n", "2"), None);
+        assert_eq!(exact("0*n", "n"), Some(dim("0")));
+        assert_eq!(exact("n", "0"), None);
+    }
+
+    #[test]
+    fn a_lower_bound_is_never_above_the_least_value() {
+        let bound = |text: &str| dim(text).lower_bound();
+        assert_eq!(bound("2*n + m*n + 3"), Some(3));
+        assert_eq!(bound("n - 1"), Some(-1));
+        assert_eq!(bound("floor((n - 1)/(2)) + 1"), Some(0));
+        assert_eq!(bound("n - m"), None);
+        assert_eq!(bound("floor((n - 1)/(2))*m"), None);
     }
 
     #[test]

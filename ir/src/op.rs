@@ -434,6 +434,19 @@ pub mod sets {
 
     /// Every element type.
     pub const ALL: &[Element] = Element::ALL;
+    /// Every element type of opset 13: no narrow floats, no integers below a byte.
+    pub const STANDARD: &[Element] = &[
+        Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Bfloat16, Float16, Float, Double, String, Bool,
+        Complex64, Complex128,
+    ];
+    /// Every element type of opset 1 to 12: those of opset 13 without bfloat16.
+    pub const EARLY: &[Element] = &[
+        Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Float16, Float, Double, String, Bool, Complex64,
+        Complex128,
+    ];
+    /// Integers of 8 to 64 bits, the floating-point types and truth values.
+    pub const NUMERIC_OR_BOOL: &[Element] =
+        &[Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Float16, Float, Double, Bfloat16, Bool];
     /// The floating-point types of arithmetic operators.
     pub const FLOAT: &[Element] = &[Float16, Float, Double, Bfloat16];
     /// Integers of 32 and 64 bits and the floating-point types.
