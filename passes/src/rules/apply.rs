@@ -32,7 +32,11 @@ pub struct Applied<V> {
 }
 
 /// Builds the right side of `rule` for `found`, in order. Errors: why it cannot be built; what was built by then stays.
-pub fn apply<S: Sink>(rule: &Rule, found: &Match<S::Value, S::Call>, sink: &mut S) -> Result<Applied<S::Value>, Reason> {
+pub fn apply<S: Sink>(
+    rule: &Rule,
+    found: &Match<S::Value, S::Call>,
+    sink: &mut S,
+) -> Result<Applied<S::Value>, Reason> {
     let mut builder = Builder { rule, found, values: found.values.clone(), sink };
     for step in &rule.right.steps {
         match step {
@@ -165,7 +169,9 @@ impl<S: Sink> Builder<'_, S> {
 
     fn constant(&mut self, value: &Value, element: Option<Element>) -> Result<S::Value, Reason> {
         match value {
-            Value::List(items) if items.iter().all(|item| matches!(item, Value::Int(_))) => self.dims(&value.as_dims()?),
+            Value::List(items) if items.iter().all(|item| matches!(item, Value::Int(_))) => {
+                self.dims(&value.as_dims()?)
+            }
             Value::Int(dim) if dim.as_known().is_none() => self.dim(dim),
             Value::Int(_) | Value::Real(..) => {
                 let element = element.ok_or_else(|| Reason::new("the element type of a constant is not known"))?;

@@ -3,8 +3,8 @@
 //! An expression sees the types of the matched values, their attributes, single-element constants and small integer
 //! vectors. It never sees the contents of other tensors. Not being able to tell is a reason, never a guess.
 
-use super::vocabulary::Function;
 use super::Var;
+use super::vocabulary::Function;
 use eutectic_ir::{Attr, AttrKind, Dim, Element, Name, Reason, TensorType};
 use std::fmt;
 
@@ -91,7 +91,9 @@ impl Expr {
     pub fn evaluate(&self, known: &dyn Known) -> Result<Value, Reason> {
         match self {
             Expr::Literal(value) => Ok(value.clone()),
-            Expr::List(items) => items.iter().map(|item| item.evaluate(known)).collect::<Result<_, _>>().map(Value::List),
+            Expr::List(items) => {
+                items.iter().map(|item| item.evaluate(known)).collect::<Result<_, _>>().map(Value::List)
+            }
             Expr::Var(var) => Ok(if known.n_values(*var) == 0 { Value::Absent } else { Value::Tensor(*var) }),
             Expr::Attr(call, name) => Ok(known.attr(*call, name).map_or(Value::Absent, Value::of_attr)),
             Expr::Binary(operator, a, b) => operator.apply(a.evaluate(known)?, b.evaluate(known)?, known),
@@ -241,7 +243,10 @@ impl Value {
             Value::Element(element) => Ok(*element),
             Value::Int(_) => {
                 let code = self.as_int()?;
-                i32::try_from(code).ok().and_then(Element::from_code).ok_or_else(|| Reason(format!("{code} is not an element type")))
+                i32::try_from(code)
+                    .ok()
+                    .and_then(Element::from_code)
+                    .ok_or_else(|| Reason(format!("{code} is not an element type")))
             }
             _ => Err(Reason(format!("an element type is expected, found {self}"))),
         }

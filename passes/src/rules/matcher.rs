@@ -180,7 +180,9 @@ impl<'a, H: Host> Search<'a, H> {
         let rule = self.rule;
         let pattern = &rule.left.calls[index];
         let attrs = self.host.attrs(call);
-        if pattern.attrs.iter().any(|(name, wanted)| attrs.get(name) != Some(wanted)) || self.repeats_a_root(index, call) {
+        if pattern.attrs.iter().any(|(name, wanted)| attrs.get(name) != Some(wanted))
+            || self.repeats_a_root(index, call)
+        {
             return ControlFlow::Continue(());
         }
         let inputs = self.host.inputs(call);
@@ -202,7 +204,8 @@ impl<'a, H: Host> Search<'a, H> {
             let outputs = &self.rule.left.calls[at].outputs;
             self.rule.roots.iter().any(|(left, _)| outputs.contains(&Some(*left)))
         };
-        is_root(index) && self.calls.iter().enumerate().any(|(at, bound)| *bound == Some(call) && at != index && is_root(at))
+        is_root(index)
+            && self.calls.iter().enumerate().any(|(at, bound)| *bound == Some(call) && at != index && is_root(at))
     }
 
     fn bind_and_go_on(

@@ -243,7 +243,10 @@ fn slice(items: &[Value], from: i64, to: i64) -> Result<Value, Reason> {
 // Lists have the length of a rank; the bound keeps a hostile number from exhausting memory.
 fn length(value: &Value) -> Result<usize, Reason> {
     let length = value.as_int()?;
-    usize::try_from(length).ok().filter(|&n| n <= 1024).ok_or_else(|| Reason(format!("{length} is no length of a list")))
+    usize::try_from(length)
+        .ok()
+        .filter(|&n| n <= 1024)
+        .ok_or_else(|| Reason(format!("{length} is no length of a list")))
 }
 
 fn range(from: i64, to: i64) -> Result<Value, Reason> {
@@ -276,16 +279,18 @@ fn inverse(permutation: &[i64]) -> Result<Value, Reason> {
 fn normalize(axes: &[i64], rank: i64) -> Result<Vec<i64>, Reason> {
     let rank = usize::try_from(rank).map_err(|_| Reason(format!("{rank} is no rank")))?;
     let one = |&axis: &i64| normalize_axis(axis, rank).map(|axis| axis as i64);
-    axes.iter().map(one).collect::<Option<_>>().ok_or_else(|| Reason(format!("an axis is out of range for rank {rank}")))
+    axes.iter()
+        .map(one)
+        .collect::<Option<_>>()
+        .ok_or_else(|| Reason(format!("an axis is out of range for rank {rank}")))
 }
 
-fn halves<'a>(
-    items: &'a [Value],
-    take: impl Fn(&'a [Value]) -> Option<&'a [Value]>,
-) -> Result<Vec<Value>, Reason> {
+fn halves<'a>(items: &'a [Value], take: impl Fn(&'a [Value]) -> Option<&'a [Value]>) -> Result<Vec<Value>, Reason> {
     let (begins, ends) = items.split_at(items.len() / 2);
     let taken = take(begins).zip(take(ends)).filter(|_| items.len() % 2 == 0);
-    taken.map(|(a, b)| [a, b].concat()).ok_or_else(|| Reason(format!("{} pads are not those of two axes and more", items.len())))
+    taken
+        .map(|(a, b)| [a, b].concat())
+        .ok_or_else(|| Reason(format!("{} pads are not those of two axes and more", items.len())))
 }
 
 fn moves_ones_alone(shape: &[Dim], order: &[i64]) -> Result<Value, Reason> {
