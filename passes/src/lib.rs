@@ -1,8 +1,10 @@
 //! Passes, rewrite rules, fusions, equality saturation, extraction and cost.
 
+pub mod canonical;
 pub mod cost;
 pub mod cse;
 pub mod dce;
 pub mod fold;
 pub mod pass;
 pub mod rules;
+mod rewire;

@@ -1,0 +1,110 @@
+//! Canonical form: one spelling for each meaning, so that each rule is written once.
+//!
+//! | operator | its normal form |
+//! |---|---|
+//! | `Constant` | a weight |
+//! | `Identity`, `Dropout` in inference whose mask nobody reads | gone: readers read the input |
+//! | `CastLike` | `Cast` to the element type of its second input |
+//! | `Conv`, `ConvTranspose` | three inputs always: a missing bias is a weight of C_out repeated zeros. `kernel_shape`, `strides`, `dilations`, `pads`, `group` explicit, `auto_pad` is `NOTSET` (`ConvTranspose`: also `output_padding`) |
+//! | `MaxPool`, `AveragePool`, `LpPool` | `strides`, `dilations`, `pads` explicit, `auto_pad` is `NOTSET` |
+//! | `Gemm` | `Add (Mul (MatMul (Transpose (A), Transpose (B)), alpha), Mul (C, beta))`, without what `transA`, `transB`, `alpha`, `beta` and an absent `C` make idle; `alpha` and `beta` are weights of rank 0, the product is the first input of `Add` |
+//! | `Sum`, `Max`, `Min` of one input, `Mean` of one input | gone |
+//! | `Sum`, `Max`, `Min` of more | a chain of binary calls from the left: `Add (Add (a, b), c)` |
+//! | `SplitToSequence` read by `SequenceAt` at constant positions | `Split`; `Squeeze` behind it where `keepdims` is 0 |
+//! | `Split` | sizes are the second input, a weight; no `num_outputs` |
+//! | `Transpose` | `perm` explicit |
+//! | `Reduce*` | `axes` is an input, a weight, explicit, ascending; `noop_with_empty_axes` is 0 |
+//! | `Squeeze`, `Unsqueeze` | `axes` is an input, a weight, explicit, ascending |
+//! | `Slice` | five inputs: `axes` and `steps` explicit |
+//! | `Pad` | `pads` covers all axes, no `axes`; in mode `constant`, `constant_value` is given, a weight of rank 0 |
+//! | `Reshape` | `allowzero` is 0, unless a constant shape means a zero by 0 |
+//! | every operator with an attribute `axis` (`Concat`, `Gather`, `Softmax`, `LayerNormalization`, `Flatten`, ...) | `axis` is not negative |
+//! | constant `axes` inputs of every operator | not negative |
+//!
+//! What a normal form needs must be known: the rank, for axes; the spatial sizes, for `auto_pad = SAME_UPPER` and
+//! `SAME_LOWER` of `Conv` and pools; the size of the axis, for `Split` by `num_outputs`; constant `axes` and `pads`.
+//! A call that lacks it stays as it is, so a rule says what it needs (`where conv.auto_pad == "NOTSET"`). Attributes
+//! that refer to formal attributes of a function stay.
+//!
+//! Left as they are: `Flatten` (only its axis changes), `Clip` with and without bounds, `GlobalAveragePool` beside
+//! `ReduceMean`, `BatchNormalization`, the order of the operands of commutative operators (the rule compiler tries both).
+//! `Mean` of several inputs stays. Shapes of `Reshape` and `Expand` that depend on symbolic dims become constants in
+//! [`shapes`](crate::shapes), where known dims are written out, a dim that the input has at the same axis is 0, and one
+//! other is -1.
+//!
+//! [`tidy`](crate::tidy) gives the forms back that people write.
+
+use crate::pass::{Change, Pass};
+use crate::rewire::{bodies_of, replace_result};
+use eutectic_ir::graph::{Graph, NodeId};
+use eutectic_ir::{Attr, Model, Tensor, infer};
+
+/// Brings every call of the model into canonical form.
+pub fn canonical() -> Pass {
+    Pass::new("canonical", "", |model| Ok(Change::of(canonical_model(model))))
+}
+
+/// Brings every call of `model` into canonical form, types inferred before; the number of calls changed.
+pub fn canonical_model(model: &mut Model) -> usize {
+    infer::infer(model);
+    canonicalize(&mut model.graph)
+}
+
+/// Brings every call of `graph` and its bodies into canonical form, as far as the types that stand in it allow; the
+/// number of calls changed.
+pub fn canonicalize(graph: &mut Graph) -> usize {
+    let mut n_changed = 0;
+    let ids: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
+    for id in ids {
+        if graph.has_node(id) && canonicalize_call(graph, id).is_some() {
+            n_changed += 1;
+        }
+    }
+    bodies_of(graph, &mut |body| n_changed += canonicalize(body));
+    n_changed
+}
+
+/// `None` when the call is canonical, or what its canonical form needs is not known.
+fn canonicalize_call(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let def = graph.node(id).op.builtin().filter(|def| def.domain.is_empty())?;
+    match def.name {
+        "Constant" => constant(graph, id),
+        "Identity" => identity(graph, id),
+        "Dropout" => dropout(graph, id),
+        _ => None,
+    }
+}
+
+fn constant(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let (name, attr) = graph.node(id).attrs.iter().next()?;
+    let tensor = match (name.as_str(), attr) {
+        ("value", Attr::Tensor(tensor)) => tensor.clone(),
+        ("value_float", Attr::Float(value)) => Tensor::scalar(*value),
+        ("value_floats", Attr::Floats(values)) => Tensor::vector(values),
+        ("value_int", Attr::Int(value)) => Tensor::scalar(*value),
+        ("value_ints", Attr::Ints(values)) => Tensor::vector(values),
+        _ => return None,
+    };
+    let weight = graph.add_weight("", tensor);
+    replace_result(graph, id, weight);
+    Some(())
+}
+
+fn identity(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let input = graph.node(id).input(0)?;
+    replace_result(graph, id, input);
+    Some(())
+}
+
+/// In inference, dropout is the identity.
+fn dropout(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let (input, mode) = (node.input(0)?, node.input(2));
+    let trains = mode.is_some_and(|mode| graph.weight(mode).and_then(Tensor::as_single) != Some(0.0));
+    let mask_is_read = node.outputs().get(1).is_some_and(|&mask| graph.value(mask).uses().len() > 0);
+    if trains || mask_is_read {
+        return None;
+    }
+    replace_result(graph, id, input);
+    Some(())
+}

@@ -1,0 +1,103 @@
+//! What passes share when they replace calls: new calls with their types, readers moved, bodies visited.
+
+use eutectic_ir::graph::{Graph, NodeId, Op, ValueId};
+use eutectic_ir::infer::infer_call;
+use eutectic_ir::op::Operand;
+use eutectic_ir::{Attr, Attrs, ops};
+
+/// Adds a call of the built-in operator `name` and returns its first output, its type inferred where the inputs' are
+/// known. `None`, with `graph` unchanged, when the operator table lacks the operator or it does not take the attributes.
+pub(crate) fn call(
+    graph: &mut Graph,
+    name: &str,
+    attrs: impl IntoIterator<Item = (&'static str, Attr)>,
+    inputs: impl IntoIterator<Item = Option<ValueId>>,
+) -> Option<ValueId> {
+    let node = call_with_outputs(graph, name, attrs, inputs, 1)?;
+    Some(graph.node(node).output())
+}
+
+/// The same with `n_outputs` outputs; the node itself is returned.
+pub(crate) fn call_with_outputs(
+    graph: &mut Graph,
+    name: &str,
+    attrs: impl IntoIterator<Item = (&'static str, Attr)>,
+    inputs: impl IntoIterator<Item = Option<ValueId>>,
+    n_outputs: usize,
+) -> Option<NodeId> {
+    let def = ops::lookup("", name)?;
+    let attrs = def.complete(attrs.into_iter().collect()).ok()?;
+    let id = graph.add_node(Op::Builtin(def), attrs, inputs, std::iter::repeat_n("", n_outputs));
+    set_types(graph, id);
+    Some(id)
+}
+
+/// Infers the types of what node `id` defines from the types that stand in the graph.
+pub(crate) fn set_types(graph: &mut Graph, id: NodeId) {
+    let node = graph.node(id);
+    let operand = |value: ValueId| {
+        let ty = graph.ty(value)?;
+        Some(Operand { ty, content: None, constant: graph.weight(value) })
+    };
+    let operands: Option<Vec<Option<Operand>>> =
+        node.inputs().iter().map(|input| input.map_or(Some(None), |value| operand(value).map(Some))).collect();
+    let scope = format!("%{}", node.output().index());
+    let found =
+        operands.and_then(|inputs| infer_call(&node.op, &node.attrs, &inputs, node.outputs().len(), &scope).ok());
+    for (output, fact) in graph.node(id).outputs().to_vec().into_iter().zip(found.unwrap_or_default()) {
+        graph.value_mut(output).ty = fact.map(|fact| fact.ty);
+    }
+}
+
+/// Sets attributes of node `id`, which stay complete and in order. `None`, with `graph` unchanged, when they do not fit.
+pub(crate) fn set_attrs(
+    graph: &mut Graph,
+    id: NodeId,
+    changed: impl IntoIterator<Item = (&'static str, Attr)>,
+) -> Option<()> {
+    let node = graph.node_mut(id);
+    let mut attrs: Attrs = node.attrs.clone();
+    for (name, value) in changed {
+        attrs.set(name, value);
+    }
+    let complete = match &node.op {
+        Op::Builtin(def) => def.complete(attrs).ok()?,
+        _ => attrs,
+    };
+    let differs = complete != node.attrs;
+    node.attrs = complete;
+    differs.then_some(())
+}
+
+/// Lets the readers of the first output of node `id` read `new` instead, and removes the node when nothing else of it is
+/// read. `new` takes over the name and type where it has none.
+pub(crate) fn replace_result(graph: &mut Graph, id: NodeId, new: ValueId) {
+    let old = graph.node(id).output();
+    replace_value(graph, old, new);
+    // Refused while another output is read.
+    let _ = graph.remove_node(id);
+}
+
+/// Lets the readers of `old` read `new` instead, which takes over the name and type where it has none.
+pub(crate) fn replace_value(graph: &mut Graph, old: ValueId, new: ValueId) {
+    graph.replace_uses(old, new);
+    if graph.value(new).name.is_empty() {
+        graph.value_mut(new).name = std::mem::take(&mut graph.value_mut(old).name);
+    }
+    if graph.ty(new).is_none() {
+        graph.value_mut(new).ty = graph.ty(old).cloned();
+    }
+}
+
+/// Changes each body of each control-flow call of `graph`.
+pub(crate) fn bodies_of(graph: &mut Graph, change: &mut dyn FnMut(&mut Graph)) {
+    let owners: Vec<NodeId> =
+        graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
+    for owner in owners {
+        graph.map_bodies(owner, &mut |body| {
+            let mut body = Graph::clone(body);
+            change(&mut body);
+            body.into()
+        });
+    }
+}
