@@ -6,5 +6,5 @@ pub mod cse;
 pub mod dce;
 pub mod fold;
 pub mod pass;
-pub mod rules;
 mod rewire;
+pub mod rules;
