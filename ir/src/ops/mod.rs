@@ -1,7 +1,11 @@
 //! The operator table. One family a file, one static an operator; this file lists the families.
 
 mod activation;
+#[cfg(test)]
+mod cases;
 mod pointwise;
+mod shape;
+mod view;
 
 use crate::graph::Op;
 use crate::op::OpDef;
@@ -9,7 +13,8 @@ use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
 /// Every operator, by family.
-pub const FAMILIES: &[(&str, &[&OpDef])] = &[("activation", activation::OPS)];
+pub const FAMILIES: &[(&str, &[&OpDef])] =
+    &[("activation", activation::OPS), ("shape", shape::OPS), ("view", view::OPS)];
 
 /// Every operator, in the order of the families.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
