@@ -1,0 +1,79 @@
+//! What the library makes of a network, and NVIDIA's own ONNX parser as a second opinion on our lowering.
+
+use crate::engine::{BuildOptions, Engine};
+use crate::error::Error;
+use crate::spec::DataType;
+use crate::worker::{Answer, Source, Worker};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// An input or output as the library sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorSummary {
+    /// The name under which it is bound.
+    pub name: String,
+    /// Element type.
+    pub data_type: DataType,
+    /// Extents, -1 where they are dynamic; `None` when the library could not infer them.
+    pub dims: Option<Vec<i64>>,
+}
+
+/// A network as the library sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSummary {
+    /// In binding order.
+    pub inputs: Vec<TensorSummary>,
+    /// In binding order.
+    pub outputs: Vec<TensorSummary>,
+    /// How many layers of each type, by the library's name of the type (`CONVOLUTION`, `MATRIX_MULTIPLY`, ..).
+    pub histogram: BTreeMap<String, usize>,
+}
+
+impl NetworkSummary {
+    /// Number of layers.
+    pub fn n_layers(&self) -> usize {
+        self.histogram.values().sum()
+    }
+
+    /// The histogram without the layers that a parser inserts on its own: shuffles, casts, identities, constants.
+    pub fn essential(&self) -> BTreeMap<&str, usize> {
+        let inserted = ["SHUFFLE", "CAST", "IDENTITY", "CONSTANT", "SQUEEZE", "UNSQUEEZE"];
+        let kept = self.histogram.iter().filter(|(kind, _)| !inserted.contains(&kind.as_str()));
+        kept.map(|(kind, count)| (kind.as_str(), *count)).collect()
+    }
+}
+
+/// An ONNX model for NVIDIA's parser.
+#[derive(Clone, Debug)]
+pub enum Onnx {
+    /// A file; external data is found beside it.
+    File(PathBuf),
+    /// A whole model.
+    Bytes(Bytes),
+}
+
+/// Reads `model` with NVIDIA's ONNX parser in the worker process, and builds an engine of it when `build` says how.
+///
+/// Errors: `Parser` with the parser's own words; those of a build.
+pub fn read_onnx(
+    worker: &Worker,
+    model: Onnx,
+    build: Option<&BuildOptions>,
+) -> Result<(NetworkSummary, Option<Engine>), Error> {
+    let (source, payload) = match model {
+        Onnx::File(path) => {
+            // The worker may run in another directory, and the parser wants an absolute path for external data.
+            let path = std::path::absolute(&path).map_err(|error| Error::Io { path, problem: error.to_string() })?;
+            (Source::OnnxFile(path), Vec::new())
+        }
+        // TensorRT's parser calls no bytes at all a model without layers.
+        Onnx::Bytes(bytes) if bytes.is_empty() => {
+            return Err(Error::Parser { problem: "the model is empty".into(), log: Vec::new() });
+        }
+        Onnx::Bytes(bytes) => (Source::OnnxBytes(bytes.len() as u64), vec![bytes]),
+    };
+    let Answer { summary, engine, .. } = worker.run(source, &payload, build)?;
+    Ok((summary, engine))
+}
