@@ -97,6 +97,7 @@ pub struct Library {
     /// Its version.
     pub version: Version,
     /// Never closed: the library leaves threads and destructors behind that run its code.
+    #[cfg_attr(not(feature = "bindings"), allow(dead_code))]
     pub(crate) handle: ManuallyDrop<libloading::Library>,
 }
 
