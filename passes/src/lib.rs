@@ -4,6 +4,7 @@ pub mod canonical;
 pub mod cost;
 pub mod cse;
 pub mod dce;
+pub mod extract;
 pub mod fold;
 pub mod pass;
 mod rewire;

@@ -1,0 +1,199 @@
+//! DAG extraction: local search from the tree optimum, with sharing counted once by reference counts.
+
+use super::tree::settle;
+use super::{Choice, Infeasible, Problem};
+
+/// A choice that no single change, and no joint change of the problem, makes cheaper. Memory is linear in the problem.
+pub fn dag(problem: &Problem) -> Result<Choice, Infeasible> {
+    let mut search = Search::new(problem, settle(problem)?.choice);
+    // Each round only accepts improvements, so rounds end by themselves; the bound guards against slow convergence.
+    const MOST_ROUNDS: usize = 16;
+    for _ in 0..MOST_ROUNDS {
+        let mut improved = false;
+        for group in &problem.joint {
+            improved |= search.try_moves(group);
+        }
+        for class in 0..problem.classes.len() {
+            for candidate in 0..problem.classes[class].len() {
+                improved |= search.try_moves(&[(class, candidate)]);
+            }
+        }
+        if !improved {
+            break;
+        }
+    }
+    Ok(search.finish())
+}
+
+struct Search<'a> {
+    problem: &'a Problem,
+    /// A candidate for every class that can be derived.
+    choice: Vec<Option<usize>>,
+    /// How many chosen candidates read a class; the root is read once.
+    readers: Vec<usize>,
+    /// A position for each class, after those of all that its choice needs.
+    positions: Vec<usize>,
+    /// Classes seen by the current search for a cycle carry its number.
+    stamps: Vec<u32>,
+    stamp: u32,
+}
+
+impl<'a> Search<'a> {
+    fn new(problem: &'a Problem, Choice(choice): Choice) -> Self {
+        let n = problem.classes.len();
+        let positions = positions_of(problem, &choice);
+        let mut search = Self { problem, choice, readers: vec![0; n], positions, stamps: vec![0; n], stamp: 0 };
+        search.acquire(&[problem.root]);
+        search
+    }
+
+    /// Makes every move of `moves` on classes that are needed; keeps them when the total gets cheaper.
+    fn try_moves(&mut self, moves: &[(usize, usize)]) -> bool {
+        let pending: Vec<(usize, usize)> = moves
+            .iter()
+            .copied()
+            .filter(|&(class, candidate)| self.readers[class] > 0 && self.choice[class] != Some(candidate))
+            .filter(|&(class, candidate)| {
+                self.problem.classes[class][candidate].children.iter().all(|&child| self.choice[child].is_some())
+            })
+            .collect();
+        if pending.is_empty() {
+            return false;
+        }
+        let mut delta = 0.0;
+        let mut done = Vec::with_capacity(pending.len());
+        let mut ordered = true;
+        let mut positions_before = None;
+        for (class, candidate) in pending {
+            if !ordered {
+                let positions = positions_of(self.problem, &self.choice);
+                positions_before.get_or_insert(std::mem::replace(&mut self.positions, positions));
+                ordered = true;
+            }
+            // An earlier move of the group may have made this class superfluous, or this move cyclic.
+            if self.readers[class] == 0 || self.reaches(class, candidate) {
+                continue;
+            }
+            let Some(old) = self.choice[class] else { continue };
+            delta += self.switch(class, old, candidate);
+            done.push((class, old, candidate));
+            let children = &self.problem.classes[class][candidate].children;
+            ordered = children.iter().all(|&child| self.positions[child] < self.positions[class]);
+        }
+        const NOISE: f64 = 1e-15;
+        if delta < -NOISE {
+            if !ordered {
+                self.positions = positions_of(self.problem, &self.choice);
+            }
+            return true;
+        }
+        for (class, old, candidate) in done.into_iter().rev() {
+            if self.readers[class] > 0 {
+                self.switch(class, candidate, old);
+            } else {
+                self.choice[class] = Some(old);
+            }
+        }
+        if let Some(positions) = positions_before {
+            self.positions = positions;
+        }
+        false
+    }
+
+    /// Changes the choice of a class that is needed; the change of the total cost.
+    fn switch(&mut self, class: usize, old: usize, new: usize) -> f64 {
+        let problem = self.problem;
+        let (old, new_candidate) = (&problem.classes[class][old], &problem.classes[class][new]);
+        self.choice[class] = Some(new);
+        let added = self.acquire(&new_candidate.children);
+        let freed = self.release(&old.children);
+        new_candidate.cost - old.cost + added - freed
+    }
+
+    /// Counts one more reader of each of `classes`; the cost of what thereby becomes needed.
+    fn acquire(&mut self, classes: &[usize]) -> f64 {
+        let mut added = 0.0;
+        let mut stack = distinct(classes);
+        while let Some(class) = stack.pop() {
+            self.readers[class] += 1;
+            if self.readers[class] == 1
+                && let Some(candidate) = self.choice[class].map(|at| &self.problem.classes[class][at])
+            {
+                added += candidate.cost;
+                stack.extend(distinct(&candidate.children));
+            }
+        }
+        added
+    }
+
+    /// Counts one reader less of each of `classes`; the cost of what thereby is no longer needed.
+    fn release(&mut self, classes: &[usize]) -> f64 {
+        let mut freed = 0.0;
+        let mut stack = distinct(classes);
+        while let Some(class) = stack.pop() {
+            self.readers[class] -= 1;
+            if self.readers[class] == 0
+                && let Some(candidate) = self.choice[class].map(|at| &self.problem.classes[class][at])
+            {
+                freed += candidate.cost;
+                stack.extend(distinct(&candidate.children));
+            }
+        }
+        freed
+    }
+
+    /// Whether `class` is among what `candidate` of it needs, under the present choices.
+    fn reaches(&mut self, class: usize, candidate: usize) -> bool {
+        self.stamp += 1;
+        let mut stack = self.problem.classes[class][candidate].children.clone();
+        while let Some(at) = stack.pop() {
+            if at == class {
+                return true;
+            }
+            // Whatever stands before the class needs only what stands before it too.
+            if self.positions[at] < self.positions[class] {
+                continue;
+            }
+            if std::mem::replace(&mut self.stamps[at], self.stamp) != self.stamp
+                && let Some(chosen) = self.choice[at]
+            {
+                stack.extend_from_slice(&self.problem.classes[at][chosen].children);
+            }
+        }
+        false
+    }
+
+    fn finish(self) -> Choice {
+        let needed = |(class, choice): (usize, Option<usize>)| choice.filter(|_| self.readers[class] > 0);
+        Choice(self.choice.iter().copied().enumerate().map(needed).collect())
+    }
+}
+
+/// A position for each class such that it follows all that its choice needs; the choices form no cycle.
+fn positions_of(problem: &Problem, choice: &[Option<usize>]) -> Vec<usize> {
+    let mut positions = vec![usize::MAX; problem.classes.len()];
+    let mut next = 0;
+    let mut entered = vec![false; problem.classes.len()];
+    for start in 0..problem.classes.len() {
+        let mut stack = vec![(start, false)];
+        while let Some((class, leaving)) = stack.pop() {
+            if leaving {
+                positions[class] = next;
+                next += 1;
+            } else if !std::mem::replace(&mut entered[class], true) {
+                stack.push((class, true));
+                if let Some(candidate) = choice[class] {
+                    stack.extend(problem.classes[class][candidate].children.iter().map(|&child| (child, false)));
+                }
+            }
+        }
+    }
+    positions
+}
+
+fn distinct(classes: &[usize]) -> Vec<usize> {
+    let mut distinct = classes.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
+}
