@@ -9,3 +9,4 @@ pub mod fold;
 pub mod pass;
 mod rewire;
 pub mod rules;
+pub mod saturate;

@@ -17,8 +17,6 @@ pub struct Space {
     pub(super) root: Id,
     /// The class of each original value, by value index.
     pub(super) classes: FxHashMap<ValueId, Id>,
-    /// E-nodes that stood in the original graph, for their names.
-    pub(super) originals: FxHashMap<ENode, NodeId>,
     absent: Id,
 }
 
@@ -35,8 +33,7 @@ impl Space {
         let order = walk::order(graph).map_err(|_| Reason::new("the graph has a cycle"))?;
         let mut egraph = EGraph::new(Tables::default());
         let absent = egraph.add(ENode::new(Head::Absent, []));
-        let mut space =
-            Self { egraph, root: absent, classes: FxHashMap::default(), originals: FxHashMap::default(), absent };
+        let mut space = Self { egraph, root: absent, classes: FxHashMap::default(), absent };
         for (id, value) in graph.values() {
             let head = match value.def() {
                 Def::Input { .. } | Def::Capture(_) => Head::Leaf(id.index() as u32),
@@ -97,9 +94,8 @@ impl Space {
         let given: SmallVec<_> = node.outputs().iter().map(|&output| facts.get(output).cloned()).collect();
         // Unknown facts are inferred again, from what the classes know by now.
         self.egraph.analysis.given = given.iter().all(Option::is_some).then_some(given);
-        let class = self.egraph.add(enode.clone());
+        let class = self.egraph.add(enode);
         self.egraph.analysis.given = None;
-        self.originals.entry(enode).or_insert(id);
         for (index, &output) in node.outputs().iter().enumerate() {
             let class = if n_outputs == 1 { class } else { self.egraph.add(project(index, class)) };
             self.classes.insert(output, class);

@@ -1,0 +1,261 @@
+//! From the space back to a graph: price every e-node, choose, rebuild.
+
+use super::language::{ENode, Head, operands};
+use super::space::Space;
+use crate::extract::{Candidate, Choice, Infeasible, Problem};
+use egg::Id;
+use eutectic_ir::graph::{Def, Graph, Op, ValueId};
+use eutectic_ir::infer::work_of_call;
+use eutectic_ir::op::{Fact, Law, Work};
+use eutectic_ir::{Attrs, Diagnostic, Name, TensorType, diag};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// What calls cost, and which operators may be chosen.
+pub struct Prices<'a> {
+    /// Seconds that a call of this much work takes; `None` when a size overflows.
+    pub seconds: &'a dyn Fn(&Work) -> Option<f64>,
+    /// Whether an operator belongs to the vocabulary of the target.
+    pub allowed: &'a dyn Fn(&Op) -> bool,
+    /// Seconds for a call whose work is not known.
+    pub unknown: f64,
+}
+
+/// What an extraction cost, in the seconds of the prices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extracted {
+    /// Each use counted.
+    pub tree: f64,
+    /// Sharing counted once.
+    pub dag: f64,
+}
+
+/// What every call costs besides its work, so that fewer calls are chosen among equals: one nanosecond.
+const CALL: f64 = 1e-9;
+
+/// Chooses a graph from `space` by `extractor`. `original` gives interface, names and what no rule touched.
+pub fn extract_graph(
+    space: &Space,
+    original: &Graph,
+    prices: &Prices,
+    extractor: fn(&Problem) -> Result<Choice, Infeasible>,
+) -> Result<(Graph, Extracted), Diagnostic> {
+    let (problem, ids) = problem(space, prices);
+    let infeasible = || {
+        Diagnostic::error(diag::Kind::Unsupported, "P0200", "no equal graph uses only the operators of the target")
+            .help("choose another `--target`, or allow a newer `--opset`")
+    };
+    let choice = extractor(&problem).map_err(|Infeasible| infeasible())?;
+    let order = choice.order(&problem).ok_or_else(infeasible)?;
+    let costs = Extracted {
+        tree: choice.tree_cost(&problem).unwrap_or(f64::NAN),
+        dag: choice.dag_cost(&problem).unwrap_or(f64::NAN),
+    };
+    let mut builder = Builder::new(space, original);
+    for class in order {
+        let Some(at) = choice.of(class) else { continue };
+        let chosen = &space.egraph[ids[class]].nodes[problem.places[class][at] as usize];
+        builder.add(ids[class], chosen);
+    }
+    Ok((builder.finish(), costs))
+}
+
+/// A problem, with the place of each candidate among the nodes of its class.
+struct Placed {
+    problem: Problem,
+    places: Vec<Vec<u32>>,
+}
+
+impl std::ops::Deref for Placed {
+    type Target = Problem;
+    fn deref(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+fn problem(space: &Space, prices: &Prices) -> (Placed, Vec<Id>) {
+    let mut ids: Vec<Id> = space.egraph.classes().map(|class| class.id).collect();
+    ids.sort_unstable();
+    let index: FxHashMap<Id, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
+    let at = |id: Id| index[&space.egraph.find(id)];
+    let mut classes = Vec::with_capacity(ids.len());
+    let mut places = Vec::with_capacity(ids.len());
+    let mut joint: FxHashMap<usize, Vec<(usize, usize)>> = FxHashMap::default();
+    for (class, &id) in ids.iter().enumerate() {
+        let (mut candidates, mut place) = (Vec::new(), Vec::new());
+        for (node_at, node) in space.egraph[id].nodes.iter().enumerate() {
+            let Some(cost) = price(space, id, node, prices) else { continue };
+            let mut children: Vec<usize> = node.children.iter().map(|&child| at(child)).collect();
+            // Order matters to readers of the graph, repeats do not matter to the extractor.
+            let mut seen = FxHashSet::default();
+            children.retain(|child| seen.insert(*child));
+            if matches!(node.head, Head::Project(_)) {
+                joint.entry(children[0]).or_default().push((class, candidates.len()));
+            }
+            candidates.push(Candidate { children, cost });
+            place.push(node_at as u32);
+        }
+        classes.push(candidates);
+        places.push(place);
+    }
+    let mut joint: Vec<(usize, Vec<(usize, usize)>)> = joint.into_iter().filter(|(_, group)| group.len() > 1).collect();
+    joint.sort();
+    let joint = joint.into_iter().map(|(_, group)| group).collect();
+    (Placed { problem: Problem { classes, root: at(space.root), joint }, places }, ids)
+}
+
+/// Seconds of one e-node; `None` when the target does not have its operator.
+fn price(space: &Space, class: Id, node: &ENode, prices: &Prices) -> Option<f64> {
+    let Head::Call { op, record, .. } = node.head else {
+        return Some(match node.head {
+            Head::Fixed { .. } => prices.unknown,
+            Head::Project(_) => CALL,
+            _ => 0.0,
+        });
+    };
+    let tables = &space.egraph.analysis;
+    let op = &tables.ops[op as usize];
+    if !(prices.allowed)(op) {
+        return None;
+    }
+    // Folding takes constant calls out, and views do not run.
+    if space.egraph[class].data.constant || matches!(op, Op::Builtin(def) if def.has(Law::View)) {
+        return Some(CALL);
+    }
+    let seconds = || {
+        let operands = operands(&space.egraph, &node.children)?;
+        let outputs: Option<Vec<TensorType>> =
+            space.egraph[class].data.facts.iter().map(|fact| Some(fact.as_ref()?.ty.clone())).collect();
+        let work = work_of_call(op, &tables.records[record as usize], &operands, &outputs?)?;
+        (prices.seconds)(&work)
+    };
+    Some(seconds().filter(|seconds| seconds.is_finite() && *seconds >= 0.0).unwrap_or(prices.unknown) + CALL)
+}
+
+struct Builder<'a> {
+    space: &'a Space,
+    original: &'a Graph,
+    graph: Graph,
+    values: FxHashMap<Id, ValueId>,
+    tuples: FxHashMap<Id, Vec<ValueId>>,
+    /// The original value that stands for a class; the first in the order of the original graph.
+    namesakes: FxHashMap<Id, ValueId>,
+    taken: FxHashSet<Name>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(space: &'a Space, original: &'a Graph) -> Self {
+        let mut graph = Graph::new(original.name.clone());
+        graph.doc = original.doc.clone();
+        graph.metadata = original.metadata.clone();
+        let mut builder = Self {
+            space,
+            original,
+            graph,
+            values: FxHashMap::default(),
+            tuples: FxHashMap::default(),
+            namesakes: FxHashMap::default(),
+            taken: original.values().map(|(_, value)| value.name.clone()).collect(),
+        };
+        for (id, value) in original.values() {
+            let Some(&class) = space.classes.get(&id) else { continue };
+            let class = space.egraph.find(class);
+            builder.namesakes.entry(class).or_insert(id);
+            let copy = match value.def() {
+                Def::Input { default, .. } => {
+                    builder.graph.add_input(value.name.clone(), value.ty.clone(), default.clone())
+                }
+                Def::Capture(index) => builder.graph.add_capture(value.name.clone(), value.ty.clone(), *index),
+                Def::Weight(_) | Def::Result(..) => continue,
+            };
+            builder.values.insert(class, copy);
+        }
+        builder
+    }
+
+    fn add(&mut self, class: Id, node: &ENode) {
+        match node.head {
+            // Inputs and captures are there already; the root is read last.
+            Head::Leaf(_) | Head::Absent | Head::Root => {}
+            Head::Weight(index) => {
+                let name = self.name_of(class);
+                let tensor = self.space.egraph.analysis.weights[index as usize].clone();
+                let value = self.graph.add_weight(name, tensor);
+                self.values.insert(class, value);
+            }
+            Head::Project(index) => {
+                let tuple = self.space.egraph.find(node.children[0]);
+                if let Some(&value) = self.tuples.get(&tuple).and_then(|outputs| outputs.get(usize::from(index))) {
+                    self.values.insert(class, value);
+                }
+            }
+            Head::Call { op, record, n_outputs } => {
+                let tables = &self.space.egraph.analysis;
+                let (op, attrs) = (tables.ops[op as usize].clone(), tables.records[record as usize].clone());
+                self.add_call(class, node, op, attrs, usize::from(n_outputs), node.children.len());
+            }
+            Head::Fixed { node: index, n_outputs } => {
+                let Some((_, fixed)) = self.original.nodes().find(|(id, _)| id.index() == index as usize) else {
+                    return;
+                };
+                let (op, attrs) = (fixed.op.clone(), fixed.attrs.clone());
+                self.add_call(class, node, op, attrs, usize::from(n_outputs), fixed.inputs().len());
+            }
+        }
+    }
+
+    fn add_call(&mut self, class: Id, node: &ENode, op: Op, attrs: Attrs, n_outputs: usize, n_inputs: usize) {
+        let children: Vec<Option<ValueId>> =
+            node.children.iter().map(|&child| self.values.get(&self.space.egraph.find(child)).copied()).collect();
+        let mut classes = vec![Some(class)];
+        if n_outputs != 1 {
+            let output = |index| self.space.egraph.lookup(ENode::new(Head::Project(index as u8), [class]));
+            classes = (0..n_outputs).map(output).collect();
+        }
+        let names: Vec<Name> =
+            classes.iter().map(|class| class.map_or_else(Name::default, |class| self.name_of(class))).collect();
+        let id = self.graph.add_node(op, attrs, children[..n_inputs].iter().copied(), names);
+        for captured in children[n_inputs..].iter().flatten() {
+            self.graph.capture(id, *captured);
+        }
+        let namesake = classes.iter().flatten().find_map(|class| self.namesakes.get(class));
+        if let Some((original, _)) = namesake.and_then(|&value| self.original.producer(value)) {
+            let original = self.original.node(original);
+            self.graph.node_mut(id).name = original.name.clone();
+            self.graph.node_mut(id).metadata = original.metadata.clone();
+        }
+        let facts: &[Option<Fact>] = &self.space.egraph[class].data.facts;
+        let outputs = self.graph.node(id).outputs().to_vec();
+        for (&output, fact) in outputs.iter().zip(facts) {
+            self.graph.value_mut(output).ty = fact.as_ref().map(|fact| fact.ty.clone());
+        }
+        if n_outputs == 1 {
+            self.values.insert(class, outputs[0]);
+        }
+        self.tuples.insert(class, outputs);
+    }
+
+    /// The name of the original value that stands for `class`, or a new one.
+    fn name_of(&mut self, class: Id) -> Name {
+        if let Some(&value) = self.namesakes.get(&class) {
+            let name = &self.original.value(value).name;
+            if !name.is_empty() {
+                return name.clone();
+            }
+        }
+        let mut name = Name::from(format!("e{class}"));
+        while !self.taken.insert(name.clone()) {
+            name = Name::from(format!("{name}_"));
+        }
+        name
+    }
+
+    fn finish(mut self) -> Graph {
+        for output in self.original.outputs() {
+            let class = self.space.classes.get(&output.value).map(|&class| self.space.egraph.find(class));
+            if let Some(&value) = class.and_then(|class| self.values.get(&class)) {
+                self.graph.add_output(output.name.clone(), value);
+            }
+        }
+        self.graph
+    }
+}
