@@ -36,7 +36,9 @@
 
 pub mod apply;
 pub mod expr;
+pub mod check;
 pub mod matcher;
+pub mod syntax;
 pub mod vocabulary;
 
 pub use apply::{Applied, Sink, apply};
