@@ -211,7 +211,12 @@ impl Checker<'_> {
                 ExprKind::Real(value) => PatternInput::Scalar(*value),
                 _ => {
                     let help = "put a condition on a variable instead: `where ints (s) == [1, 2]`";
-                    self.report("R0012", "an input of the left side is a variable, a call or a number", &expr.span, Some(help));
+                    self.report(
+                        "R0012",
+                        "an input of the left side is a variable, a call or a number",
+                        &expr.span,
+                        Some(help),
+                    );
                     PatternInput::Absent
                 }
             },
@@ -280,7 +285,12 @@ impl Checker<'_> {
             Ok(Some(attr)) => Some(attr),
             Ok(None) => None,
             Err(reason) => {
-                self.report("R0012", reason.to_string(), &text.span, Some("the left side takes literals; use `where` for more"));
+                self.report(
+                    "R0012",
+                    reason.to_string(),
+                    &text.span,
+                    Some("the left side takes literals; use `where` for more"),
+                );
                 None
             }
         }
@@ -457,7 +467,8 @@ impl Checker<'_> {
     ) {
         let Op::Builtin(def) = op else { return };
         for attr in def.attrs {
-            let is_copied = copies.is_some_and(|at| attr_names(&self.calls[at].op).iter().any(|name| name == attr.name));
+            let is_copied =
+                copies.is_some_and(|at| attr_names(&self.calls[at].op).iter().any(|name| name == attr.name));
             let is_required = matches!(attr.default, eutectic_ir::op::Default::Required);
             if is_required && !is_copied && !attrs.iter().any(|(set, ..)| set == attr.name) {
                 self.report("R0005", format!("`{op}` needs the attribute `{}`", attr.name), span, None);
@@ -557,7 +568,12 @@ impl Checker<'_> {
             if read.contains(left) {
                 let name = self.variables[left.index()].name.clone();
                 let help = "let the left side name what it is computed from";
-                self.report("R0011", format!("the right side reads `{name}`, which it replaces"), &text.name.span, Some(help));
+                self.report(
+                    "R0011",
+                    format!("the right side reads `{name}`, which it replaces"),
+                    &text.name.span,
+                    Some(help),
+                );
             }
         }
         for outputs in built {
@@ -621,7 +637,10 @@ impl Checker<'_> {
             if !missing.is_empty() {
                 let label = label.unwrap_or_else(|| "label".into());
                 let message = format!("attributes of `{}` are not accounted for: {}", call.op, missing.join(", "));
-                let help = format!("give a literal, a condition, `..{label}` on the right, or `unused {label}.{}`", missing[0]);
+                let help = format!(
+                    "give a literal, a condition, `..{label}` on the right, or `unused {label}.{}`",
+                    missing[0]
+                );
                 self.report("R0009", message, &span, Some(&help));
             }
         }
@@ -640,7 +659,8 @@ impl Checker<'_> {
             let left = |at: &usize| !plan.iter().any(|step| step.call == *at);
             let candidates: Vec<usize> = (0..self.calls.len()).filter(left).collect();
             let definition = candidates.iter().rev().find_map(|&at| {
-                let output = self.calls[at].outputs.iter().position(|var| var.is_some_and(|var| bound.contains(&var)))?;
+                let output =
+                    self.calls[at].outputs.iter().position(|var| var.is_some_and(|var| bound.contains(&var)))?;
                 let var = self.calls[at].outputs[output]?;
                 Some(PlanStep { call: at, via: Via::Definition(var, output) })
             });

@@ -35,8 +35,8 @@
 //! attribute of each matched call is mentioned: as a literal, in an expression, in `unused`, or by a copied record.
 
 pub mod apply;
-pub mod expr;
 pub mod check;
+pub mod expr;
 pub mod matcher;
 pub mod syntax;
 pub mod vocabulary;

@@ -329,7 +329,9 @@ impl<'a> Parser<'a> {
     // An operator begins with a capital; a function of expressions does not.
     fn begins_call(&self) -> bool {
         let is_op = |token: Option<&Token>| {
-            token.is_some_and(|token| token.kind == Kind::Ident && token.text.starts_with(|c: char| c.is_ascii_uppercase()))
+            token.is_some_and(|token| {
+                token.kind == Kind::Ident && token.text.starts_with(|c: char| c.is_ascii_uppercase())
+            })
         };
         let opens = |token: Option<&Token>| token.is_some_and(|token| token.is("(") || token.is("<"));
         let is_dotted = self.peek().is_some_and(|token| token.kind == Kind::Ident)
@@ -530,7 +532,10 @@ mod tests {
         let source = "/// a\nrule a : exact { y = Relu (x) => y = x }\n/// b\nrule b : loose { }\n\
                       /// c\nrule c : approximates(1e-3) { y = Relu <> (x) => y = Relu (Relu (x)) }";
         let (rules, problems) = parse(source);
-        assert_eq!(rules.iter().map(|rule| (rule.name.name.as_str(), rule.line)).collect::<Vec<_>>(), [("a", 2), ("c", 6)]);
+        assert_eq!(
+            rules.iter().map(|rule| (rule.name.name.as_str(), rule.line)).collect::<Vec<_>>(),
+            [("a", 2), ("c", 6)]
+        );
         assert_eq!(problems.0.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["R0001"]);
         assert_eq!(problems.0[0].place.span, source.find("loose").map(|at| at..at + 5));
     }
