@@ -3,8 +3,10 @@
 mod activation;
 #[cfg(test)]
 mod cases;
+mod movement;
 mod pointwise;
 mod shape;
+mod slice;
 mod view;
 
 use crate::graph::Op;
@@ -13,8 +15,13 @@ use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
 /// Every operator, by family.
-pub const FAMILIES: &[(&str, &[&OpDef])] =
-    &[("activation", activation::OPS), ("shape", shape::OPS), ("view", view::OPS)];
+pub const FAMILIES: &[(&str, &[&OpDef])] = &[
+    ("activation", activation::OPS),
+    ("shape", shape::OPS),
+    ("view", view::OPS),
+    ("movement", movement::OPS),
+    ("slice", slice::OPS),
+];
 
 /// Every operator, in the order of the families.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
