@@ -3,8 +3,10 @@
 mod activation;
 #[cfg(test)]
 mod cases;
+mod indexing;
 mod movement;
 mod pointwise;
+mod scatter;
 mod shape;
 mod slice;
 mod view;
@@ -21,6 +23,8 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("view", view::OPS),
     ("movement", movement::OPS),
     ("slice", slice::OPS),
+    ("indexing", indexing::OPS),
+    ("scatter", scatter::OPS),
 ];
 
 /// Every operator, in the order of the families.
