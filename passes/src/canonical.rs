@@ -29,8 +29,8 @@
 //! Left as they are: `Flatten` (only its axis changes), `Clip` with and without bounds, `GlobalAveragePool` beside
 //! `ReduceMean`, `BatchNormalization`, the order of the operands of commutative operators (the rule compiler tries both).
 //! `Mean` of several inputs stays. Shapes of `Reshape` and `Expand` that depend on symbolic dims become constants in
-//! [`shapes`](crate::shapes), where known dims are written out, a dim that the input has at the same axis is 0, and one
-//! other is -1.
+//! [`shapes`](crate::shapes): known dims are written out; one symbolic dim is -1; of several, those that the data has at
+//! the same axis are 0, and one other is -1.
 //!
 //! [`tidy`](crate::tidy) gives the forms back that people write.
 
