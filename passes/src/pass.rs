@@ -137,3 +137,43 @@ fn write_chain(f: &mut fmt::Formatter<'_>, passes: &[Pass]) -> fmt::Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    fn counts_down(from: usize) -> (Rc<Cell<usize>>, Pass) {
+        let left = Rc::new(Cell::new(from));
+        let shared = Rc::clone(&left);
+        let pass = Pass::new("countdown", "", move |_| {
+            let n_changed = usize::from(shared.get() > 0);
+            shared.set(shared.get() - n_changed);
+            Ok(Change::of(n_changed))
+        });
+        (left, pass)
+    }
+
+    #[test]
+    fn repetition_ends_when_nothing_changes_and_reports_each_pass_once() {
+        let (left, pass) = counts_down(3);
+        let reports = Pipeline(vec![Pass::until_stable(9, vec![pass])]).run(&mut Model::default()).expect("no failure");
+        assert_eq!((left.get(), reports.len(), reports[0].change.n_changed), (0, 1, 3));
+    }
+
+    #[test]
+    fn repetition_is_bounded() {
+        let (left, pass) = counts_down(100);
+        Pipeline(vec![Pass::until_stable(4, vec![pass])]).run(&mut Model::default()).expect("no failure");
+        assert_eq!(left.get(), 96);
+    }
+
+    #[test]
+    fn a_pipeline_prints_what_it_does() {
+        let (_, first) = counts_down(0);
+        let (_, second) = counts_down(0);
+        let pipeline = Pipeline(vec![Pass::until_stable(2, vec![first]), second]);
+        assert_eq!(pipeline.to_string(), "(countdown) until stable, at most 2 times -> countdown");
+    }
+}

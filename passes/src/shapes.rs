@@ -131,7 +131,9 @@ fn constant_expand(graph: &mut Graph, facts: &Facts, id: NodeId) -> Option<()> {
 /// Lets input 1 of node `id` be the weight `shape`; `None` when it is already.
 fn set_constant(graph: &mut Graph, id: NodeId, old: ValueId, shape: &[i64]) -> Option<()> {
     let is_there = graph.weight(old).is_some_and(|weight| {
-        weight.element() == Element::Int64 && weight.shape() == [shape.len()] && weight.to_i64s().as_deref() == Some(shape)
+        weight.element() == Element::Int64
+            && weight.shape() == [shape.len()]
+            && weight.to_i64s().as_deref() == Some(shape)
     });
     if is_there {
         return None;

@@ -102,7 +102,8 @@ pub(crate) fn check(model: &Model, pass: fn() -> Pass) -> Model {
 
 /// Checks that both models give equal outputs for inputs drawn with every symbolic dim `size`.
 pub(crate) fn assert_same(a: &Model, b: &Model, size: i64) {
-    let inputs: Vec<Option<Tensor>> = a.graph.inputs().iter().map(|&id| Some(draw(a.graph.ty(id).expect("typed"), size))).collect();
+    let inputs: Vec<Option<Tensor>> =
+        a.graph.inputs().iter().map(|&id| Some(draw(a.graph.ty(id).expect("typed"), size))).collect();
     let (left, right) = (run_model::<f64>(a, &inputs).expect("before"), run_model::<f64>(b, &inputs).expect("after"));
     for (left, right) in left.iter().zip(&right) {
         assert_eq!((left.element, &left.shape), (right.element, &right.shape));

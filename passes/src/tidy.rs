@@ -10,7 +10,7 @@
 use crate::pass::{Change, Pass};
 use crate::rewire::{bodies_of, call, replace_result};
 use eutectic_ir::graph::{Graph, NodeId, ValueId};
-use eutectic_ir::tensor::{Data, Tensor};
+use eutectic_ir::tensor::Data;
 use eutectic_ir::types::Element;
 use eutectic_ir::{Attr, walk};
 
@@ -78,8 +78,8 @@ fn gemm(graph: &mut Graph, id: NodeId, opset: u64) -> Option<()> {
     let [rows, _] = a_type.shape.as_slice() else { return None };
     let [_, columns] = b_type.shape.as_slice() else { return None };
     let c_shape = &constant.ty().shape;
-    let mut axes = c_shape.iter().rev().zip([columns, rows]);
-    if !is_gemm || c_shape.len() > 2 || !axes.all(|(dim, whole)| dim.is(1) || dim == whole) {
+    let broadcasts = c_shape.iter().rev().zip([columns, rows]).all(|(dim, whole)| dim.is(1) || dim == whole);
+    if !is_gemm || c_shape.len() > 2 || !broadcasts {
         return None;
     }
     let ((a, transposes_a), (b, transposes_b)) = (before_transpose(graph, a), before_transpose(graph, b));

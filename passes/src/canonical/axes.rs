@@ -53,7 +53,11 @@ pub(super) fn axis_set(graph: &mut Graph, id: NodeId) -> Option<()> {
             if empty && node.attrs.flag("noop_with_empty_axes") {
                 return None;
             }
-            if empty { (0..i64::try_from(input.rank()).ok()?).collect() } else { normalized(axes.as_ref()?, input.rank())? }
+            if empty {
+                (0..i64::try_from(input.rank()).ok()?).collect()
+            } else {
+                normalized(axes.as_ref()?, input.rank())?
+            }
         }
     };
     let mut axes = axes;
@@ -90,8 +94,11 @@ pub(super) fn slice(graph: &mut Graph, id: NodeId) -> Option<()> {
         }
         write_ints(graph, id, 3, element, positions)
     });
-    let changed_steps =
-        if graph.node(id).input(4).is_none() && n <= rank { write_ints(graph, id, 4, element, vec![1; n]) } else { None };
+    let changed_steps = if graph.node(id).input(4).is_none() && n <= rank {
+        write_ints(graph, id, 4, element, vec![1; n])
+    } else {
+        None
+    };
     changed_axes.or(changed_steps)
 }
 

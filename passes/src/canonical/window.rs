@@ -113,7 +113,8 @@ impl Window {
             "VALID" => Some(vec![0; self.kernel.len()]),
             "SAME_UPPER" | "SAME_LOWER" => (0..self.kernel.len())
                 .map(|axis| {
-                    let total = output_padding[axis].checked_add(self.extent(axis)?)?.checked_sub(self.strides[axis])?;
+                    let total =
+                        output_padding[axis].checked_add(self.extent(axis)?)?.checked_sub(self.strides[axis])?;
                     (total >= 0).then_some(total)
                 })
                 .collect(),
