@@ -10,25 +10,85 @@
 //! | `L0120`..`L0129` | opening and reading |
 //! | `L0130`..`L0159` | external data |
 //! | `L0160`..`L0179` | writing |
+//! | `I0101`..`I0119` | the model: names, cycles, functions, nodes, attributes, versions, tensors |
+//! | `I0120`..`I0129` | expressing the model in an operator set |
 #![forbid(unsafe_code)]
 
+mod attribute;
+mod call;
 mod elements;
+mod export;
 mod external;
+mod import;
 mod input;
 mod limits;
 mod load;
+mod opset;
 mod proto;
 mod rope;
 mod save;
 mod scan;
 mod sniff;
+mod tensor;
+mod values;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
+pub use export::{ExportOptions, Written, to_bytes, write};
 pub use external::Policy;
 pub use limits::Limits;
+
+use bytes::Bytes;
+use eutectic_ir::Model;
+use eutectic_ir::diag::{Diagnostic, Diagnostics};
+use input::{Input, OpenFile};
+use std::path::Path;
 
 /// The version of ONNX whose schema this crate knows.
 pub const ONNX: &str = "1.23";
 
-#[cfg(test)]
-mod tests;
+/// Reads the model at `path`, and with it the warnings. Errors: everything that is wrong with it, with its place.
+pub fn read(path: &Path, limits: &Limits, policy: &Policy) -> Result<(Model, Diagnostics), Diagnostics> {
+    let in_file = |mut diagnostics: Diagnostics| {
+        for diagnostic in &mut diagnostics.0 {
+            diagnostic.place.file.get_or_insert_with(|| path.to_owned());
+        }
+        diagnostics
+    };
+    let input = OpenFile::open(path).map(Input::File)?;
+    match read_from(&input, limits, policy) {
+        Ok((model, warnings)) => Ok((model, in_file(warnings))),
+        Err(errors) => Err(in_file(errors)),
+    }
+}
+
+/// Reads the model in `bytes`. External data needs a directory in `policy`.
+pub fn from_bytes(bytes: Bytes, limits: &Limits, policy: &Policy) -> Result<(Model, Diagnostics), Diagnostics> {
+    read_from(&Input::Memory(bytes), limits, policy)
+}
+
+fn read_from(input: &Input, limits: &Limits, policy: &Policy) -> Result<(Model, Diagnostics), Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let proto = match load::load(input, limits, &mut diagnostics) {
+        Ok(proto) => proto,
+        Err(error) => return Err(with(diagnostics, error)),
+    };
+    let mut proto = proto;
+    let file = match input {
+        Input::File(file) => Some(file),
+        Input::Memory(_) => None,
+    };
+    external::attach(&mut proto, file, policy, limits, &mut diagnostics);
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    let model = import::import(proto, limits, &mut diagnostics);
+    diagnostics.into_result(model)
+}
+
+fn with(mut diagnostics: Diagnostics, error: Diagnostic) -> Diagnostics {
+    diagnostics.push(error);
+    diagnostics
+}

@@ -1,6 +1,6 @@
 //! From a file to decoded messages: look, scan, read the large pieces, decode.
 
-use crate::input::{Input, OpenFile, Piece, read_all};
+use crate::input::{Input, Piece, read_all};
 use crate::limits::Limits;
 use crate::proto::ModelProto;
 use crate::rope::Rope;
@@ -9,7 +9,6 @@ use crate::sniff;
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use prost::Message;
-use std::path::Path;
 
 /// Decodes a model file. Warnings go to `diagnostics`.
 pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics) -> Result<ModelProto, Diagnostic> {
@@ -75,9 +74,4 @@ fn report(scanned: &Scanned, diagnostics: &mut Diagnostics) {
         let message = format!("{} documentation strings are not UTF-8; they are mended", scanned.mended_texts);
         diagnostics.push(Diagnostic::warning("L0112", message));
     }
-}
-
-/// Opens a model file.
-pub(crate) fn open(path: &Path) -> Result<Input, Diagnostic> {
-    OpenFile::open(path).map(Input::File)
 }

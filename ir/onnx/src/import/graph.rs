@@ -1,0 +1,263 @@
+//! Builds one graph: inputs, weights, nodes in order, outputs.
+
+use super::order::{defined, label, plan};
+use super::{Importer, Scope, entries, mended};
+use crate::call::{Facts, Operand};
+use crate::proto::{GraphProto, TensorProto, ValueInfoProto};
+use crate::tensor;
+use crate::values::{self, Declared};
+use eutectic_ir::diag::{Diagnostic, Kind, Severity};
+use eutectic_ir::{Graph, Name, Tensor, TensorType, ValueId};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// A graph under construction.
+pub(super) struct Builder<'c> {
+    pub graph: Graph,
+    pub scope: Scope,
+    /// Values by name.
+    pub names: FxHashMap<Name, ValueId>,
+    /// Types that the file declares.
+    pub declared: FxHashMap<Name, TensorType>,
+    /// Types that the file does not declare, as far as they follow; by value.
+    pub inferred: FxHashMap<ValueId, TensorType>,
+    /// What a body reads of the graph around it; `None` for a graph that stands alone.
+    pub captures: Option<&'c mut Captures>,
+}
+
+/// What the bodies of one node read of the graph around it, by position.
+#[derive(Default)]
+pub(super) struct Captures {
+    pub names: Vec<Name>,
+    index_of: FxHashMap<Name, u32>,
+}
+
+impl Captures {
+    fn index(&mut self, name: &Name) -> u32 {
+        *self.index_of.entry(name.clone()).or_insert_with(|| {
+            self.names.push(name.clone());
+            self.names.len() as u32 - 1
+        })
+    }
+}
+
+impl Builder<'_> {
+    /// The value `name`, made a capture when the graph around this one has to give it.
+    pub fn resolve(&mut self, name: &Name) -> Option<ValueId> {
+        if let Some(&id) = self.names.get(name) {
+            return Some(id);
+        }
+        let index = self.captures.as_mut()?.index(name);
+        let id = self.graph.add_capture(name.clone(), None, index);
+        self.names.insert(name.clone(), id);
+        Some(id)
+    }
+
+    pub fn add_weight(&mut self, name: Name, tensor: Tensor) {
+        let id = self.graph.add_weight(name.clone(), tensor);
+        self.names.insert(name, id);
+    }
+
+    /// The type of `id`, as declared or as it follows.
+    pub fn ty(&self, id: ValueId) -> Option<&TensorType> {
+        self.graph.ty(id).or_else(|| self.inferred.get(&id))
+    }
+}
+
+impl Facts for Builder<'_> {
+    fn ty(&self, operand: &Operand) -> Option<TensorType> {
+        match operand {
+            Operand::Absent => None,
+            Operand::Named(name) => match self.names.get(name) {
+                Some(&id) => self.ty(id).cloned(),
+                None => self.declared.get(name).cloned(),
+            },
+            Operand::Weight(tensor) => Some(tensor.ty()),
+        }
+    }
+
+    fn weight(&self, operand: &Operand) -> Option<Tensor> {
+        match operand {
+            Operand::Absent => None,
+            Operand::Named(name) => self.graph.weight(*self.names.get(name)?).cloned(),
+            Operand::Weight(tensor) => Some(tensor.clone()),
+        }
+    }
+}
+
+impl Importer<'_> {
+    /// Builds `proto`. Problems are reported; the graph is then not to be used.
+    pub(super) fn graph(&mut self, scope: Scope, proto: GraphProto, captures: Option<&mut Captures>) -> Graph {
+        let plan = plan(&proto, &self.outer, self.diagnostics);
+        if !plan.is_sorted {
+            let message = "the nodes are not in an order of execution; they are sorted";
+            self.diagnostics.push(Diagnostic::warning("I0115", message));
+        }
+        let has_bodies = |attribute: &crate::proto::AttributeProto| {
+            attribute.g.is_some() || !attribute.graphs.is_empty()
+        };
+        let encloses = proto.node.iter().any(|node| node.attribute.iter().any(has_bodies));
+        if encloses {
+            self.outer.push(defined(&proto));
+        }
+        let mut graph = Graph::new(proto.name);
+        graph.doc = mended(&proto.doc_string);
+        graph.metadata = entries(proto.metadata_props);
+        let mut builder = Builder {
+            graph,
+            scope,
+            names: FxHashMap::default(),
+            declared: FxHashMap::default(),
+            inferred: FxHashMap::default(),
+            captures,
+        };
+        self.dropped("quantization annotations", proto.quantization_annotation.len());
+        if !proto.sparse_initializer.is_empty() {
+            let message = format!("{} sparse initializers are not supported", proto.sparse_initializer.len());
+            self.error(Kind::Unsupported, "I0113", message);
+        }
+        for value in proto.value_info.iter().chain(&proto.output) {
+            if let Some(Declared::Tensor(ty)) = self.declared(value) {
+                builder.declared.entry(value.name.as_str().into()).or_insert(ty);
+            }
+        }
+        self.inputs_and_weights(&mut builder, proto.input, proto.initializer);
+        let mut nodes: Vec<_> = proto.node.into_iter().map(Some).collect();
+        for index in plan.order {
+            let Some(node) = nodes[index].take() else { continue };
+            let label = label(&node, index);
+            let from = self.diagnostics.0.len();
+            self.node(&mut builder, node, &label);
+            self.locate(from, &label);
+        }
+        self.outputs(&mut builder, &proto.output);
+        if encloses {
+            self.outer.pop();
+        }
+        builder.graph
+    }
+
+    /// The declared type of a value. Problems are reported.
+    fn declared(&mut self, value: &ValueInfoProto) -> Option<Declared> {
+        self.dropped("descriptions of values", (!value.doc_string.is_empty()).into());
+        self.dropped("metadata entries of values", value.metadata_props.len());
+        values::import(&value.name, value.r#type.as_ref(), self.limits)
+            .map_err(|error| self.diagnostics.push(error.within(format!("value `{}`", value.name))))
+            .ok()
+    }
+
+    fn inputs_and_weights(
+        &mut self,
+        builder: &mut Builder,
+        inputs: Vec<ValueInfoProto>,
+        initializers: Vec<TensorProto>,
+    ) {
+        let input_names: FxHashSet<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+        let mut defaults: FxHashMap<Name, Tensor> = FxHashMap::default();
+        let mut weights = Vec::new();
+        for proto in initializers {
+            let name = Name::from(proto.name.as_str());
+            if name.is_empty() {
+                self.error(Kind::Invalid, "I0112", "an initializer has no name");
+            }
+            self.dropped("descriptions of tensors", (!proto.doc_string.is_empty()).into());
+            self.dropped("metadata entries of tensors", proto.metadata_props.len());
+            match tensor::import(proto, self.limits, self.diagnostics) {
+                Ok(tensor) if input_names.contains(name.as_str()) => drop(defaults.insert(name, tensor)),
+                Ok(tensor) => weights.push((name, tensor)),
+                Err(error) => self.diagnostics.push(error.within(format!("initializer `{name}`"))),
+            }
+        }
+        // Before version 4 of the file format every initializer had to be listed as an input, meant to be given or not.
+        const DEFAULTS_SINCE: i64 = 4;
+        let constant = self.ir_version < DEFAULTS_SINCE;
+        if constant && !defaults.is_empty() {
+            let message = format!("{} weights are also inputs, as in old files; they are constant", defaults.len());
+            let note = Diagnostic::warning("I0118", message);
+            self.diagnostics.push(Diagnostic { severity: Severity::Note, ..note });
+        }
+        for input in inputs {
+            let name = Name::from(input.name.as_str());
+            let default = defaults.remove(&name);
+            let ty = match self.declared(&input) {
+                Some(Declared::Tensor(ty)) => Some(ty),
+                Some(Declared::Other(what)) if builder.scope.is_main => {
+                    self.diagnostics.push(values::not_a_tensor(&name, what));
+                    None
+                }
+                Some(Declared::Nothing) if builder.scope.is_main && default.is_none() => {
+                    let message = format!("the input `{name}` has no type or no shape");
+                    self.error(Kind::Invalid, "I0110", message);
+                    None
+                }
+                _ => None,
+            };
+            if name.is_empty() {
+                self.error(Kind::Invalid, "I0101", "an input has no name");
+            }
+            match default {
+                Some(tensor) if constant => weights.push((name, tensor)),
+                default => {
+                    let id = builder.graph.add_input(name.clone(), ty, default);
+                    builder.names.insert(name, id);
+                }
+            }
+        }
+        weights.into_iter().for_each(|(name, tensor)| builder.add_weight(name, tensor));
+    }
+
+    fn outputs(&mut self, builder: &mut Builder, outputs: &[ValueInfoProto]) {
+        for output in outputs {
+            if builder.scope.is_main
+                && let Some(Declared::Other(what)) = self.declared(output)
+            {
+                self.diagnostics.push(values::not_a_tensor(&output.name, what));
+            }
+            let name = Name::from(output.name.as_str());
+            match builder.resolve(&name) {
+                Some(id) => {
+                    if builder.graph.ty(id).is_none() {
+                        builder.graph.value_mut(id).ty = builder.declared.get(&name).cloned();
+                    }
+                    builder.graph.add_output(name, id);
+                }
+                None => {
+                    let message = format!("the output `{name}` is produced by nobody");
+                    let error = self.hinted(Diagnostic::error(Kind::Invalid, "I0103", message), builder, &name);
+                    self.diagnostics.push(error);
+                }
+            }
+        }
+    }
+
+    /// Adds the most similar name of the graph to an error about an unknown one.
+    pub(super) fn hinted(&mut self, error: Diagnostic, builder: &Builder, name: &str) -> Diagnostic {
+        const MAX_HINTS: u32 = 8;
+        const MAX_NAMES: usize = 10_000;
+        const MAX_LENGTH: usize = 200;
+        if self.n_hinted >= MAX_HINTS || name.len() > MAX_LENGTH {
+            return error;
+        }
+        self.n_hinted += 1;
+        let close = builder.names.keys().take(MAX_NAMES).filter(|known| known.len() <= MAX_LENGTH);
+        let scored = close.map(|known| (distance(name, known), known));
+        match scored.min().filter(|(edits, _)| *edits <= 1 + name.len() / 5) {
+            Some((_, known)) => error.help(format!("did you mean `{known}`?")),
+            None => error,
+        }
+    }
+}
+
+/// The number of bytes to insert, drop or replace to get from `a` to `b` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (at, byte) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (index, other) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(byte != other);
+            diagonal = row[index + 1];
+            row[index + 1] = replaced.min(diagonal + 1).min(row[index] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,165 @@
+//! What changed when: the table of steps between versions of the default operator set, from version 7 on.
+
+use super::steps::*;
+use crate::call::{Call, Facts};
+use eutectic_ir::{Attr, Reason};
+
+/// One change of an operator.
+pub(super) enum Change {
+    /// A new attribute; leaving it out means what the operator did before.
+    Attr(&'static str, Means),
+    /// A list of integers that was an attribute became an input, at this position.
+    IntsToInput(&'static str, usize),
+    /// Anything else.
+    Step { up: Convert, down: Convert },
+}
+
+/// What the absence of an attribute means.
+pub(super) enum Means {
+    /// Something that no value expresses.
+    Absent,
+    Int(i64),
+    String(&'static str),
+    /// A list of ones.
+    Ones,
+}
+
+/// Rewrites a call for the next or the previous version.
+pub(super) type Convert = fn(Call, &dyn Facts) -> Result<Vec<Call>, Reason>;
+
+impl Change {
+    /// From the version before to the version of the change.
+    pub fn up(&self, mut call: Call, facts: &dyn Facts) -> Result<Vec<Call>, Reason> {
+        match self {
+            Change::Attr(..) => {}
+            Change::IntsToInput(attr, slot) => ints_to_input(&mut call, attr, *slot),
+            Change::Step { up, .. } => return up(call, facts),
+        }
+        Ok(vec![call])
+    }
+
+    /// From the version of the change to the version before.
+    pub fn down(&self, mut call: Call, facts: &dyn Facts) -> Result<Vec<Call>, Reason> {
+        match self {
+            Change::Attr(name, means) => {
+                if let Some(value) = call.attrs.get(name)
+                    && !means.is(value)
+                {
+                    return Err(Reason(format!("{} has the attribute `{name}`", call.op_type)));
+                }
+                call.attrs.remove(name);
+            }
+            Change::IntsToInput(attr, slot) => input_to_ints(&mut call, attr, *slot, facts)?,
+            Change::Step { down, .. } => return down(call, facts),
+        }
+        Ok(vec![call])
+    }
+}
+
+impl Means {
+    fn is(&self, value: &Attr) -> bool {
+        match (self, value) {
+            (Means::Int(expected), Attr::Int(found)) => expected == found,
+            (Means::String(expected), Attr::String(found)) => expected == found,
+            (Means::Ones, Attr::Ints(found)) => found.iter().all(|&one| one == 1),
+            _ => false,
+        }
+    }
+}
+
+use Change::{Attr as New, IntsToInput, Step};
+use Means::{Absent, Int, Ones, String};
+
+/// The changes of operator `name`, by ascending version.
+pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
+    match name {
+        "ArgMax" | "ArgMin" => &[(12, New("select_last_index", Int(0)))],
+        "Attention" => &[
+            (24, Step { up: same, down: attention_without_lengths }),
+            (25, New("left_window_size", Int(-1))),
+            (25, New("right_window_size", Int(-1))),
+        ],
+        "AveragePool" => &[(10, New("ceil_mode", Int(0))), (19, New("dilations", Ones))],
+        "BatchNormalization" => &[
+            (9, Step { up: batch_norm_spatial, down: same }),
+            (14, Step { up: batch_norm_to_14, down: batch_norm_from_14 }),
+        ],
+        "Cast" => &[(19, New("saturate", Int(1))), (24, New("round_mode", String("up")))],
+        "CastLike" => &[(19, New("saturate", Int(1))), (24, New("round_mode", String("up")))],
+        "Clip" => &[(11, Step { up: clip_to_11, down: clip_from_11 })],
+        "DFT" => &[(20, Step { up: dft_to_20, down: dft_from_20 })],
+        "DepthToSpace" => &[(11, New("mode", String("DCR")))],
+        "DequantizeLinear" => &[
+            (13, Step { up: same, down: one_scale }),
+            (21, New("block_size", Int(0))),
+            (23, New("output_dtype", Int(0))),
+        ],
+        "Dropout" => &[(12, Step { up: dropout_to_12, down: dropout_from_12 })],
+        "GRU" | "LSTM" | "RNN" => &[(14, New("layout", Int(0)))],
+        "GatherND" => &[(12, New("batch_dims", Int(0)))],
+        "Gemm" => &[(11, Step { up: same, down: gemm_with_bias })],
+        "GridSample" => &[(20, Step { up: grid_sample_to_20, down: grid_sample_from_20 })],
+        "GroupNormalization" => &[(21, Step { up: per_group, down: per_channel })],
+        "Hardmax" | "LogSoftmax" | "Softmax" => &[(13, Step { up: softmax_to_13, down: softmax_from_13 })],
+        "LpPool" => &[(18, New("ceil_mode", Int(0))), (18, New("dilations", Ones))],
+        "MaxPool" => &[
+            (8, Step { up: same, down: one_output }),
+            (8, New("storage_order", Int(0))),
+            (10, New("ceil_mode", Int(0))),
+            (10, New("dilations", Ones)),
+        ],
+        "Pad" => &[
+            (11, Step { up: pad_to_11, down: pad_from_11 }),
+            (18, Step { up: same, down: pad_every_axis }),
+            (19, Step { up: same, down: pad_without_wrap }),
+        ],
+        "QuantizeLinear" => &[
+            (13, Step { up: same, down: one_scale }),
+            (19, New("saturate", Int(1))),
+            (21, New("block_size", Int(0))),
+            (21, New("output_dtype", Int(0))),
+            (23, New("precision", Int(0))),
+        ],
+        "Range" => &[(27, New("stash_type", Int(1)))],
+        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
+        | "ReduceProd" | "ReduceSumSquare" => &[
+            (18, IntsToInput("axes", 1)),
+            (18, New("noop_with_empty_axes", Int(0))),
+        ],
+        "ReduceSum" => &[(13, IntsToInput("axes", 1)), (13, New("noop_with_empty_axes", Int(0)))],
+        "Reshape" => &[(14, Step { up: same, down: reshape_from_14 })],
+        "Resize" => &[
+            (10, Step { up: same, down: resize_to_upsample }),
+            (11, Step { up: resize_to_11, down: resize_from_11 }),
+            (13, Step { up: resize_to_13, down: resize_from_13 }),
+            (18, New("antialias", Int(0))),
+            (18, New("axes", Absent)),
+            (18, New("keep_aspect_ratio_policy", String("stretch"))),
+            (19, Step { up: same, down: resize_from_19 }),
+        ],
+        "RoiAlign" => &[(16, Step { up: roi_align_to_16, down: roi_align_from_16 })],
+        "Scan" => &[(9, Step { up: scan_to_9, down: scan_from_9 })],
+        "Scatter" => &[(11, Step { up: scatter_to_11, down: same })],
+        "ScatterElements" => &[
+            (11, Step { up: same, down: scatter_from_11 }),
+            (16, New("reduction", String("none"))),
+            (18, Step { up: same, down: scatter_from_18 }),
+        ],
+        "ScatterND" => &[(16, New("reduction", String("none"))), (18, Step { up: same, down: scatter_from_18 })],
+        "Shape" => &[(15, New("end", Absent)), (15, New("start", Int(0)))],
+        "Slice" => &[(10, Step { up: slice_to_10, down: slice_from_10 })],
+        "SpaceToDepth" => &[(28, New("mode", String("DCR")))],
+        "Split" => &[(13, IntsToInput("split", 1)), (18, Step { up: split_to_18, down: split_from_18 })],
+        "Squeeze" | "Unsqueeze" => &[(13, IntsToInput("axes", 1))],
+        "TopK" => &[
+            (10, Step { up: top_k_to_10, down: top_k_from_10 }),
+            (11, New("largest", Int(1))),
+            (11, New("sorted", Int(1))),
+        ],
+        "Upsample" => &[
+            (9, Step { up: upsample_to_9, down: upsample_from_9 }),
+            (10, Step { up: upsample_to_resize, down: same }),
+        ],
+        _ => &[],
+    }
+}

@@ -1,0 +1,84 @@
+//! Moves calls between versions of the operator set.
+//!
+//! Each version that changed what a call looks like is one step, which goes up and down; changes that merely admit
+//! more element types are no steps, but decide how low an export can go. Import goes up to the canonical version,
+//! export comes down from it, both along the same table.
+
+mod changes;
+mod steps;
+mod widened;
+
+use crate::call::{Call, Facts};
+use changes::changes;
+use eutectic_ir::Reason;
+use eutectic_ir::op::CANONICAL_OPSET;
+use std::fmt;
+
+/// The lowest version that is read.
+pub(crate) const LOWEST: u64 = 7;
+/// The highest version whose steps are known.
+pub(crate) const HIGHEST: u64 = 28;
+
+/// Why a call cannot be expressed in a version.
+#[derive(Clone, Debug)]
+pub(crate) struct Needs {
+    /// The lowest version that expresses it, as far as the first obstacle tells.
+    pub opset: u64,
+    /// What stands in the way.
+    pub why: Reason,
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "opset {} is needed: {}", self.opset, self.why)
+    }
+}
+
+/// `call`, written in version `from` of the default domain, in the canonical version.
+pub(crate) fn to_canonical(call: Call, from: u64, facts: &dyn Facts) -> Result<Vec<Call>, Reason> {
+    convert(call, from, CANONICAL_OPSET, facts).map_err(|needs| needs.why)
+}
+
+/// `call`, written in version `from` of the default domain, in version `to`.
+pub(crate) fn convert(call: Call, from: u64, to: u64, facts: &dyn Facts) -> Result<Vec<Call>, Needs> {
+    let (lowest, why) = widened::lowest(&call, facts);
+    if from > to && lowest > to {
+        return Err(Needs { opset: lowest, why });
+    }
+    let mut done = Vec::with_capacity(1);
+    let mut open = vec![(call, from)];
+    while let Some((call, at)) = open.pop() {
+        let all = changes(&call.op_type);
+        let rising = at < to;
+        // A step that was taken down lands below its version, one that was taken up at its version.
+        let next = if rising {
+            all.iter().map(|(since, _)| *since).find(|since| *since > at && *since <= to)
+        } else {
+            all.iter().map(|(since, _)| *since).rev().find(|since| *since <= at && *since > to)
+        };
+        let Some(version) = next else {
+            done.push(call);
+            continue;
+        };
+        let op_type = call.op_type.clone();
+        let mut taken = vec![call];
+        for (_, change) in all.iter().filter(|(since, _)| *since == version) {
+            let mut changed = Vec::with_capacity(1);
+            for call in taken {
+                if call.op_type != op_type {
+                    changed.push(call);
+                    continue;
+                }
+                let result = if rising { change.up(call, facts) } else { change.down(call, facts) };
+                changed.extend(result.map_err(|why| Needs { opset: version, why })?);
+            }
+            taken = changed;
+        }
+        let landed = if rising { version } else { version - 1 };
+        open.extend(taken.into_iter().rev().map(|call| (call, landed)));
+    }
+    if to < 11 {
+        done.iter_mut().for_each(|call| steps::count_axes_from_the_front(call, facts));
+    }
+    Ok(done)
+}
