@@ -141,8 +141,7 @@ pub(crate) fn export(
     attr: &Attr,
     export_graph: &mut dyn FnMut(&eutectic_ir::Graph) -> GraphProto,
 ) -> AttributeProto {
-    let mut proto =
-        AttributeProto { name: name.to_owned(), r#type: Some(code_of(attr.kind())), ..Default::default() };
+    let mut proto = AttributeProto { name: name.to_owned(), r#type: Some(code_of(attr.kind())), ..Default::default() };
     match attr {
         Attr::Int(value) => proto.i = Some(*value),
         Attr::Float(value) => proto.f = Some(*value),

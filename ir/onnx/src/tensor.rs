@@ -13,11 +13,7 @@ use eutectic_ir::tensor::{Data, TensorError};
 use eutectic_ir::{Element, Tensor};
 
 /// The contents of `proto`, taken out of it.
-pub(crate) fn import(
-    proto: TensorProto,
-    limits: &Limits,
-    diagnostics: &mut Diagnostics,
-) -> Result<Tensor, Diagnostic> {
+pub(crate) fn import(proto: TensorProto, limits: &Limits, diagnostics: &mut Diagnostics) -> Result<Tensor, Diagnostic> {
     if proto.dims.len() > limits.rank as usize {
         let found = format!("a tensor has {} dims", proto.dims.len());
         return Err(limit("rank", limits.rank.into(), found));
@@ -94,12 +90,7 @@ fn one_field(proto: &TensorProto) -> Result<Option<&'static str>, Diagnostic> {
     }
 }
 
-fn import_strings(
-    proto: TensorProto,
-    found: Option<&str>,
-    shape: &[usize],
-    count: u64,
-) -> Result<Tensor, Diagnostic> {
+fn import_strings(proto: TensorProto, found: Option<&str>, shape: &[usize], count: u64) -> Result<Tensor, Diagnostic> {
     if let Some(other) = found.filter(|name| *name != "string_data") {
         return Err(invalid(format!("a tensor of strings holds its data in `{other}`")));
     }

@@ -241,7 +241,8 @@ impl Exporter {
             Ok(calls) => into.extend(calls),
             Err(needs) => {
                 let output = names.get(node.output());
-                let place = if node.name.is_empty() { format!("node of `{output}`") } else { format!("node `{}`", node.name) };
+                let place =
+                    if node.name.is_empty() { format!("node of `{output}`") } else { format!("node `{}`", node.name) };
                 self.needs.push((needs, place));
             }
         }

@@ -105,7 +105,8 @@ impl Names {
     /// Every name that the graph itself defines, to be forgotten after it.
     pub fn own(&self, graph: &Graph) -> Vec<Name> {
         let is_own = |id: ValueId| !matches!(graph.value(id).def(), Def::Capture(_));
-        let values = graph.values().filter(|(id, _)| is_own(*id)).filter_map(|(id, _)| self.by_value[id.index()].clone());
+        let values =
+            graph.values().filter(|(id, _)| is_own(*id)).filter_map(|(id, _)| self.by_value[id.index()].clone());
         values.chain(self.renamed.iter().map(|&slot| graph.outputs()[slot].name.clone())).collect()
     }
 }

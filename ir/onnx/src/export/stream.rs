@@ -26,7 +26,8 @@ impl Plan {
     /// Size of the file with all weights in it, in bytes.
     pub fn inline_size(&self) -> u64 {
         let graph = self.proto.graph.as_ref().map_or(0, GraphProto::encoded_len) as u64;
-        let weights: u64 = self.weights.iter().map(|(name, tensor)| field_len(INITIALIZER, weight_len(name, tensor))).sum();
+        let weights: u64 =
+            self.weights.iter().map(|(name, tensor)| field_len(INITIALIZER, weight_len(name, tensor))).sum();
         self.proto.encoded_len() as u64 + weights + encoded_len_varint(graph + weights) as u64
     }
 }
@@ -79,10 +80,7 @@ pub(super) fn external<'a>(plan: Plan, location: &str) -> (Vec<Chunk<'a>>, Vec<C
 }
 
 /// The model with these initializers: headers, and contents for those that carry them.
-fn assemble<'a>(
-    mut proto: crate::proto::ModelProto,
-    weights: Vec<(TensorProto, Option<Tensor>)>,
-) -> Vec<Chunk<'a>> {
+fn assemble<'a>(mut proto: crate::proto::ModelProto, weights: Vec<(TensorProto, Option<Tensor>)>) -> Vec<Chunk<'a>> {
     let graph = proto.graph.take().unwrap_or_default();
     let length = |(header, tensor): &(TensorProto, Option<Tensor>)| {
         let data = tensor.as_ref().map_or(0, |tensor| field_len(RAW_DATA, tensor.byte_len() as u64));

@@ -29,11 +29,7 @@ fn shown(key: &Key) -> String {
 
 impl Importer<'_> {
     /// All functions in the order of the file. `main` is looked at for the budget only.
-    pub(super) fn functions(
-        &mut self,
-        protos: Vec<FunctionProto>,
-        main: Option<&GraphProto>,
-    ) -> Vec<Arc<Function>> {
+    pub(super) fn functions(&mut self, protos: Vec<FunctionProto>, main: Option<&GraphProto>) -> Vec<Arc<Function>> {
         let mut index_of: FxHashMap<Key, usize> = FxHashMap::default();
         for (index, proto) in protos.iter().enumerate() {
             let key = key_of(proto);
@@ -124,8 +120,7 @@ impl Importer<'_> {
         // Functions that the main graph does not call cost nothing; it stands last.
         for &index in order.iter().chain((n_functions < calls.len()).then_some(&n_functions)) {
             let (callees, n_nodes) = &calls[index];
-            expanded[index] =
-                callees.iter().fold(*n_nodes, |total, &callee| total.saturating_add(expanded[callee]));
+            expanded[index] = callees.iter().fold(*n_nodes, |total, &callee| total.saturating_add(expanded[callee]));
         }
         let Some(&total) = expanded.get(n_functions) else { return true };
         if total <= self.limits.expanded_nodes {

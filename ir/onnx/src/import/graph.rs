@@ -92,9 +92,8 @@ impl Importer<'_> {
             let message = "the nodes are not in an order of execution; they are sorted";
             self.diagnostics.push(Diagnostic::warning("I0115", message));
         }
-        let has_bodies = |attribute: &crate::proto::AttributeProto| {
-            attribute.g.is_some() || !attribute.graphs.is_empty()
-        };
+        let has_bodies =
+            |attribute: &crate::proto::AttributeProto| attribute.g.is_some() || !attribute.graphs.is_empty();
         let encloses = proto.node.iter().any(|node| node.attribute.iter().any(has_bodies));
         if encloses {
             self.outer.push(defined(&proto));

@@ -175,7 +175,8 @@ impl Importer<'_> {
             self.diagnostics.push(Diagnostic { severity, ..Diagnostic::warning("I0114", message) });
         }
         if !self.unknown.is_empty() {
-            let message = format!("{} operators of this model are unknown; they are carried as they are", self.unknown.len());
+            let message =
+                format!("{} operators of this model are unknown; they are carried as they are", self.unknown.len());
             let mut note = Diagnostic { severity: Severity::Note, ..Diagnostic::warning("I0116", message) };
             for ((domain, name), (n_calls, first)) in &self.unknown {
                 let dot = if domain.is_empty() { "" } else { "." };

@@ -122,10 +122,9 @@ pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
         ],
         "Range" => &[(27, New("stash_type", Int(1)))],
         "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
-        | "ReduceProd" | "ReduceSumSquare" => &[
-            (18, IntsToInput("axes", 1)),
-            (18, New("noop_with_empty_axes", Int(0))),
-        ],
+        | "ReduceProd" | "ReduceSumSquare" => {
+            &[(18, IntsToInput("axes", 1)), (18, New("noop_with_empty_axes", Int(0)))]
+        }
         "ReduceSum" => &[(13, IntsToInput("axes", 1)), (13, New("noop_with_empty_axes", Int(0)))],
         "Reshape" => &[(14, Step { up: same, down: reshape_from_14 })],
         "Resize" => &[
@@ -156,10 +155,9 @@ pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
             (11, New("largest", Int(1))),
             (11, New("sorted", Int(1))),
         ],
-        "Upsample" => &[
-            (9, Step { up: upsample_to_9, down: upsample_from_9 }),
-            (10, Step { up: upsample_to_resize, down: same }),
-        ],
+        "Upsample" => {
+            &[(9, Step { up: upsample_to_9, down: upsample_from_9 }), (10, Step { up: upsample_to_resize, down: same })]
+        }
         _ => &[],
     }
 }

@@ -371,13 +371,8 @@ pub(super) fn resize_from_11(mut call: Call, _: &dyn Facts) -> Steps {
     let Some(scales) = call.given(2).cloned().filter(|_| plain && call.given(3).is_none()) else {
         return cannot(&call, "has sizes, or coordinates other than asymmetric");
     };
-    let names = [
-        "coordinate_transformation_mode",
-        "nearest_mode",
-        "cubic_coeff_a",
-        "exclude_outside",
-        "extrapolation_value",
-    ];
+    let names =
+        ["coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "extrapolation_value"];
     names.iter().for_each(|name| drop(call.attrs.remove(name)));
     call.inputs.truncate(1);
     call.set_input(1, scales);
