@@ -100,8 +100,7 @@ pub fn infer_graph(
             Some(operands) => {
                 let name = &graph.value(node.output()).name;
                 let scope = if name.is_empty() {
-                    // Values may be named by numbers, so a number alone could be another value's name.
-                    format_smolstr!("{scope}%{}", node.output().index())
+                    format_smolstr!("{scope}{}", node.output().index())
                 } else {
                     format_smolstr!("{scope}{name}")
                 };

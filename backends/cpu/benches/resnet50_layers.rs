@@ -70,8 +70,9 @@ fn main() {
         let plan = ConvPlan::new(&weights, 1, &[extent, extent], window);
         let positions: usize = plan.output().iter().product();
         let (input, bias) = (filler(extent * extent * channels), filler(out_channels));
-        let (mut out, mut scratch) = (AlignedBuffer::zeroed(positions * out_channels), AlignedBuffer::default());
-        let epilogue = Epilogue { bias: Some(&bias), residual: None, activation: Some(Unary::Relu) };
+        let (mut out, mut scratch) =
+            (AlignedBuffer::zeroed(positions * out_channels), AlignedBuffer::zeroed(plan.scratch_len(&weights)));
+        let epilogue = Epilogue { bias: Some(&bias), residual: None, activation: Some(Unary::Relu), chain: None };
         let mut best = f64::INFINITY;
         for _ in 0..20 {
             let start = Instant::now();

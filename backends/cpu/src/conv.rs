@@ -57,6 +57,19 @@ impl ConvWeights {
         Self { groups, in_per_group, out_per_group, kernel: kernel.to_vec(), body }
     }
 
+    /// Elements that the packed weights take, padding included.
+    pub fn len(&self) -> usize {
+        match &self.body {
+            Body::Dense(packed) => packed.len(),
+            Body::Depthwise(taps) => taps.len(),
+        }
+    }
+
+    /// True when there are no weights.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Output channels.
     pub fn out_channels(&self) -> usize {
         self.groups * self.out_per_group
@@ -118,13 +131,22 @@ impl ConvPlan {
         Self { batch, input: input.to_vec(), output, padded, window, starts, runs }
     }
 
+    /// Elements of scratch memory that [`convolve`] needs.
+    pub fn scratch_len(&self, weights: &ConvWeights) -> usize {
+        if self.padded == self.input {
+            0
+        } else {
+            self.batch * weights.in_channels() * self.padded.iter().product::<usize>()
+        }
+    }
+
     /// Spatial extents of the output.
     pub fn output(&self) -> &[usize] {
         &self.output
     }
 }
 
-/// Convolves `input` into `out`. `scratch` holds the padded input and is grown when it is too small.
+/// Convolves `input` into `out`. `scratch` holds the padded input: [`ConvPlan::scratch_len`] elements.
 ///
 /// # Panics
 /// When the lengths do not fit the plan: shapes are the caller's to check.
@@ -133,7 +155,7 @@ pub fn convolve(
     weights: &ConvWeights,
     input: &[f32],
     epilogue: &Epilogue<'_>,
-    scratch: &mut AlignedBuffer,
+    scratch: &mut [f32],
     out: &mut [f32],
 ) {
     let channels = weights.in_channels();
@@ -145,12 +167,9 @@ pub fn convolve(
     let data = if plan.padded == plan.input {
         input
     } else {
-        let len = plan.batch * channels * plan.padded.iter().product::<usize>();
-        if scratch.len() < len {
-            *scratch = AlignedBuffer::zeroed(len);
-        }
-        pad(plan, channels, input, &mut scratch[..len]);
-        &scratch[..len]
+        assert_eq!(scratch.len(), plan.scratch_len(weights), "the scratch has room for the padded input");
+        pad(plan, channels, input, scratch);
+        &*scratch
     };
     match &weights.body {
         Body::Dense(packed) => {
@@ -293,7 +312,7 @@ impl WithSimd for Depthwise<'_> {
                     }
                 }
             }
-            self.epilogue.finish(simd, self.first + at * channels, out);
+            self.epilogue.finish(simd, self.first + at * channels, 0, out);
         }
     }
 }
@@ -391,9 +410,11 @@ mod tests {
         let area: usize = plan.output().iter().product();
         let mut out = vec![f32::NAN; want.len()];
         let residual = to_channels_last(&residual, case.batch, case.out_channels, area);
-        let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), activation: Some(Unary::Relu) };
+        let epilogue =
+            Epilogue { bias: Some(&bias), residual: Some(&residual), activation: Some(Unary::Relu), chain: None };
         let x = to_channels_last(&input, case.batch, case.channels, case.input.iter().product());
-        convolve(&plan, &packed, &x, &epilogue, &mut AlignedBuffer::default(), &mut out);
+        let mut scratch = vec![f32::NAN; plan.scratch_len(&packed)];
+        convolve(&plan, &packed, &x, &epilogue, &mut scratch, &mut out);
         assert_close(&to_channels_first(&out, case.batch, case.out_channels, area), &want, 1e-5);
     }
 

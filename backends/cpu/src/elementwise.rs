@@ -71,60 +71,79 @@ pub fn binary(f: Binary, walk: &Broadcast<2>, a: &[f32], b: &[f32], out: &mut [f
     zip(walk, a, b, out, |a, b, out| {
         vectorized(
             #[inline(always)]
-            || match f {
-                Binary::Add => each(
-                    a,
-                    b,
-                    out,
-                    #[inline(always)]
-                    |a, b| a + b,
-                ),
-                Binary::Sub => each(
-                    a,
-                    b,
-                    out,
-                    #[inline(always)]
-                    |a, b| a - b,
-                ),
-                Binary::Mul => each(
-                    a,
-                    b,
-                    out,
-                    #[inline(always)]
-                    |a, b| a * b,
-                ),
-                Binary::Div => each(
-                    a,
-                    b,
-                    out,
-                    #[inline(always)]
-                    |a, b| a / b,
-                ),
-                Binary::Pow => power(a, b, out),
-                Binary::Max => each(
-                    a,
-                    b,
-                    out,
-                    #[inline(always)]
-                    |a, b| if a > b || a.is_nan() { a } else { b },
-                ),
-                Binary::Min => each(
-                    a,
-                    b,
-                    out,
-                    #[inline(always)]
-                    |a, b| if a < b || a.is_nan() { a } else { b },
-                ),
-                Binary::PRelu => each(
-                    a,
-                    b,
-                    out,
-                    #[inline(always)]
-                    |a, b| if a < 0.0 { a * b } else { a },
-                ),
-            },
+            || f.apply_to(a, b, out),
         );
     });
+}
+
+impl Binary {
+    /// `out = f(a, b)` for slices of one length. Called inside a vectorized region.
+    #[inline(always)]
+    pub(crate) fn apply(self, a: &[f32], b: &[f32], out: &mut [f32]) {
+        self.apply_to(Operand::Many(a), Operand::Many(b), out);
+    }
+
+    /// `out = f(a, b)` for one `b`. Called inside a vectorized region.
+    #[inline(always)]
+    pub(crate) fn apply_single(self, a: &[f32], b: f32, out: &mut [f32]) {
+        self.apply_to(Operand::Many(a), Operand::One(b), out);
+    }
+
+    #[inline(always)]
+    fn apply_to(self, a: Operand<'_>, b: Operand<'_>, out: &mut [f32]) {
+        match self {
+            Binary::Add => each(
+                a,
+                b,
+                out,
+                #[inline(always)]
+                |a, b| a + b,
+            ),
+            Binary::Sub => each(
+                a,
+                b,
+                out,
+                #[inline(always)]
+                |a, b| a - b,
+            ),
+            Binary::Mul => each(
+                a,
+                b,
+                out,
+                #[inline(always)]
+                |a, b| a * b,
+            ),
+            Binary::Div => each(
+                a,
+                b,
+                out,
+                #[inline(always)]
+                |a, b| a / b,
+            ),
+            Binary::Pow => power(a, b, out),
+            Binary::Max => each(
+                a,
+                b,
+                out,
+                #[inline(always)]
+                |a, b| if a > b || a.is_nan() { a } else { b },
+            ),
+            Binary::Min => each(
+                a,
+                b,
+                out,
+                #[inline(always)]
+                |a, b| if a < b || a.is_nan() { a } else { b },
+            ),
+            Binary::PRelu => each(
+                a,
+                b,
+                out,
+                #[inline(always)]
+                |a, b| if a < 0.0 { a * b } else { a },
+            ),
+        }
+    }
 }
 
 /// `out = f(a, b)` over the shape of `walk`.

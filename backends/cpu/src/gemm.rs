@@ -69,6 +69,16 @@ impl Packed {
         self.depth
     }
 
+    /// Elements that the panels take, padding included.
+    pub fn len(&self) -> usize {
+        self.panels.len()
+    }
+
+    /// True when the matrix has no element.
+    pub fn is_empty(&self) -> bool {
+        self.panels.is_empty()
+    }
+
     fn width(&self) -> usize {
         self.vectors * self.lanes
     }
@@ -294,7 +304,7 @@ impl Task<'_> {
                         part.copy_from_slice(&tile[at][..count]);
                         if last {
                             let out_at = (self.first_row + from + at) * right.n_columns() + column;
-                            self.epilogue.finish(simd, out_at, part);
+                            self.epilogue.finish(simd, out_at, column, part);
                         }
                     }
                 }

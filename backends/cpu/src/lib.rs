@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod broadcast;
+pub mod chain;
+mod claim;
 pub mod conv;
 pub mod elementwise;
 pub mod epilogue;
@@ -13,11 +15,18 @@ pub mod math;
 pub mod matmul;
 pub mod moves;
 pub mod norm;
+mod ops;
+mod plan;
 pub mod pool;
+mod program;
 pub mod reduce;
+mod reference;
 pub mod simd;
 #[cfg(test)]
 mod testing;
 pub mod transpose;
 pub mod unary;
+mod value;
 pub mod window;
+
+pub use program::Cpu;

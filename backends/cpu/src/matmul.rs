@@ -1,5 +1,6 @@
 //! Batched matrix multiplication with broadcasting, as ONNX's `MatMul` after shapes are known.
 
+use crate::chain::Operand;
 use crate::epilogue::Epilogue;
 use crate::gemm::{Left, Packed, Run, Starts, multiply};
 use rayon::prelude::*;
@@ -82,7 +83,14 @@ pub fn matmul(shape: &MatMulShape, left: &[f32], right: &[f32], epilogue: &Epilo
     out.par_chunks_mut(rows * columns).enumerate().for_each(|(at, out)| {
         let packed = pack(&right[right_at[at] * right_len..][..right_len], depth, columns, storage);
         let residual = epilogue.residual.map(|all| &all[at * rows * columns..][..rows * columns]);
-        let epilogue = Epilogue { residual, ..*epilogue };
+        let operands: Vec<Operand<'_>> = epilogue
+            .chain
+            .map_or(&[][..], |(_, operands)| operands)
+            .iter()
+            .map(|operand| operand.part(at * rows * columns, rows * columns))
+            .collect();
+        let chain = epilogue.chain.map(|(chain, _)| (chain, operands.as_slice()));
+        let epilogue = Epilogue { residual, chain, ..*epilogue };
         matmul_packed(&left[left_at[at] * rows * depth..][..rows * depth], rows, &packed, &epilogue, out);
     });
 }
@@ -134,7 +142,7 @@ mod tests {
                 }
             }
             let activation = Some(Unary::Clip { min: -0.25, max: f32::INFINITY });
-            let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), activation };
+            let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), activation, chain: None };
             let mut out = vec![f32::NAN; want.len()];
             matmul(&shape, &left, &right, &epilogue, &mut out);
             assert_close(&out, &want, 1e-5);

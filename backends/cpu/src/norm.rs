@@ -190,6 +190,43 @@ pub fn scale_channels(inner: usize, input: &[f32], scale: &[f32], shift: &[f32],
     });
 }
 
+/// Local response normalisation over rows of `channels`: each element is divided by
+/// `(bias + factor * sum of squares)^beta`, the sum taken over `size` channels around its own.
+///
+/// Krizhevsky, Sutskever, Hinton, NIPS 2012. An even `size` reaches one channel further up than down.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn normalize_neighbours(
+    size: usize,
+    factor: f32,
+    beta: f32,
+    bias: f32,
+    channels: usize,
+    input: &[f32],
+    out: &mut [f32],
+) {
+    assert_eq!(input.len(), out.len(), "one output per input");
+    if out.is_empty() {
+        return;
+    }
+    assert_eq!(out.len() % channels, 0, "whole rows");
+    let (below, above) = ((size - 1) / 2, size / 2);
+    let per_task = (4096 / channels).max(1) * channels;
+    out.par_chunks_mut(per_task).zip(input.par_chunks(per_task)).for_each(|(out, input)| {
+        for (out, row) in out.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
+            for (c, slot) in out.iter_mut().enumerate() {
+                let around = &row[c.saturating_sub(below)..(c.saturating_add(above).saturating_add(1)).min(channels)];
+                let sum: f32 = around.iter().map(|x| x * x).sum();
+                let base = bias + factor * sum;
+                // Three quarters is every network's exponent, and two roots are much cheaper than a power.
+                let divisor = if beta == 0.75 { base.sqrt() * base.sqrt().sqrt() } else { base.powf(beta) };
+                *slot = row[c] / divisor;
+            }
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,5 +296,19 @@ mod tests {
         assert_eq!(out, [11.0, 21.0, 302.0, 402.0]);
         scale_channels(1, &[1.0, 2.0, 3.0, 4.0], &[10.0, 100.0], &[1.0, 2.0], &mut out);
         assert_eq!(out, [11.0, 202.0, 31.0, 402.0]);
+    }
+
+    #[test]
+    fn local_response_divides_by_the_energy_of_neighbouring_channels() {
+        let input = [1.0, 2.0, 3.0, 4.0];
+        for (size, sums) in [(3, [5.0, 14.0, 29.0, 25.0f32]), (2, [5.0, 13.0, 25.0, 16.0]), (1, [1.0, 4.0, 9.0, 16.0])]
+        {
+            for beta in [0.75, 0.5] {
+                let mut out = [0.0; 4];
+                normalize_neighbours(size, 0.5, beta, 2.0, 4, &input, &mut out);
+                let want: Vec<f32> = input.iter().zip(sums).map(|(x, sum)| x / (2.0 + 0.5 * sum).powf(beta)).collect();
+                assert_close(&out, &want, 1e-6);
+            }
+        }
     }
 }

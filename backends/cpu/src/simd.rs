@@ -35,6 +35,20 @@ impl AlignedBuffer {
         };
         Self { storage, start, len }
     }
+
+    /// The longest that [`AlignedBuffer::set_len`] may make it.
+    pub fn capacity(&self) -> usize {
+        self.storage.len() - self.start
+    }
+
+    /// Makes it `len` long; elements that come into sight are left from earlier use.
+    ///
+    /// # Panics
+    /// When `len` exceeds the capacity.
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.capacity(), "the buffer is long enough");
+        self.len = len;
+    }
 }
 
 impl Deref for AlignedBuffer {

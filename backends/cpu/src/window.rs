@@ -43,6 +43,25 @@ impl Window {
         (self.kernel[axis].max(1) - 1) * self.dilations[axis] + 1
     }
 
+    /// True when strides and dilations are at least 1 and no span or stride is beyond any real model: then arithmetic
+    /// with them cannot overflow.
+    pub fn is_sane(&self) -> bool {
+        let sane = |extents: &[usize], least: usize| extents.iter().all(|extent| (least..1 << 24).contains(extent));
+        sane(&self.kernel, 0)
+            && sane(&self.strides, 1)
+            && sane(&self.dilations, 1)
+            && sane(&self.pads_begin, 0)
+            && sane(&self.pads_end, 0)
+            && self.kernel.iter().try_fold(1usize, |taps, &extent| taps.checked_mul(extent)).is_some()
+    }
+
+    /// Input extents with their padding; `None` on overflow.
+    pub fn checked_padded(&self, input: &[usize]) -> Option<Vec<usize>> {
+        (0..self.rank())
+            .map(|axis| input[axis].checked_add(self.pads_begin[axis])?.checked_add(self.pads_end[axis]))
+            .collect()
+    }
+
     /// Input extents with their padding.
     pub fn padded(&self, input: &[usize]) -> Vec<usize> {
         (0..self.rank()).map(|axis| input[axis] + self.pads_begin[axis] + self.pads_end[axis]).collect()

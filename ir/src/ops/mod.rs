@@ -3,16 +3,13 @@
 mod activation;
 #[cfg(test)]
 mod cases;
-mod convolution;
 mod indexing;
 mod movement;
 mod pointwise;
-mod pooling;
 mod scatter;
 mod shape;
 mod slice;
 mod view;
-mod windows;
 
 use crate::graph::Op;
 use crate::op::OpDef;
@@ -28,8 +25,6 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("slice", slice::OPS),
     ("indexing", indexing::OPS),
     ("scatter", scatter::OPS),
-    ("convolution", convolution::OPS),
-    ("pooling", pooling::OPS),
 ];
 
 /// Every operator, in the order of the families.
