@@ -454,6 +454,8 @@ pub mod sets {
     /// Integers of 8 to 64 bits and the floating-point types.
     pub const NUMERIC: &[Element] =
         &[Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Float16, Float, Double, Bfloat16];
+    /// Signed integers of 8 to 64 bits and the floating-point types.
+    pub const SIGNED: &[Element] = &[Int8, Int16, Int32, Int64, Float16, Float, Double, Bfloat16];
     /// Integers of 8 to 64 bits.
     pub const INTEGER: &[Element] = &[Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64];
     /// Index types.

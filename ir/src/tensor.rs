@@ -204,7 +204,8 @@ impl Tensor {
 
     /// Number of elements.
     pub fn count(&self) -> usize {
-        self.shape.iter().product()
+        // Not a plain product: before its zero, an empty shape may hold dims whose product overflows.
+        count_of(&self.shape).unwrap_or(0)
     }
 
     /// Size of the contents in bytes, packed; for strings the sum of their lengths.

@@ -39,11 +39,11 @@ impl<T: fmt::Debug> fmt::Debug for Buffer<T> {
     }
 }
 
-/// Distance in elements between neighbours along each axis, row-major.
+/// Distance in elements between neighbours along each axis, row-major. Those of an empty shape may wrap.
 pub fn strides_of(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
+    let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis];
+        strides[axis - 1] = strides[axis].wrapping_mul(shape[axis]);
     }
     strides
 }
@@ -123,6 +123,9 @@ impl Broadcast {
     pub fn run(&self) -> (usize, usize) {
         let innermost = self.shape.iter().zip(&self.strides).rev().find(|&(&dim, _)| dim != 1);
         let Some((_, &step)) = innermost else { return (1, 0) };
+        if self.shape.contains(&0) {
+            return (1, 0);
+        }
         let step = step.min(1);
         let mut len = 1;
         for (&dim, &stride) in self.shape.iter().zip(&self.strides).rev() {

@@ -1,14 +1,22 @@
 //! The operator table. One family a file, one static an operator; this file lists the families.
 
 mod activation;
+mod arithmetic;
 #[cfg(test)]
 mod cases;
+mod cast;
+mod comparison;
+mod content;
+mod functions;
 mod indexing;
+mod lanes;
 mod movement;
 mod pointwise;
+mod quantization;
 mod scatter;
 mod shape;
 mod slice;
+mod softmax;
 mod view;
 
 use crate::graph::Op;
@@ -25,6 +33,12 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("slice", slice::OPS),
     ("indexing", indexing::OPS),
     ("scatter", scatter::OPS),
+    ("arithmetic", arithmetic::OPS),
+    ("cast", cast::OPS),
+    ("comparison", comparison::OPS),
+    ("functions", functions::OPS),
+    ("quantization", quantization::OPS),
+    ("softmax", softmax::OPS),
 ];
 
 /// Every operator, in the order of the families.

@@ -49,10 +49,11 @@ pub(super) fn overflow() -> Reason {
     Reason::new("a size exceeds 64 bits")
 }
 
-/// The elements of a small integer tensor of rank 0 or 1 as dims, when they are known.
+/// The elements of a small tensor of integers or truth values (0 and 1) of rank 0 or 1 as dims, when they are known.
 pub(super) fn contents(operand: &Operand) -> Option<Vec<Dim>> {
     let small = operand.ty.rank() <= 1 && operand.ty.count()?.as_size()? <= MOST_CONTENTS;
-    if small && operand.ty.element.is_integer() { operand.dims() } else { None }
+    let whole = operand.ty.element.is_integer() || operand.ty.element == Element::Bool;
+    if small && whole { operand.dims() } else { None }
 }
 
 /// Each of `axes` in `0..rank`. Errors: out of range, or twice the same.

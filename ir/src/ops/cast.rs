@@ -1,0 +1,204 @@
+//! Conversions between element types, and the identity.
+
+use super::content;
+use super::pointwise::same_as_first;
+use crate::attr::AttrKind;
+use crate::dim::Dim;
+use crate::eval;
+use crate::eval::{Contents, Datum, EvalCall, Scalar, wrap};
+use crate::op::{AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
+use crate::types::Element::{self, *};
+use crate::types::ElementKind;
+use bytes::Bytes;
+
+/// The operators of this family.
+pub const OPS: &[&OpDef] = &[&CAST, &CAST_LIKE, &IDENTITY];
+
+const NOT_COMPLEX: &[Element] = &[
+    Float,
+    Uint8,
+    Int8,
+    Uint16,
+    Int16,
+    Int32,
+    Int64,
+    Element::String,
+    Bool,
+    Float16,
+    Double,
+    Uint32,
+    Uint64,
+    Bfloat16,
+    Float8E4M3FN,
+    Float8E4M3FNUZ,
+    Float8E5M2,
+    Float8E5M2FNUZ,
+    Uint4,
+    Int4,
+    Float4E2M1,
+    Float8E8M0,
+    Uint2,
+    Int2,
+];
+
+static CAST: OpDef = OpDef {
+    name: "Cast",
+    doc: "The input's elements converted to the type `to`",
+    versions: &[1, 6, 9, 13, 19, 21, 23, 24, 25],
+    inputs: &[Param::required("input", "T1")],
+    outputs: &[Param::required("output", "T2")],
+    attrs: &[AttrDef::string("round_mode", "up"), AttrDef::int("saturate", 1), AttrDef::required("to", AttrKind::Int)],
+    types: &[("T1", NOT_COMPLEX), ("T2", NOT_COMPLEX)],
+    infer: |call| infer_cast(call, element_of_code(call.int("to")?)?),
+    eval: eval!(cast),
+    work: |call, outputs| Work::pointwise(call, outputs, 1),
+    laws: &[Law::Pointwise],
+    ..OpDef::BASE
+};
+
+static CAST_LIKE: OpDef = OpDef {
+    name: "CastLike",
+    doc: "The input's elements converted to the element type of the second input",
+    versions: &[15, 19, 21, 23, 24, 25],
+    inputs: &[Param::required("input", "T1"), Param::required("target_type", "T2")],
+    attrs: &[AttrDef::string("round_mode", "up"), AttrDef::int("saturate", 1)],
+    infer: |call| infer_cast(call, call.ty(1)?.element),
+    eval: eval!(cast_like),
+    // The second input is not read, and does not broadcast.
+    laws: &[],
+    ..CAST
+};
+
+/// The element type with this code in `TensorProto.DataType`. Errors: there is none.
+pub(super) fn element_of_code(code: i64) -> Result<Element, Reason> {
+    let element = i32::try_from(code).ok().and_then(Element::from_code);
+    element.ok_or_else(|| Reason(format!("{code} is no element type")))
+}
+
+fn infer_cast(call: &Call, to: Element) -> Result<Vec<Option<Fact>>, Reason> {
+    let from = call.ty(0)?;
+    let fact = Fact::new(to, from.shape.iter().cloned());
+    let content = match to {
+        Bool => content::map(call, &fact.ty, |x| content::truth(x).map(|truth| Dim::known(i64::from(truth)))),
+        _ if to.is_integer() => content::map(call, &fact.ty, |x| Some(wrapped(to, x))),
+        _ => None,
+    };
+    Ok(vec![Some(fact.with(content))])
+}
+
+fn wrapped(to: Element, dim: &Dim) -> Dim {
+    let value = dim.as_known().and_then(|value| i64::try_from(wrap(to, value.into())).ok());
+    value.map_or_else(|| dim.clone(), Dim::known)
+}
+
+fn cast<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    Ok(vec![converted(call.input(0)?, element_of_code(call.int("to")?)?)?])
+}
+
+fn cast_like<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    Ok(vec![converted(call.input(0)?, call.input(1)?.element)?])
+}
+
+fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason> {
+    // A field has residues, not magnitudes: nothing that truncates or prints them makes sense.
+    let has_magnitude = || if S::ORDERED { Ok(()) } else { Err(Reason(format!("{} has no magnitude", S::NAME))) };
+    let to_int = |values: Result<Vec<i128>, Reason>| Ok(Datum::of_int(to, &from.shape, values?));
+    let to_bool = |values: Vec<bool>| Ok(Datum::of_bool(&from.shape, values));
+    let to_text = |texts: Vec<std::string::String>| Datum {
+        element: to,
+        shape: from.shape.clone(),
+        contents: Contents::Text(texts.into_iter().map(Bytes::from).collect::<Vec<_>>().into()),
+    };
+    let to_real = |values: Vec<S>| Ok(Datum::of_real(to, &from.shape, values));
+    match (to.kind(), &from.contents) {
+        (ElementKind::Real, _) if !sets::FLOAT.contains(&to) => Err(Reason(format!("{to} is not evaluated"))),
+        (ElementKind::Complex, _) => Err(Reason(format!("{to} is not evaluated"))),
+        (ElementKind::Real, Contents::Real(elements)) => {
+            Ok(Datum { element: to, shape: from.shape.clone(), contents: Contents::Real(elements.clone()) })
+        }
+        (ElementKind::Real, Contents::Int(elements)) => to_real(elements.iter().map(|&x| S::from_int(x)).collect()),
+        (ElementKind::Real, Contents::Bool(elements)) => {
+            to_real(elements.iter().map(|&x| S::from_int(x.into())).collect())
+        }
+        (ElementKind::Real, Contents::Text(elements)) => {
+            to_real(elements.iter().map(|text| parsed(text).map(S::from_f64)).collect::<Result<_, _>>()?)
+        }
+        (ElementKind::Signed | ElementKind::Unsigned, contents) => match contents {
+            Contents::Real(elements) => {
+                has_magnitude()?;
+                to_int(elements.iter().map(|x| truncated(x.to_f64())).collect())
+            }
+            Contents::Int(elements) => to_int(Ok(elements.to_vec())),
+            Contents::Bool(elements) => to_int(Ok(elements.iter().map(|&x| x.into()).collect())),
+            Contents::Text(elements) => {
+                let integer =
+                    |text: &Bytes| match std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok()) {
+                        Some(value) => Ok(value),
+                        None => parsed(text).and_then(truncated),
+                    };
+                to_int(elements.iter().map(integer).collect())
+            }
+        },
+        (ElementKind::Bool, contents) => match contents {
+            Contents::Real(elements) => to_bool(elements.iter().map(|&x| x != S::from_int(0)).collect()),
+            Contents::Int(elements) => to_bool(elements.iter().map(|&x| x != 0).collect()),
+            Contents::Bool(_) => Ok(from.clone()),
+            Contents::Text(_) => Err(Reason::new("a string has no truth value")),
+        },
+        (ElementKind::Text, contents) => match contents {
+            Contents::Real(elements) => {
+                has_magnitude()?;
+                Ok(to_text(elements.iter().map(|x| printed(from.element, x.to_f64())).collect()))
+            }
+            Contents::Int(elements) => Ok(to_text(elements.iter().map(i128::to_string).collect())),
+            Contents::Bool(elements) => {
+                Ok(to_text(elements.iter().map(|&x| if x { "True" } else { "False" }.to_owned()).collect()))
+            }
+            Contents::Text(_) => Ok(from.clone()),
+        },
+    }
+}
+
+/// `value` rounded towards zero. Errors: NaN and infinities, which ONNX leaves undefined.
+pub(super) fn truncated(value: f64) -> Result<i128, Reason> {
+    if value.is_finite() { Ok(value as i128) } else { Err(Reason(format!("{value} is not an integer"))) }
+}
+
+fn parsed(text: &Bytes) -> Result<f64, Reason> {
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| Reason(format!("`{}` is not a number", std::string::String::from_utf8_lossy(text))))
+}
+
+/// The shortest decimal that reads back as the same number of type `element`.
+fn printed(element: Element, value: f64) -> std::string::String {
+    match element {
+        Double => format!("{value:?}"),
+        Float16 => format!("{:?}", half::f16::from_f64(value)),
+        Bfloat16 => format!("{:?}", half::bf16::from_f64(value)),
+        _ => format!("{:?}", value as f32),
+    }
+    .replace("inf", "INF")
+}
+
+static IDENTITY: OpDef = OpDef {
+    name: "Identity",
+    doc: "output = input",
+    versions: &[1, 13, 14, 16, 19, 21, 23, 24, 25],
+    inputs: &[Param::required("input", "V")],
+    outputs: &[Param::required("output", "V")],
+    types: &[("V", sets::ALL)],
+    infer: infer_identity,
+    eval: eval!(identity),
+    work: |_, _| Some(Work::free()),
+    laws: &[Law::View],
+    ..OpDef::BASE
+};
+
+fn infer_identity(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
+    let content = call.input(0)?.content.map(<[Dim]>::to_vec);
+    Ok(same_as_first(call)?.into_iter().map(|fact| fact.map(|fact| fact.with(content.clone()))).collect())
+}
+
+fn identity<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    Ok(vec![call.input(0)?.clone()])
+}
