@@ -100,7 +100,8 @@ pub fn infer_graph(
             Some(operands) => {
                 let name = &graph.value(node.output()).name;
                 let scope = if name.is_empty() {
-                    format_smolstr!("{scope}{}", node.output().index())
+                    // Values may be named by numbers, so a number alone could be another value's name.
+                    format_smolstr!("{scope}%{}", node.output().index())
                 } else {
                     format_smolstr!("{scope}{name}")
                 };

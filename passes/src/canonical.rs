@@ -29,15 +29,23 @@
 //! Left as they are: `Flatten` (only its axis changes), `Clip` with and without bounds, `GlobalAveragePool` beside
 //! `ReduceMean`, `BatchNormalization`, the order of the operands of commutative operators (the rule compiler tries both).
 //! `Mean` of several inputs stays. Shapes of `Reshape` and `Expand` that depend on symbolic dims become constants in
-//! [`shapes`](crate::shapes), where known dims are written out, a dim that the input has at the same axis is 0, and one
-//! other is -1.
+//! [`shapes`](crate::shapes): known dims are written out; one symbolic dim is -1; of several, those that the data has at
+//! the same axis are 0, and one other is -1.
 //!
 //! [`tidy`](crate::tidy) gives the forms back that people write.
 
+mod axes;
+mod linear;
+mod split;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
 use crate::pass::{Change, Pass};
-use crate::rewire::{bodies_of, replace_result};
+use crate::rewire::{bodies_of, call, replace_result};
 use eutectic_ir::graph::{Graph, NodeId};
-use eutectic_ir::{Attr, Model, Tensor, infer};
+use eutectic_ir::{Attr, Model, Tensor, infer, walk};
 
 /// Brings every call of the model into canonical form.
 pub fn canonical() -> Pass {
@@ -54,8 +62,8 @@ pub fn canonical_model(model: &mut Model) -> usize {
 /// number of calls changed.
 pub fn canonicalize(graph: &mut Graph) -> usize {
     let mut n_changed = 0;
-    let ids: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
-    for id in ids {
+    // A graph with a cycle has no order and is left alone; the verifier reports it.
+    for id in walk::order(graph).unwrap_or_default() {
         if graph.has_node(id) && canonicalize_call(graph, id).is_some() {
             n_changed += 1;
         }
@@ -71,7 +79,27 @@ fn canonicalize_call(graph: &mut Graph, id: NodeId) -> Option<()> {
         "Constant" => constant(graph, id),
         "Identity" => identity(graph, id),
         "Dropout" => dropout(graph, id),
-        _ => None,
+        "CastLike" => cast_like(graph, id),
+        "Conv" => window::convolution(graph, id, false),
+        "ConvTranspose" => window::convolution(graph, id, true),
+        "MaxPool" | "AveragePool" | "LpPool" => window::pool(graph, id),
+        "Gemm" => linear::gemm(graph, id),
+        "Sum" => linear::chain(graph, id, Some("Add")),
+        "Max" => linear::chain(graph, id, Some("Max")),
+        "Min" => linear::chain(graph, id, Some("Min")),
+        "Mean" => linear::chain(graph, id, None),
+        "SplitToSequence" => split::split_to_sequence(graph, id),
+        "Split" => {
+            let axis = axes::generic(graph, id);
+            split::split(graph, id).or(axis)
+        }
+        "Transpose" => axes::transpose(graph, id),
+        "Reshape" => axes::reshape(graph, id),
+        "Slice" => axes::slice(graph, id),
+        "Pad" => axes::pad(graph, id),
+        "Squeeze" | "Unsqueeze" => axes::axis_set(graph, id),
+        name if name.starts_with("Reduce") => axes::axis_set(graph, id),
+        _ => axes::generic(graph, id),
     }
 }
 
@@ -93,6 +121,18 @@ fn constant(graph: &mut Graph, id: NodeId) -> Option<()> {
 fn identity(graph: &mut Graph, id: NodeId) -> Option<()> {
     let input = graph.node(id).input(0)?;
     replace_result(graph, id, input);
+    Some(())
+}
+
+fn cast_like(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let (input, element) = (node.input(0)?, graph.ty(node.input(1)?)?.element);
+    let mut attrs = vec![("to", Attr::Int(i64::from(element.code())))];
+    for name in ["saturate", "round_mode"] {
+        attrs.extend(node.attrs.get(name).map(|value| (name, value.clone())));
+    }
+    let result = call(graph, "Cast", attrs, [Some(input)])?;
+    replace_result(graph, id, result);
     Some(())
 }
 

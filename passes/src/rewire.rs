@@ -1,9 +1,9 @@
 //! What passes share when they replace calls: new calls with their types, readers moved, bodies visited.
 
 use eutectic_ir::graph::{Graph, NodeId, Op, ValueId};
-use eutectic_ir::infer::infer_call;
-use eutectic_ir::op::Operand;
-use eutectic_ir::{Attr, Attrs, ops};
+use eutectic_ir::infer::{Facts, infer_call};
+use eutectic_ir::op::{Fact, Operand};
+use eutectic_ir::{Attr, Attrs, Diagnostics, Model, infer, ops};
 
 /// Adds a call of the built-in operator `name` and returns its first output, its type inferred where the inputs' are
 /// known. `None`, with `graph` unchanged, when the operator table lacks the operator or it does not take the attributes.
@@ -100,4 +100,28 @@ pub(crate) fn bodies_of(graph: &mut Graph, change: &mut dyn FnMut(&mut Graph)) {
             body.into()
         });
     }
+}
+
+/// Infers the types of `model`, then lets `change` work on its graph and on each body, innermost last; the sum of what it
+/// returns.
+pub(crate) fn with_facts(model: &mut Model, change: &mut dyn FnMut(&mut Graph, &Facts) -> usize) -> usize {
+    let (facts, _) = infer::infer(model);
+    with_facts_in(&mut model.graph, &facts, change)
+}
+
+fn with_facts_in(graph: &mut Graph, facts: &Facts, change: &mut dyn FnMut(&mut Graph, &Facts) -> usize) -> usize {
+    let mut n_changed = change(graph, facts);
+    let owners: Vec<NodeId> =
+        graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
+    for owner in owners {
+        let captured: Vec<Option<Fact>> =
+            graph.node(owner).captures().iter().map(|&value| facts.get(value).cloned()).collect();
+        graph.map_bodies(owner, &mut |body| {
+            let mut body = Graph::clone(body);
+            let facts = infer::infer_in_place(&mut body, &captured, &mut Diagnostics::default());
+            n_changed += with_facts_in(&mut body, &facts, change);
+            body.into()
+        });
+    }
+    n_changed
 }

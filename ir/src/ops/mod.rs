@@ -8,16 +8,19 @@ mod cast;
 mod comparison;
 mod content;
 mod functions;
+mod convolution;
 mod indexing;
 mod lanes;
 mod movement;
 mod pointwise;
 mod quantization;
+mod pooling;
 mod scatter;
 mod shape;
 mod slice;
 mod softmax;
 mod view;
+mod windows;
 
 use crate::graph::Op;
 use crate::op::OpDef;
@@ -39,6 +42,8 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("functions", functions::OPS),
     ("quantization", quantization::OPS),
     ("softmax", softmax::OPS),
+    ("convolution", convolution::OPS),
+    ("pooling", pooling::OPS),
 ];
 
 /// Every operator, in the order of the families.

@@ -1,0 +1,33 @@
+//! The standard pipelines.
+
+use crate::canonical::canonical;
+use crate::cse::cse;
+use crate::dce::dce;
+use crate::fold::{FoldBudget, fold};
+use crate::pass::{Change, Pass, Pipeline};
+use crate::shapes::shapes;
+use crate::tidy::tidy;
+use eutectic_ir::infer;
+
+/// Rounds of [`prepare`]; exporters' graphs are stable after three or four.
+const MOST_ROUNDS: usize = 8;
+
+/// Writes inferred types into the model. Calls that cannot be typed are notes: they stay as they are.
+pub fn types() -> Pass {
+    Pass::new("types", "", |model| {
+        let (_, notes) = infer::infer(model);
+        Ok(Change { n_changed: 0, notes })
+    })
+}
+
+/// What comes before rules: canonical form, constants computed, shape computations folded, nothing twice, nothing idle.
+pub fn prepare(budget: FoldBudget) -> Pipeline {
+    let round = vec![canonical(), fold(budget), shapes(), cse(), dce()];
+    Pipeline(vec![Pass::until_stable(MOST_ROUNDS, round), types()])
+}
+
+/// What comes after rules, before export: constants that rules left computed, nothing twice, nothing idle, and the forms
+/// that people write, for a file of operator set `opset`.
+pub fn finish(budget: FoldBudget, opset: u64) -> Pipeline {
+    Pipeline(vec![Pass::until_stable(MOST_ROUNDS, vec![fold(budget), cse(), dce()]), tidy(opset), dce(), types()])
+}
