@@ -134,3 +134,6 @@ fn a_weight_that_others_read_keeps_its_contents() {
     assert_eq!(ints_of(&model, only(&model, "Squeeze"), 1), [2]);
     assert_eq!(model.graph.weight(axes).and_then(Tensor::to_i64s), Some(vec![-1]));
 }
+
+mod arithmetic;
+mod windows;
