@@ -10,9 +10,10 @@ pub mod inspect;
 pub mod pass;
 pub mod pipeline;
 mod rewire;
-pub mod rules;
 pub mod saturate;
 pub mod shapes;
 #[cfg(test)]
 mod testing;
 pub mod tidy;
+pub mod greedy;
+pub mod rules;

@@ -37,12 +37,15 @@
 pub mod apply;
 pub mod check;
 pub mod expr;
+pub mod fusion;
+pub mod library;
 pub mod matcher;
 pub mod syntax;
 pub mod vocabulary;
 
 pub use apply::{Applied, Sink, apply};
 pub use expr::{Expr, Known, Value};
+pub use library::Library;
 pub use matcher::{Binding, Budget, Host, Match, find, find_from};
 
 use eutectic_ir::{Attr, AttrKind, Name, Op};

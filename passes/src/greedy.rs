@@ -1,0 +1,452 @@
+//! Engine 1: applies rules to a graph where they make it cheaper, until none does.
+//!
+//! The first match that lowers the predicted cost is taken at once. What a match replaces counts only as far as it
+//! dies: a call whose result is also read elsewhere stays, and the rule has to pay for computing it twice. So no rule
+//! needs a condition on single use, and none fires for nothing. Costs fall with every step, steps of equal cost are
+//! counted against a budget: the engine never loops.
+
+use crate::cost::CostModel;
+use crate::rewire::bodies_of;
+use crate::rules::matcher::{Budget, Host, Match, find_from};
+use crate::rules::{Rule, Sink, TemplateStep, apply};
+use eutectic_ir::graph::{Graph, NodeId, Op, Use, ValueId};
+use eutectic_ir::infer::{contradicts, describe_node, infer_call, infer_graph, work_of_call};
+use eutectic_ir::op::{Fact, Law, Operand};
+use eutectic_ir::tensor::Tensor;
+use eutectic_ir::{Attrs, Diagnostics, Dim, Model, Name, Reason, TensorType, walk};
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the engine may spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Walks over the whole graph.
+    pub sweeps: usize,
+    /// Steps that leave the cost as it is.
+    pub sideways: usize,
+    /// Candidate calls that the matcher looks at, for one rule at one place.
+    pub candidates: u64,
+}
+
+impl Limits {
+    /// 64 sweeps, 10,000 steps sideways, 10,000 candidates.
+    pub const STANDARD: Limits = Limits { sweeps: 64, sideways: 10_000, candidates: 10_000 };
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// One line a rule, in the order of the rules.
+    pub rules: Vec<RuleReport>,
+    /// Every step, in order.
+    pub steps: Vec<Step>,
+    /// Walks over the graph.
+    pub n_sweeps: usize,
+    /// True when a limit stopped the run before nothing was left to do.
+    pub is_cut_short: bool,
+}
+
+/// What one rule did.
+#[derive(Clone, Debug)]
+pub struct RuleReport {
+    /// Its name.
+    pub name: Name,
+    /// How often its left side stood in the graph with its conditions holding.
+    pub n_matched: usize,
+    /// How often it was applied.
+    pub n_applied: usize,
+    /// How often its right side had another type than its left: the rule is unsound, or its conditions are too weak.
+    pub n_conflicts: usize,
+    /// Time spent on it.
+    pub time: Duration,
+}
+
+/// One application of a rule.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The rule's name.
+    pub rule: Name,
+    /// The call that defined the first root.
+    pub at: String,
+    /// Calls that are gone.
+    pub n_removed: usize,
+    /// Calls that are new, those that folding will take out apart.
+    pub n_added: usize,
+}
+
+/// Rewrites `model` by `rules`. The right sides may only use operators that `allowed` accepts.
+pub fn rewrite(
+    model: &mut Model,
+    rules: &[Arc<Rule>],
+    cost: &CostModel,
+    allowed: &dyn Fn(&Op) -> bool,
+    limits: Limits,
+) -> Report {
+    let usable: Vec<Arc<Rule>> = rules.iter().filter(|rule| builds_only(rule, allowed)).cloned().collect();
+    let mut report = Report::default();
+    let line = |rule: &Arc<Rule>| RuleReport {
+        name: rule.name.clone(),
+        n_matched: 0,
+        n_applied: 0,
+        n_conflicts: 0,
+        time: Duration::ZERO,
+    };
+    report.rules = usable.iter().map(line).collect();
+    rewrite_graph(&mut model.graph, &usable, cost, limits, &mut report);
+    report
+}
+
+fn builds_only(rule: &Rule, allowed: &dyn Fn(&Op) -> bool) -> bool {
+    rule.right.steps.iter().all(|step| match step {
+        TemplateStep::Call(call) => allowed(&call.op),
+        TemplateStep::Alias(..) => true,
+    })
+}
+
+fn rewrite_graph(graph: &mut Graph, rules: &[Arc<Rule>], cost: &CostModel, limits: Limits, report: &mut Report) {
+    bodies_of(graph, &mut |body| rewrite_graph(body, rules, cost, limits, report));
+    let mut by_op: FxHashMap<(Name, Name), Vec<usize>> = FxHashMap::default();
+    for (at, rule) in rules.iter().enumerate() {
+        if let Some(step) = rule.left.plan.first() {
+            by_op.entry(key(&rule.left.calls[step.call].op)).or_default().push(at);
+        }
+    }
+    let mut host = GraphHost::new(std::mem::take(graph));
+    let mut sideways = limits.sideways;
+    for sweep in 1.. {
+        if sweep > limits.sweeps {
+            report.is_cut_short = true;
+            break;
+        }
+        report.n_sweeps = report.n_sweeps.max(sweep);
+        let mut n_steps = 0;
+        for id in walk::order(&host.graph).unwrap_or_default() {
+            if !host.graph.has_node(id) {
+                continue;
+            }
+            for &at in by_op.get(&key(&host.graph.node(id).op)).into_iter().flatten() {
+                let start = Instant::now();
+                let line = &mut report.rules[at];
+                let step = try_rule(&mut host, &rules[at], id, cost, limits, &mut sideways, line);
+                line.time += start.elapsed();
+                if let Some(step) = step {
+                    report.steps.push(step);
+                    n_steps += 1;
+                    break;
+                }
+            }
+        }
+        report.is_cut_short |= sideways == 0;
+        if n_steps == 0 {
+            break;
+        }
+    }
+    *graph = host.graph;
+    crate::dce::sweep(graph);
+}
+
+fn key(op: &Op) -> (Name, Name) {
+    (op.domain().into(), op.name().into())
+}
+
+fn try_rule(
+    host: &mut GraphHost,
+    rule: &Rule,
+    id: NodeId,
+    cost: &CostModel,
+    limits: Limits,
+    sideways: &mut usize,
+    line: &mut RuleReport,
+) -> Option<Step> {
+    let mut matches = Vec::new();
+    let mut budget = Budget::new(limits.candidates);
+    let _ = find_from(rule, host, id, &mut budget, &mut |found| {
+        matches.push(found);
+        // More matches at one place are rare, and one is taken.
+        if matches.len() < 8 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    for found in matches {
+        line.n_matched += 1;
+        if let Some(step) = try_match(host, rule, &found, cost, sideways, line) {
+            line.n_applied += 1;
+            return Some(step);
+        }
+    }
+    None
+}
+
+fn try_match(
+    host: &mut GraphHost,
+    rule: &Rule,
+    found: &Match<ValueId, NodeId>,
+    cost: &CostModel,
+    sideways: &mut usize,
+    line: &mut RuleReport,
+) -> Option<Step> {
+    let applied = apply(rule, found, host);
+    let built = std::mem::take(&mut host.built);
+    let weights = std::mem::take(&mut host.built_weights);
+    let decided = applied.ok().and_then(|applied| {
+        if applied.roots.iter().all(|(old, new)| old == new) {
+            return None;
+        }
+        if !applied.roots.iter().all(|&(old, new)| fits(host.ty(old), host.ty(new))) {
+            line.n_conflicts += 1;
+            return None;
+        }
+        let roots: FxHashSet<ValueId> = applied.roots.iter().map(|(old, _)| *old).collect();
+        let dying = dying(host, found, &roots);
+        let gained = host.cost_of(&dying, cost) - host.cost_of(&built, cost);
+        // A nanosecond is far below one launch and far above rounding.
+        if gained < -1e-9 {
+            return None;
+        }
+        if gained <= 1e-9 {
+            *sideways = sideways.checked_sub(1)?;
+        }
+        Some((applied, dying))
+    });
+    let Some((applied, dying)) = decided else {
+        host.forget(&built, &weights);
+        return None;
+    };
+    let at = describe_node(host.graph.node(*dying.last().or(found.calls.last())?));
+    for (old, new) in applied.roots {
+        host.replace(old, new);
+    }
+    for id in &dying {
+        // Roots were read by their new selves alone; the order is from readers to what they read.
+        let _ = host.graph.remove_node(*id);
+    }
+    let n_added = built.iter().filter(|id| !host.is_constant_call(**id)).count();
+    Some(Step { rule: rule.name.clone(), at, n_removed: dying.len(), n_added })
+}
+
+/// True when a root of the first type may become one of the second: nothing contradicts, and nothing known is lost.
+fn fits(old: Option<&TensorType>, new: Option<&TensorType>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => !contradicts(old, new) && old.rank() == new.rank() && old.element == new.element,
+        (Some(_), None) => false,
+        (None, _) => true,
+    }
+}
+
+/// The matched calls that nobody reads once `roots` are replaced; readers before what they read.
+fn dying(host: &GraphHost, found: &Match<ValueId, NodeId>, roots: &FxHashSet<ValueId>) -> Vec<NodeId> {
+    let mut dying: Vec<NodeId> = Vec::new();
+    loop {
+        let is_unread = |value: &ValueId| {
+            roots.contains(value)
+                || host.graph.value(*value).uses().all(|used| match used {
+                    Use::Input(node, _) | Use::Capture(node, _) => dying.contains(&node),
+                    Use::Output(_) => false,
+                })
+        };
+        let next =
+            found.calls.iter().find(|id| !dying.contains(id) && host.graph.node(**id).outputs().iter().all(is_unread));
+        match next {
+            Some(id) => dying.push(*id),
+            None => return dying,
+        }
+    }
+}
+
+/// A graph as rules see it, with what is known of its values.
+struct GraphHost {
+    graph: Graph,
+    facts: Vec<Option<Fact>>,
+    constant: Vec<bool>,
+    /// What the application that is under way has built so far.
+    built: Vec<NodeId>,
+    built_weights: Vec<ValueId>,
+}
+
+impl GraphHost {
+    fn new(graph: Graph) -> Self {
+        let inputs: Vec<Option<Fact>> =
+            graph.inputs().iter().map(|&input| graph.ty(input).cloned().map(Fact::from)).collect();
+        let found = infer_graph(&graph, &inputs, &[], &Attrs::new(), "", &mut Diagnostics::default());
+        let facts = (0..graph.value_bound()).map(|_| None).collect();
+        let constant = vec![false; graph.value_bound()];
+        let mut host = Self { graph, facts, constant, built: Vec::new(), built_weights: Vec::new() };
+        let ids: Vec<ValueId> = host.graph.values().map(|(id, _)| id).collect();
+        for id in ids {
+            host.facts[id.index()] = found.get(id).cloned().or_else(|| host.graph.ty(id).cloned().map(Fact::from));
+            host.constant[id.index()] = host.graph.weight(id).is_some();
+        }
+        for id in walk::order(&host.graph).unwrap_or_default() {
+            host.mark_constant(id);
+        }
+        host
+    }
+
+    fn mark_constant(&mut self, id: NodeId) {
+        let node = self.graph.node(id);
+        let is_pure = match &node.op {
+            Op::Builtin(def) => !def.has(Law::Impure),
+            Op::Function(_) => true,
+            Op::Opaque(_) => false,
+        };
+        let constant = is_pure
+            && node.reads().next().is_some()
+            && node.bodies().next().is_none()
+            && node.reads().all(|value| self.constant[value.index()]);
+        for output in node.outputs() {
+            self.constant[output.index()] = constant;
+        }
+    }
+
+    fn is_constant_call(&self, id: NodeId) -> bool {
+        self.constant[self.graph.node(id).output().index()]
+    }
+
+    fn operand(&self, value: ValueId) -> Option<Operand<'_>> {
+        let fact = self.facts[value.index()].as_ref()?;
+        Some(Operand { ty: &fact.ty, content: fact.content.as_deref(), constant: self.graph.weight(value) })
+    }
+
+    // Constant calls are folded and views do not run; what cannot be priced costs a launch.
+    fn cost_of(&self, ids: &[NodeId], cost: &CostModel) -> f64 {
+        let one = |id: &NodeId| {
+            if self.is_constant_call(*id) {
+                return 0.0;
+            }
+            let node = self.graph.node(*id);
+            // Among calls that do not run, fewer are better: two nanoseconds each.
+            if matches!(&node.op, Op::Builtin(def) if def.has(Law::View)) {
+                return 2e-9;
+            }
+            let priced = || {
+                let operands: Option<Vec<Option<Operand>>> = node
+                    .inputs()
+                    .iter()
+                    .map(|input| input.map_or(Some(None), |id| self.operand(id).map(Some)))
+                    .collect();
+                let outputs: Option<Vec<TensorType>> =
+                    node.outputs().iter().map(|output| Some(self.facts[output.index()].as_ref()?.ty.clone())).collect();
+                cost.seconds(&work_of_call(&node.op, &node.attrs, &operands?, &outputs?)?)
+            };
+            priced().filter(|seconds| seconds.is_finite()).unwrap_or(cost.device.launch) + 2e-9
+        };
+        ids.iter().map(one).sum()
+    }
+
+    fn replace(&mut self, old: ValueId, new: ValueId) {
+        self.graph.replace_uses(old, new);
+        if self.graph.value(new).name.is_empty() {
+            let name = std::mem::take(&mut self.graph.value_mut(old).name);
+            self.graph.value_mut(new).name = name;
+        }
+    }
+
+    /// Takes back what a refused application built.
+    fn forget(&mut self, built: &[NodeId], weights: &[ValueId]) {
+        // Nothing reads them: what was built later is gone first.
+        for id in built.iter().rev() {
+            let _ = self.graph.remove_node(*id);
+        }
+        for id in weights {
+            let _ = self.graph.remove_value(*id);
+        }
+    }
+
+    fn record(&mut self, value: ValueId, fact: Option<Fact>, constant: bool) {
+        self.facts.resize(self.graph.value_bound(), None);
+        self.constant.resize(self.graph.value_bound(), false);
+        self.facts[value.index()] = fact;
+        self.constant[value.index()] = constant;
+    }
+}
+
+impl Host for GraphHost {
+    type Value = ValueId;
+    type Call = NodeId;
+
+    fn calls(&self, op: &Op) -> Vec<NodeId> {
+        self.graph.nodes().filter(|(_, node)| node.op == *op).map(|(id, _)| id).collect()
+    }
+    fn definitions(&self, value: ValueId, op: &Op) -> SmallVec<[(NodeId, usize); 2]> {
+        self.graph.producer(value).filter(|(id, _)| self.graph.node(*id).op == *op).into_iter().collect()
+    }
+    fn readers(&self, value: ValueId, op: &Op) -> Vec<NodeId> {
+        let reader = |used| match used {
+            Use::Input(node, _) => Some(node),
+            _ => None,
+        };
+        let mut readers: Vec<NodeId> = self.graph.value(value).uses().filter_map(reader).collect();
+        readers.retain(|id| self.graph.node(*id).op == *op);
+        readers.sort_unstable();
+        readers.dedup();
+        readers
+    }
+    fn attrs(&self, call: NodeId) -> &Attrs {
+        &self.graph.node(call).attrs
+    }
+    fn inputs(&self, call: NodeId) -> SmallVec<[Option<ValueId>; 4]> {
+        self.graph.node(call).inputs().iter().copied().collect()
+    }
+    fn output(&self, call: NodeId, index: usize) -> Option<ValueId> {
+        self.graph.node(call).outputs().get(index).copied()
+    }
+    fn n_outputs(&self, call: NodeId) -> usize {
+        let outputs = self.graph.node(call).outputs();
+        let is_there = |value: &ValueId| {
+            let value = self.graph.value(*value);
+            !value.name.is_empty() || value.uses().len() > 0
+        };
+        outputs.iter().rposition(is_there).map_or(1, |last| last + 1)
+    }
+    fn ty(&self, value: ValueId) -> Option<&TensorType> {
+        self.facts.get(value.index())?.as_ref().map(|fact| &fact.ty)
+    }
+    fn is_constant(&self, value: ValueId) -> bool {
+        self.constant[value.index()]
+    }
+    fn scalar(&self, value: ValueId) -> Option<f64> {
+        self.graph.weight(value)?.as_single()
+    }
+    fn content(&self, value: ValueId) -> Option<Vec<Dim>> {
+        if let Some(content) = self.facts[value.index()].as_ref().and_then(|fact| fact.content.clone()) {
+            return Some(content);
+        }
+        let tensor = self.graph.weight(value).filter(|tensor| tensor.shape().len() <= 1 && tensor.count() <= 1024)?;
+        Some(tensor.to_i64s()?.into_iter().map(Dim::known).collect())
+    }
+}
+
+impl Sink for GraphHost {
+    fn call(
+        &mut self,
+        op: &Op,
+        attrs: Attrs,
+        inputs: &[Option<ValueId>],
+        n_outputs: usize,
+    ) -> Result<SmallVec<[ValueId; 2]>, Reason> {
+        let operands: Option<Vec<Option<Operand>>> =
+            inputs.iter().map(|input| input.map_or(Some(None), |value| self.operand(value).map(Some))).collect();
+        let operands = operands.ok_or_else(|| Reason(format!("the type of an input of `{op}` is not known")))?;
+        let scope = format!("%{}", self.graph.value_bound());
+        let mut facts = infer_call(op, &attrs, &operands, n_outputs, &scope)?.into_iter();
+        let id = self.graph.add_node(op.clone(), attrs, inputs.iter().copied(), std::iter::repeat_n("", n_outputs));
+        let outputs: SmallVec<[ValueId; 2]> = self.graph.node(id).outputs().iter().copied().collect();
+        for &output in &outputs {
+            let fact = facts.next().flatten();
+            self.graph.value_mut(output).ty = fact.as_ref().map(|fact| fact.ty.clone());
+            self.record(output, fact, false);
+        }
+        self.mark_constant(id);
+        self.built.push(id);
+        Ok(outputs)
+    }
+
+    fn weight(&mut self, tensor: Tensor) -> ValueId {
+        let fact = Fact::from(tensor.ty());
+        let value = self.graph.add_weight("", tensor);
+        self.record(value, Some(fact), true);
+        self.built_weights.push(value);
+        value
+    }
+}
