@@ -82,6 +82,8 @@ pub trait Known {
     fn n_values(&self, var: Var) -> usize;
     /// True when both stand for the same value.
     fn same(&self, a: Var, b: Var) -> bool;
+    /// True when the value of `a` comes before that of `b` in the host's order.
+    fn precedes(&self, a: Var, b: Var) -> bool;
     /// The attribute of the matched call at this position of the pattern.
     fn attr(&self, call: usize, name: &str) -> Option<&Attr>;
 }

@@ -353,6 +353,9 @@ impl<H: Host> Known for View<'_, H> {
     fn same(&self, a: Var, b: Var) -> bool {
         self.values[a.index()] == self.values[b.index()]
     }
+    fn precedes(&self, a: Var, b: Var) -> bool {
+        self.one(a) < self.one(b)
+    }
     fn attr(&self, call: usize, name: &str) -> Option<&Attr> {
         self.records.get(call).copied().flatten()?.get(name)
     }

@@ -41,6 +41,8 @@ pub mod fusion;
 pub mod library;
 pub mod matcher;
 pub mod syntax;
+#[cfg(test)]
+mod tests;
 pub mod vocabulary;
 
 pub use apply::{Applied, Sink, apply};

@@ -90,6 +90,20 @@ vocabulary! {
         |_, args| Ok(Value::Bool(is_lossless(args[0].as_element()?, args[1].as_element()?)));
     "divides" (Int, Int) -> Bool, "the first divides the second",
         |_, args| divides(args[0].as_dim()?, args[1].as_dim()?);
+    "not" (Bool) -> Bool, "the opposite",
+        |_, args| Ok(Value::Bool(!args[0].as_bool()?));
+    "any" (; Bool) -> Bool, "one of them holds; what cannot be told does not hold",
+        |_, args| Ok(Value::Bool(args.contains(&Value::Bool(true))));
+    "precedes" (Tensor, Tensor) -> Bool, "the first value comes before the second in some fixed order, so that siblings match in one order",
+        |known, args| Ok(Value::Bool(known.precedes(args[0].as_var()?, args[1].as_var()?)));
+    "per_channel" (Tensor, Tensor) -> Bool, "against the second, the first differs along the channel axis alone, or not at all",
+        |known, args| per_channel(&known.ty(args[0].as_var()?)?.shape, &known.ty(args[1].as_var()?)?.shape);
+    "per_column" (Tensor, Tensor) -> Bool, "against the second, the first differs along the last axis alone, or not at all",
+        |known, args| per_axis(&known.ty(args[0].as_var()?)?.shape, &known.ty(args[1].as_var()?)?.shape, 1);
+    "all_equal" (List, Any) -> Bool, "every item is this one",
+        |_, args| Ok(Value::Bool(args[0].as_list()?.iter().all(|item| *item == args[1])));
+    "non_negative" (List) -> Bool, "no item is below zero",
+        |_, args| Ok(Value::Bool(args[0].as_ints()?.iter().all(|item| *item >= 0)));
     "rank" (Tensor) -> Int, "its number of axes",
         |known, args| Ok(Value::Int(known.ty(args[0].as_var()?)?.rank().into()));
     "dim" (Tensor, Int) -> Int, "its size along an axis, counted from the end when negative",
@@ -104,6 +118,8 @@ vocabulary! {
         |known, args| scalar(known, &args[0]);
     "ints" (Tensor) -> List, "its elements, when it is a vector of integers that are known as dims",
         |known, args| content(known, &args[0]).map(Value::dims);
+    "reshape_to" (Tensor, List) -> List, "this shape as Reshape takes it: 0 for a symbolic dim that the tensor has at the same axis, -1 for one other",
+        |known, args| reshape_to(&known.ty(args[0].as_var()?)?.shape, &args[1].as_dims()?);
     "len" (List) -> Int, "number of items",
         |_, args| Ok(Value::Int(args[0].as_list()?.len().into()));
     "at" (List, Int) -> Any, "the item at a position, counted from the end when negative",
@@ -148,7 +164,7 @@ vocabulary! {
         |_, args| halves(args[0].as_list()?, |half| half.get(..2)).map(Value::List);
     "spatial" (List) -> List, "the pads of all axes but the first two, in a Pad's order",
         |_, args| halves(args[0].as_list()?, |half| half.get(2..)).map(Value::List);
-    "is_permutation_of_views" (List, List) -> Bool, "transposing a tensor of the first shape by the second moves only axes of size 1",
+    "moves_ones" (List, List) -> Bool, "transposing a tensor of the first shape by the second moves axes of size 1 alone",
         |_, args| moves_ones_alone(&args[0].as_dims()?, &args[1].as_ints()?);
 }
 
@@ -169,6 +185,35 @@ fn all(args: &[Value], mut holds: impl FnMut(&Value) -> Result<bool, Reason>) ->
 fn broadcasts(from: &[Dim], to: &[Dim]) -> Result<Value, Reason> {
     let Some(offset) = to.len().checked_sub(from.len()) else { return Ok(Value::Bool(false)) };
     Ok(Value::Bool(from.iter().zip(&to[offset..]).all(|(a, b)| a.is(1) || a == b)))
+}
+
+fn per_channel(from: &[Dim], to: &[Dim]) -> Result<Value, Reason> {
+    let behind = to.len().checked_sub(1).filter(|behind| *behind > 0);
+    per_axis(from, to, behind.ok_or_else(|| Reason::new("there is no channel axis"))?)
+}
+
+// Aligned at the last axis as broadcasting does, only the axis that is `place` from the end may have a size other than 1.
+fn per_axis(from: &[Dim], to: &[Dim], place: usize) -> Result<Value, Reason> {
+    if from.len() > to.len() {
+        return Ok(Value::Bool(false));
+    }
+    let fits = |(at, dim): (usize, &Dim)| dim.is(1) || (from.len() - at == place && *dim == to[to.len() - place]);
+    Ok(Value::Bool(from.iter().enumerate().all(fits)))
+}
+
+fn reshape_to(from: &[Dim], to: &[Dim]) -> Result<Value, Reason> {
+    let mut is_inferred = false;
+    let mut items = Vec::with_capacity(to.len());
+    for (axis, dim) in to.iter().enumerate() {
+        items.push(match dim.as_known() {
+            Some(0) => return Err(Reason::new("a size of 0 would stand for another dim")),
+            Some(size) => size,
+            None if from.get(axis) == Some(dim) => 0,
+            None if !std::mem::replace(&mut is_inferred, true) => -1,
+            None => return Err(Reason::new("two dims are symbolic and new")),
+        });
+    }
+    Ok(Value::ints(items))
 }
 
 fn is_lossless(from: Element, to: Element) -> bool {

@@ -161,6 +161,9 @@ impl Known for Nothing {
     fn same(&self, _: Var, _: Var) -> bool {
         false
     }
+    fn precedes(&self, _: Var, _: Var) -> bool {
+        false
+    }
     fn attr(&self, _: usize, _: &str) -> Option<&Attr> {
         None
     }

@@ -142,6 +142,10 @@ impl Checker<'_> {
             let reads = |call: &PatternCall| call.inputs.iter().any(|input| input_var(*input) == Some(var));
             self.calls.iter().any(reads)
         };
+        if self.problems.has_errors() {
+            // A line with a mistake defines nothing, and that is no second mistake.
+            return roots;
+        }
         let mut lost: Vec<String> = Vec::new();
         for call in &self.calls {
             let outputs: Vec<Var> = call.outputs.iter().flatten().copied().collect();
