@@ -6,14 +6,14 @@ pub mod cse;
 pub mod dce;
 pub mod extract;
 pub mod fold;
+pub mod greedy;
 pub mod inspect;
 pub mod pass;
 pub mod pipeline;
 mod rewire;
+pub mod rules;
 pub mod saturate;
 pub mod shapes;
 #[cfg(test)]
 mod testing;
 pub mod tidy;
-pub mod greedy;
-pub mod rules;
