@@ -8,9 +8,11 @@ mod cast;
 mod comparison;
 mod content;
 mod convolution;
+mod einsum;
 mod functions;
 mod indexing;
 mod lanes;
+mod linear;
 mod movement;
 mod pointwise;
 mod pooling;
@@ -44,6 +46,8 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("softmax", softmax::OPS),
     ("convolution", convolution::OPS),
     ("pooling", pooling::OPS),
+    ("linear", linear::OPS),
+    ("einsum", einsum::OPS),
 ];
 
 /// Every operator, in the order of the families.
