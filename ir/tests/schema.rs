@@ -146,7 +146,9 @@ fn every_declaration_agrees_with_the_schema_of_onnx() {
         check_parameters("output", def, def.outputs, &schema.outputs, schema, &mut problems);
         check_variables(def, schema, &mut problems);
         let found: BTreeMap<&str, String> = def.attrs.iter().map(|attr| (attr.name, default_text(attr))).collect();
-        let wanted: BTreeMap<&str, String> = schema.attrs.iter().map(|(name, text)| (*name, rounded(text))).collect();
+        // Sparse tensors have no place in the IR: a constant that holds one stays opaque.
+        let dense = schema.attrs.iter().filter(|(_, text)| !text.starts_with("sparse_tensor"));
+        let wanted: BTreeMap<&str, String> = dense.map(|(name, text)| (*name, rounded(text))).collect();
         if found != wanted {
             problems.push(format!("{}: attributes are {found:?}, expected {wanted:?}", def.name));
         }
