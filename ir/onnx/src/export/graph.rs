@@ -11,7 +11,7 @@ use eutectic_ir::diag::{Diagnostic, Kind};
 use eutectic_ir::graph::Def;
 use eutectic_ir::op::CANONICAL_OPSET;
 use eutectic_ir::tensor::Data;
-use eutectic_ir::{Element, Graph, Name, Node, Op, Reason, Tensor, TensorType, ValueId, walk};
+use eutectic_ir::{Element, Graph, Name, Node, Op, Tensor, TensorType, ValueId, walk};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
@@ -223,21 +223,8 @@ impl Exporter {
         }
         drop_zeros(&mut call, self.opset, view);
         call.trim_inputs();
-        let since = match &node.op {
-            Op::Builtin(def) => def.versions.first().copied().unwrap_or(1),
-            _ => 1,
-        };
         let from = if matches!(node.op, Op::Builtin(_)) { CANONICAL_OPSET } else { self.read_in };
-        let op_type = call.op_type.clone();
-        let result = match convert(call, from, self.opset, view) {
-            // A step may have put an older operator in its place.
-            Ok(calls) if since > self.opset && calls.iter().any(|call| call.op_type == op_type) => {
-                let why = Reason(format!("{op_type} is new in version {since}"));
-                Err(Needs { opset: since, why })
-            }
-            result => result,
-        };
-        match result {
+        match convert(call, from, self.opset, view) {
             Ok(calls) => into.extend(calls),
             Err(needs) => {
                 let output = names.get(node.output());

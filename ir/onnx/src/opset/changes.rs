@@ -108,6 +108,7 @@ pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
             (10, New("ceil_mode", Int(0))),
             (10, New("dilations", Ones)),
         ],
+        "Mod" => &[(28, Step { up: same, down: mod_from_28 })],
         "Pad" => &[
             (11, Step { up: pad_to_11, down: pad_from_11 }),
             (18, Step { up: same, down: pad_every_axis }),

@@ -1,7 +1,7 @@
 //! Moves calls between versions of the operator set.
 //!
-//! Each version that changed what a call looks like is one step, which goes up and down; changes that merely admit
-//! more element types are no steps, but decide how low an export can go. Import goes up to the canonical version,
+//! Each version that changed what a call looks like is one step, which goes up and down; that an operator is new or
+//! admits more element types is no step, but decides how low an export can go. Import goes up to the canonical version,
 //! export comes down from it, both along the same table.
 
 mod changes;
@@ -41,10 +41,6 @@ pub(crate) fn to_canonical(call: Call, from: u64, facts: &dyn Facts) -> Result<V
 
 /// `call`, written in version `from` of the default domain, in version `to`.
 pub(crate) fn convert(call: Call, from: u64, to: u64, facts: &dyn Facts) -> Result<Vec<Call>, Needs> {
-    let (lowest, why) = widened::lowest(&call, facts);
-    if from > to && lowest > to {
-        return Err(Needs { opset: lowest, why });
-    }
     let mut done = Vec::with_capacity(1);
     let mut open = vec![(call, from)];
     while let Some((call, at)) = open.pop() {
@@ -76,6 +72,14 @@ pub(crate) fn convert(call: Call, from: u64, to: u64, facts: &dyn Facts) -> Resu
         }
         let landed = if rising { version } else { version - 1 };
         open.extend(taken.into_iter().rev().map(|call| (call, landed)));
+    }
+    if from > to {
+        for call in &done {
+            let (lowest, why) = widened::lowest(call, facts);
+            if lowest > to {
+                return Err(Needs { opset: lowest, why });
+            }
+        }
     }
     if to < 11 {
         done.iter_mut().for_each(|call| steps::count_axes_from_the_front(call, facts));

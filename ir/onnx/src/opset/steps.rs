@@ -68,7 +68,12 @@ fn rank_of(operand: Option<&Operand>, facts: &dyn Facts) -> Option<usize> {
 /// Before version 11 most operators counted axes from the front only.
 pub(super) fn count_axes_from_the_front(call: &mut Call, facts: &dyn Facts) {
     let Some(rank) = rank_of(call.inputs.first(), facts) else { return };
-    let rank = if call.op_type == "Unsqueeze" { rank + call.attrs.ints("axes").map_or(0, <[i64]>::len) } else { rank };
+    // The axes of these are those of the output.
+    let rank = match call.op_type.as_str() {
+        "Unsqueeze" => rank + call.attrs.ints("axes").map_or(0, <[i64]>::len),
+        "OneHot" => rank + 1,
+        _ => rank,
+    };
     let from_front = |axis: i64| normalize_axis(axis, rank).map_or(axis, |axis| axis as i64);
     if let Some(axis) = call.attrs.int("axis").filter(|axis| *axis < 0) {
         call.attrs.set("axis", Attr::Int(from_front(axis)));
@@ -184,6 +189,10 @@ pub(super) fn dropout_from_12(mut call: Call, facts: &dyn Facts) -> Steps {
     {
         return cannot(&call, "may be in training mode");
     }
+    call.trim_outputs();
+    if call.outputs.len() > 1 {
+        return cannot(&call, "has a mask, which was undefined in inference");
+    }
     if let Some(ratio) = single(&call, 1, "ratio", facts)? {
         call.attrs.set("ratio", Attr::Float(ratio));
     }
@@ -258,6 +267,14 @@ pub(super) fn softmax_from_13(mut call: Call, facts: &dyn Facts) -> Steps {
         return cannot(&call, "normalizes an inner axis");
     }
     call.attrs.set("axis", Attr::Int(axis));
+    Ok(vec![call])
+}
+
+pub(super) fn mod_from_28(call: Call, facts: &dyn Facts) -> Steps {
+    let reals = call.inputs.first().and_then(|operand| facts.ty(operand)).is_none_or(|ty| ty.element.is_real());
+    if reals && !call.attrs.flag("fmod") {
+        return cannot(&call, "may divide real numbers with the sign of the divisor");
+    }
     Ok(vec![call])
 }
 

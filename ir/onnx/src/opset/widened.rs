@@ -1,116 +1,94 @@
-//! Which element types an operator admits only from some version on.
+//! From which version on an operator exists, and admits an element type.
+//!
+//! Both tables are read off the operator schemas of ONNX 1.23, for versions above 7.
 
 use crate::call::{Call, Facts, Operand};
-use eutectic_ir::{Element, Reason};
+use eutectic_ir::Element::{self, *};
+use eutectic_ir::Reason;
 
-const SMALL_INTEGERS: &[Element] = &[Element::Int8, Element::Int16, Element::Uint8, Element::Uint16];
-const INTEGERS: &[Element] = &[
-    Element::Int8,
-    Element::Int16,
-    Element::Int32,
-    Element::Int64,
-    Element::Uint8,
-    Element::Uint16,
-    Element::Uint32,
-    Element::Uint64,
-];
-const FLOATS: &[Element] = &[Element::Float16, Element::Float, Element::Double];
+const FLOAT8: &[Element] = &[Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ];
 
-/// Operators, the version that admitted more, and what.
-const WIDENED: &[(&[&str], u64, &[Element])] = &[
-    (&["Add", "Sub", "Mul", "Div"], 14, SMALL_INTEGERS),
-    (&["Relu"], 14, INTEGERS),
-    (&["Clip", "Max", "Min"], 12, INTEGERS),
-    (&["Max", "Min"], 8, FLOATS),
-    (&["Pow"], 12, INTEGERS),
-    (&["Equal"], 11, FLOATS),
-    (&["Greater", "Less"], 9, INTEGERS),
-    (&["MatMul", "Gemm"], 9, INTEGERS),
-    (&["MaxPool"], 12, SMALL_INTEGERS),
-];
-
-/// Operators that admit bfloat16 from version 22 on; most others do from 13 on.
-const BFLOAT16_FROM_22: &[&str] = &[
-    "Acos",
-    "Acosh",
-    "Asin",
-    "Asinh",
-    "Atan",
-    "Atanh",
-    "AveragePool",
-    "Conv",
-    "ConvTranspose",
-    "Cos",
-    "Cosh",
-    "DeformConv",
-    "Det",
-    "Dropout",
-    "Elu",
-    "EyeLike",
-    "GlobalAveragePool",
-    "GlobalLpPool",
-    "GlobalMaxPool",
-    "GridSample",
-    "GRU",
-    "HardSigmoid",
-    "HardSwish",
-    "InstanceNormalization",
-    "LpNormalization",
-    "LpPool",
-    "LSTM",
-    "MaxPool",
-    "MaxRoiPool",
-    "MaxUnpool",
-    "Mish",
-    "Multinomial",
-    "NegativeLogLikelihoodLoss",
-    "RNN",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-    "RoiAlign",
-    "Round",
-    "Selu",
-    "Sin",
-    "Sinh",
-    "Softplus",
-    "Softsign",
-    "Tan",
-    "ThresholdedRelu",
+/// Operators by the version that brought them.
+#[rustfmt::skip]
+const NEW: &[(u64, &[&str])] = &[
+    (8, &["Expand", "Scan"]),
+    (9, &["Acosh", "Asinh", "Atanh", "Compress", "ConstantOfShape", "Cosh", "Erf", "EyeLike", "IsNaN", "MaxUnpool", "MeanVarianceNormalization", "NonZero", "OneHot", "Scatter", "Shrink", "Sign", "Sinh", "TfIdfVectorizer", "Where"]),
+    (10, &["ConvInteger", "DequantizeLinear", "IsInf", "MatMulInteger", "Mod", "NonMaxSuppression", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "Resize", "ReverseSequence", "RoiAlign", "StringNormalizer", "ThresholdedRelu"]),
+    (11, &["BitShift", "ConcatFromSequence", "CumSum", "Det", "DynamicQuantizeLinear", "GatherElements", "GatherND", "Range", "Round", "ScatterElements", "ScatterND", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SplitToSequence", "Unique"]),
+    (12, &["Celu", "Einsum", "GreaterOrEqual", "LessOrEqual", "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"]),
+    (14, &["HardSwish", "Trilu"]),
+    (15, &["Bernoulli", "CastLike", "Optional", "OptionalGetElement", "OptionalHasElement"]),
+    (16, &["GridSample"]),
+    (17, &["BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "LayerNormalization", "MelWeightMatrix", "STFT", "SequenceMap"]),
+    (18, &["BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im", "GroupNormalization", "Mish"]),
+    (19, &["DeformConv"]),
+    (20, &["AffineGrid", "Gelu", "ImageDecoder", "RegexFullMatch", "StringConcat", "StringSplit"]),
+    (23, &["Attention", "RMSNormalization", "RotaryEmbedding"]),
+    (24, &["Swish", "TensorScatter"]),
+    (26, &["BitCast", "CumProd"]),
+    (27, &["CausalConvWithState", "LinearAttention"]),
+    (28, &["SwiGLU"]),
 ];
 
-/// The lowest version that admits the element types of `call`, and why.
+/// Element types by the version that admitted them to which operators.
+#[rustfmt::skip]
+const WIDENED: &[(u64, &[Element], &[&str])] = &[
+    (8, &[Int64], &["MaxPool"]),
+    (9, &[Bool, Complex128, Complex64, Int16, Int32, Int64, Int8, String, Uint16, Uint32, Uint64, Uint8], &["Constant", "Flatten"]),
+    (9, &[Int16, Int32, Int64, Int8, Uint16, Uint32, Uint64, Uint8], &["Greater", "Less"]),
+    (9, &[Int32, Int64, Uint32, Uint64], &["Gemm", "MatMul", "PRelu"]),
+    (9, &[String], &["Cast"]),
+    (10, &[Bool], &["Dropout"]),
+    (11, &[Double, Float, Float16, Int16, Int8, Uint16, Uint32, Uint64, Uint8], &["Equal"]),
+    (11, &[Int16, Int32, Int64, Int8, Uint16, Uint32, Uint64, Uint8], &["Pad"]),
+    (11, &[Int16, Int32, Int8, Uint16, Uint32, Uint64, Uint8], &["TopK"]),
+    (12, &[Int16, Int32, Int64, Int8, Uint16, Uint32, Uint64, Uint8], &["Clip", "Max", "Min", "Pow"]),
+    (12, &[Int8, Uint8], &["MaxPool", "ReduceMax", "ReduceMin"]),
+    (13, &[Bfloat16, Bool, Complex128, Complex64, String], &["Pad"]),
+    (13, &[Bfloat16], &["Abs", "Add", "ArgMax", "ArgMin", "Cast", "Ceil", "Clip", "Concat", "Constant", "DepthToSpace", "Div", "Dropout", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Gemm", "Greater", "Hardmax", "Identity", "IsNaN", "LRN", "Less", "Log", "LogSoftmax", "MatMul", "Max", "Mean", "MeanVarianceNormalization", "Min", "Mod", "Mul", "Neg", "NonZero", "Pow", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize", "ScatterElements", "ScatterND", "Shape", "Sigmoid", "Sign", "Size", "Slice", "Softmax", "SoftmaxCrossEntropyLoss", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze"]),
+    (14, &[Bfloat16, Float16], &["CumSum"]),
+    (14, &[Bfloat16], &["BatchNormalization"]),
+    (14, &[Int16, Int32, Int64, Int8], &["Relu"]),
+    (14, &[Int16, Int8, Uint16, Uint8], &["Add", "Div", "Mul", "Sub"]),
+    (16, &[Bfloat16], &["GreaterOrEqual", "If", "LeakyRelu", "LessOrEqual", "Loop", "PRelu", "Scan", "Where"]),
+    (19, &[Bfloat16, Float16], &["DequantizeLinear", "QuantizeLinear"]),
+    (19, &[String], &["Equal"]),
+    (19, FLOAT8, &["Cast", "CastLike", "Constant", "DequantizeLinear", "Identity", "If", "Loop", "QuantizeLinear", "Reshape", "Scan", "Shape", "Size"]),
+    (20, &[Bfloat16, Float16], &["IsInf"]),
+    (20, &[Bfloat16], &["ConstantOfShape"]),
+    (20, &[Bool], &["ReduceMax", "ReduceMin"]),
+    (20, FLOAT8, &["ConstantOfShape", "IsInf", "IsNaN"]),
+    (21, &[Bfloat16, Float16], &["QLinearMatMul"]),
+    (21, &[Int16, Int4, Uint16, Uint4], &["DequantizeLinear", "QuantizeLinear"]),
+    (21, &[Int4, Uint4], &["Cast", "CastLike", "Constant", "ConstantOfShape", "Flatten", "Identity", "If", "Loop", "Pad", "Reshape", "Scan", "Shape", "Size", "Squeeze", "Transpose", "Unsqueeze"]),
+    (21, FLOAT8, &["Flatten", "Pad", "QLinearMatMul", "Squeeze", "Transpose", "Unsqueeze"]),
+    (22, &[Bfloat16], &["Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Conv", "ConvTranspose", "Cos", "Cosh", "DeformConv", "Det", "Elu", "EyeLike", "GRU", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GridSample", "HardSigmoid", "HardSwish", "InstanceNormalization", "LSTM", "LpNormalization", "LpPool", "MaxPool", "MaxRoiPool", "MaxUnpool", "Mish", "Multinomial", "NegativeLogLikelihoodLoss", "RNN", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "RoiAlign", "Round", "Selu", "Sin", "Sinh", "Softplus", "Softsign", "Tan", "ThresholdedRelu"]),
+    (22, FLOAT8, &["Dropout"]),
+    (23, &[Float4E2M1], &["Cast", "CastLike", "Constant", "ConstantOfShape", "DequantizeLinear", "Flatten", "Identity", "If", "Loop", "Pad", "QuantizeLinear", "Reshape", "Scan", "Shape", "Size", "Squeeze", "Transpose", "Unsqueeze"]),
+    (24, &[Bfloat16], &["SplitToSequence", "TopK"]),
+    (24, &[Float8E8M0], &["Cast", "CastLike", "Constant", "ConstantOfShape", "DequantizeLinear", "Flatten", "Identity", "If", "Loop", "Pad", "QuantizeLinear", "Reshape", "Scan", "Shape", "Size", "Squeeze", "Transpose", "Unsqueeze"]),
+    (25, &[Int2, Uint2], &["Cast", "CastLike", "Constant", "ConstantOfShape", "DequantizeLinear", "Flatten", "Identity", "If", "Loop", "Pad", "QuantizeLinear", "Reshape", "Scan", "Shape", "Size", "Squeeze", "Transpose", "Unsqueeze"]),
+    (27, &[Bfloat16, Float16], &["Range"]),
+    (28, &[Bfloat16, Double, Float16], &["Celu"]),
+    (28, &[Bfloat16], &["Compress", "Einsum", "OneHot", "ReverseSequence", "Unique"]),
+    (28, &[Int16, Int32, Int64, Int8], &["BitShift"]),
+];
+
+/// The lowest version that has the operator of `call` with the element types of `call`, and why.
 pub(super) fn lowest(call: &Call, facts: &dyn Facts) -> (u64, Reason) {
+    let name = call.op_type.as_str();
+    let (mut lowest, mut why) = (0, std::string::String::new());
+    if let Some((since, _)) = NEW.iter().find(|(_, names)| names.contains(&name)) {
+        (lowest, why) = (*since, format!("{name} is new in it"));
+    }
     let outputs = call.outputs.iter().filter(|name| !name.is_empty()).cloned().map(Operand::Named);
     let inputs = call.inputs.iter().filter_map(|operand| facts.ty(operand));
-    let types = inputs.chain(outputs.filter_map(|operand| facts.ty(&operand)));
-    let mut lowest = 0;
-    let mut because = None;
-    for ty in types {
-        let since = since(call, ty.element);
-        if since > lowest {
-            (lowest, because) = (since, Some(ty.element));
+    for ty in inputs.chain(outputs.filter_map(|operand| facts.ty(&operand))) {
+        for (since, elements, names) in WIDENED {
+            if *since > lowest && elements.contains(&ty.element) && names.contains(&name) {
+                (lowest, why) = (*since, format!("{name} admits {} since", ty.element));
+            }
         }
     }
-    let why = because.map_or_else(String::new, |element| format!("{} of {element}", call.op_type));
     (lowest, Reason(why))
-}
-
-fn since(call: &Call, element: Element) -> u64 {
-    use Element::*;
-    let name = call.op_type.as_str();
-    let widened = WIDENED.iter().filter(|(names, _, elements)| names.contains(&name) && elements.contains(&element));
-    let explicit = widened.map(|(_, since, _)| *since).max().unwrap_or(0);
-    let general = match element {
-        Bfloat16 if BFLOAT16_FROM_22.contains(&name) => 22,
-        Bfloat16 => 13,
-        Float8E4M3FN | Float8E4M3FNUZ | Float8E5M2 | Float8E5M2FNUZ => 19,
-        Int4 | Uint4 => 21,
-        Float4E2M1 => 23,
-        Float8E8M0 => 24,
-        Int2 | Uint2 => 25,
-        _ => 0,
-    };
-    explicit.max(general)
 }
