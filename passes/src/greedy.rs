@@ -6,16 +6,14 @@
 //! counted against a budget: the engine never loops.
 
 use crate::cost::CostModel;
+use crate::graph_host::GraphHost;
 use crate::rewire::bodies_of;
 use crate::rules::matcher::{Budget, Host, Match, find_from};
-use crate::rules::{Rule, Sink, TemplateStep, apply};
+use crate::rules::{Rule, TemplateStep, apply};
 use eutectic_ir::graph::{Graph, NodeId, Op, Use, ValueId};
-use eutectic_ir::infer::{contradicts, describe_node, infer_call, infer_graph, work_of_call};
-use eutectic_ir::op::{Fact, Law, Operand};
-use eutectic_ir::tensor::Tensor;
-use eutectic_ir::{Attrs, Diagnostics, Dim, Model, Name, Reason, TensorType, walk};
+use eutectic_ir::infer::{contradicts, describe_node};
+use eutectic_ir::{Model, Name, TensorType, walk};
 use rustc_hash::{FxHashMap, FxHashSet};
-use smallvec::SmallVec;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -226,7 +224,7 @@ fn try_match(
 }
 
 /// True when a root of the first type may become one of the second: nothing contradicts, and nothing known is lost.
-fn fits(old: Option<&TensorType>, new: Option<&TensorType>) -> bool {
+pub(crate) fn fits(old: Option<&TensorType>, new: Option<&TensorType>) -> bool {
     match (old, new) {
         (Some(old), Some(new)) => !contradicts(old, new) && old.rank() == new.rank() && old.element == new.element,
         (Some(_), None) => false,
@@ -251,202 +249,5 @@ fn dying(host: &GraphHost, found: &Match<ValueId, NodeId>, roots: &FxHashSet<Val
             Some(id) => dying.push(*id),
             None => return dying,
         }
-    }
-}
-
-/// A graph as rules see it, with what is known of its values.
-struct GraphHost {
-    graph: Graph,
-    facts: Vec<Option<Fact>>,
-    constant: Vec<bool>,
-    /// What the application that is under way has built so far.
-    built: Vec<NodeId>,
-    built_weights: Vec<ValueId>,
-}
-
-impl GraphHost {
-    fn new(graph: Graph) -> Self {
-        let inputs: Vec<Option<Fact>> =
-            graph.inputs().iter().map(|&input| graph.ty(input).cloned().map(Fact::from)).collect();
-        let found = infer_graph(&graph, &inputs, &[], &Attrs::new(), "", &mut Diagnostics::default());
-        let facts = (0..graph.value_bound()).map(|_| None).collect();
-        let constant = vec![false; graph.value_bound()];
-        let mut host = Self { graph, facts, constant, built: Vec::new(), built_weights: Vec::new() };
-        let ids: Vec<ValueId> = host.graph.values().map(|(id, _)| id).collect();
-        for id in ids {
-            host.facts[id.index()] = found.get(id).cloned().or_else(|| host.graph.ty(id).cloned().map(Fact::from));
-            host.constant[id.index()] = host.graph.weight(id).is_some();
-        }
-        for id in walk::order(&host.graph).unwrap_or_default() {
-            host.mark_constant(id);
-        }
-        host
-    }
-
-    fn mark_constant(&mut self, id: NodeId) {
-        let node = self.graph.node(id);
-        let is_pure = match &node.op {
-            Op::Builtin(def) => !def.has(Law::Impure),
-            Op::Function(_) => true,
-            Op::Opaque(_) => false,
-        };
-        let constant = is_pure
-            && node.reads().next().is_some()
-            && node.bodies().next().is_none()
-            && node.reads().all(|value| self.constant[value.index()]);
-        for output in node.outputs() {
-            self.constant[output.index()] = constant;
-        }
-    }
-
-    fn is_constant_call(&self, id: NodeId) -> bool {
-        self.constant[self.graph.node(id).output().index()]
-    }
-
-    fn operand(&self, value: ValueId) -> Option<Operand<'_>> {
-        let fact = self.facts[value.index()].as_ref()?;
-        Some(Operand { ty: &fact.ty, content: fact.content.as_deref(), constant: self.graph.weight(value) })
-    }
-
-    // Constant calls are folded and views do not run; what cannot be priced costs a launch.
-    fn cost_of(&self, ids: &[NodeId], cost: &CostModel) -> f64 {
-        let one = |id: &NodeId| {
-            if self.is_constant_call(*id) {
-                return 0.0;
-            }
-            let node = self.graph.node(*id);
-            // Among calls that do not run, fewer are better: two nanoseconds each.
-            if matches!(&node.op, Op::Builtin(def) if def.has(Law::View)) {
-                return 2e-9;
-            }
-            let priced = || {
-                let operands: Option<Vec<Option<Operand>>> = node
-                    .inputs()
-                    .iter()
-                    .map(|input| input.map_or(Some(None), |id| self.operand(id).map(Some)))
-                    .collect();
-                let outputs: Option<Vec<TensorType>> =
-                    node.outputs().iter().map(|output| Some(self.facts[output.index()].as_ref()?.ty.clone())).collect();
-                cost.seconds(&work_of_call(&node.op, &node.attrs, &operands?, &outputs?)?)
-            };
-            priced().filter(|seconds| seconds.is_finite()).unwrap_or(cost.device.launch) + 2e-9
-        };
-        ids.iter().map(one).sum()
-    }
-
-    fn replace(&mut self, old: ValueId, new: ValueId) {
-        self.graph.replace_uses(old, new);
-        if self.graph.value(new).name.is_empty() {
-            let name = std::mem::take(&mut self.graph.value_mut(old).name);
-            self.graph.value_mut(new).name = name;
-        }
-    }
-
-    /// Takes back what a refused application built.
-    fn forget(&mut self, built: &[NodeId], weights: &[ValueId]) {
-        // Nothing reads them: what was built later is gone first.
-        for id in built.iter().rev() {
-            let _ = self.graph.remove_node(*id);
-        }
-        for id in weights {
-            let _ = self.graph.remove_value(*id);
-        }
-    }
-
-    fn record(&mut self, value: ValueId, fact: Option<Fact>, constant: bool) {
-        self.facts.resize(self.graph.value_bound(), None);
-        self.constant.resize(self.graph.value_bound(), false);
-        self.facts[value.index()] = fact;
-        self.constant[value.index()] = constant;
-    }
-}
-
-impl Host for GraphHost {
-    type Value = ValueId;
-    type Call = NodeId;
-
-    fn calls(&self, op: &Op) -> Vec<NodeId> {
-        self.graph.nodes().filter(|(_, node)| node.op == *op).map(|(id, _)| id).collect()
-    }
-    fn definitions(&self, value: ValueId, op: &Op) -> SmallVec<[(NodeId, usize); 2]> {
-        self.graph.producer(value).filter(|(id, _)| self.graph.node(*id).op == *op).into_iter().collect()
-    }
-    fn readers(&self, value: ValueId, op: &Op) -> Vec<NodeId> {
-        let reader = |used| match used {
-            Use::Input(node, _) => Some(node),
-            _ => None,
-        };
-        let mut readers: Vec<NodeId> = self.graph.value(value).uses().filter_map(reader).collect();
-        readers.retain(|id| self.graph.node(*id).op == *op);
-        readers.sort_unstable();
-        readers.dedup();
-        readers
-    }
-    fn attrs(&self, call: NodeId) -> &Attrs {
-        &self.graph.node(call).attrs
-    }
-    fn inputs(&self, call: NodeId) -> SmallVec<[Option<ValueId>; 4]> {
-        self.graph.node(call).inputs().iter().copied().collect()
-    }
-    fn output(&self, call: NodeId, index: usize) -> Option<ValueId> {
-        self.graph.node(call).outputs().get(index).copied()
-    }
-    fn n_outputs(&self, call: NodeId) -> usize {
-        let outputs = self.graph.node(call).outputs();
-        let is_there = |value: &ValueId| {
-            let value = self.graph.value(*value);
-            !value.name.is_empty() || value.uses().len() > 0
-        };
-        outputs.iter().rposition(is_there).map_or(1, |last| last + 1)
-    }
-    fn ty(&self, value: ValueId) -> Option<&TensorType> {
-        self.facts.get(value.index())?.as_ref().map(|fact| &fact.ty)
-    }
-    fn is_constant(&self, value: ValueId) -> bool {
-        self.constant[value.index()]
-    }
-    fn scalar(&self, value: ValueId) -> Option<f64> {
-        self.graph.weight(value)?.as_single()
-    }
-    fn content(&self, value: ValueId) -> Option<Vec<Dim>> {
-        if let Some(content) = self.facts[value.index()].as_ref().and_then(|fact| fact.content.clone()) {
-            return Some(content);
-        }
-        let tensor = self.graph.weight(value).filter(|tensor| tensor.shape().len() <= 1 && tensor.count() <= 1024)?;
-        Some(tensor.to_i64s()?.into_iter().map(Dim::known).collect())
-    }
-}
-
-impl Sink for GraphHost {
-    fn call(
-        &mut self,
-        op: &Op,
-        attrs: Attrs,
-        inputs: &[Option<ValueId>],
-        n_outputs: usize,
-    ) -> Result<SmallVec<[ValueId; 2]>, Reason> {
-        let operands: Option<Vec<Option<Operand>>> =
-            inputs.iter().map(|input| input.map_or(Some(None), |value| self.operand(value).map(Some))).collect();
-        let operands = operands.ok_or_else(|| Reason(format!("the type of an input of `{op}` is not known")))?;
-        let scope = format!("%{}", self.graph.value_bound());
-        let mut facts = infer_call(op, &attrs, &operands, n_outputs, &scope)?.into_iter();
-        let id = self.graph.add_node(op.clone(), attrs, inputs.iter().copied(), std::iter::repeat_n("", n_outputs));
-        let outputs: SmallVec<[ValueId; 2]> = self.graph.node(id).outputs().iter().copied().collect();
-        for &output in &outputs {
-            let fact = facts.next().flatten();
-            self.graph.value_mut(output).ty = fact.as_ref().map(|fact| fact.ty.clone());
-            self.record(output, fact, false);
-        }
-        self.mark_constant(id);
-        self.built.push(id);
-        Ok(outputs)
-    }
-
-    fn weight(&mut self, tensor: Tensor) -> ValueId {
-        let fact = Fact::from(tensor.ty());
-        let value = self.graph.add_weight("", tensor);
-        self.record(value, Some(fact), true);
-        self.built_weights.push(value);
-        value
     }
 }

@@ -6,6 +6,7 @@ pub mod cse;
 pub mod dce;
 pub mod extract;
 pub mod fold;
+mod graph_host;
 pub mod greedy;
 pub mod inspect;
 pub mod pass;

@@ -8,7 +8,7 @@
 //! left      = [ "[" label "]" ] outputs "=" operator [ attrs ] "(" [ input { "," input } ] ")"
 //!           | "where" expr { "," expr }              every one must hold
 //!           | "unused" label "." attr { "," label "." attr }
-//!           | "example" name ":" expr { "," name ":" expr }   a hint for the generator of test instances
+//!           | "example" name ":" expr { "," name ":" expr }   one test instance: shapes, contents, `label.attr`
 //! right     = outputs "=" operator [ attrs ] "(" [ input { "," input } ] ")"
 //!           | name "=" input                         the root is this value
 //! outputs   = output { "," output }
@@ -36,13 +36,16 @@
 
 pub mod apply;
 pub mod check;
+mod draw;
 pub mod expr;
 pub mod fusion;
+mod instance;
 pub mod library;
 pub mod matcher;
 pub mod syntax;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 pub mod vocabulary;
 
 pub use apply::{Applied, Sink, apply};
@@ -136,8 +139,8 @@ pub struct Rule {
     pub right: Template,
     /// Each variable of the left that the right side redefines, and the variable of the right that stands for it then.
     pub roots: Vec<(Var, Var)>,
-    /// Hints for the generator of test instances.
-    pub examples: Vec<Example>,
+    /// Hints for the generator of test instances, a line each.
+    pub examples: Vec<Vec<Example>>,
     /// Set on a rule that was derived from a fusion.
     pub fusion: Option<Direction>,
 }
@@ -279,11 +282,12 @@ pub enum TemplateInput {
     Constant(Expr),
 }
 
-/// A hint for the generator of test instances: the type of a variable, or the value of an attribute.
+/// A hint for the generator of test instances: the shape of an input, its contents when it is an integer vector, or the
+/// value of an attribute. The hints of one `example` line go together; several lines are taken in turn.
 #[derive(Clone, Debug)]
 pub struct Example {
-    /// A variable's name, or `label.attr`.
+    /// An input's name, or `label.attr`.
     pub name: Name,
-    /// The value: for a variable a shape as a list, optionally in `int64 ([..])` form; for an attribute its literal.
-    pub expr: Expr,
+    /// Its shape, contents or value.
+    pub value: Value,
 }

@@ -29,7 +29,7 @@ pub struct RuleText {
     pub left: Vec<CallText>,
     pub conditions: Vec<ExprText>,
     pub unused: Vec<(Spanned, Spanned)>,
-    pub examples: Vec<(Name, ExprText)>,
+    pub examples: Vec<Vec<(Name, ExprText)>>,
     pub right: Vec<StepText>,
     pub span: Span,
     pub line: u32,
@@ -263,17 +263,19 @@ impl<'a> Parser<'a> {
                 }
             }
         } else if self.eat_word("example") {
+            let mut example = Vec::new();
             loop {
                 let mut name = self.name("a variable, or `label.attr`")?.name.to_string();
                 if self.eat(".") {
                     name = format!("{name}.{}", self.name("an attribute")?.name);
                 }
                 self.expect(":")?;
-                rule.examples.push((name.into(), self.sum()?));
+                example.push((name.into(), self.sum()?));
                 if !self.eat(",") {
                     break;
                 }
             }
+            rule.examples.push(example);
         } else {
             let call = self.statement()?;
             rule.left.push(call);

@@ -1,6 +1,7 @@
 //! Tests of the language: what loads, and what each mistake is told.
 
 use super::Library;
+use super::verify::{Effort, verify};
 
 const GOOD: &str = "/// relu(relu(x)) == relu(x)\nrule twice : exact { t = Relu (x)  y = Relu (t) => y = Relu (x) }";
 
@@ -65,4 +66,50 @@ fn a_problem_points_to_its_place() {
         problems.to_string(),
         "error[R0007]: there is no variable `nothing`\n  --> my.rules, characters 49..56, rule `a`"
     );
+}
+
+#[test]
+fn both_sides_of_every_built_in_rule_agree() {
+    let library = Library::built_in().unwrap_or_else(|problems| panic!("{problems}"));
+    let mut failures = Vec::new();
+    for rule in library.rules() {
+        let recognise = rule.name.strip_suffix("_expand").and_then(|name| library.rule(name));
+        let found = verify(rule, recognise.map(|rule| &**rule), Effort::STANDARD);
+        if let Err(problem) = found {
+            failures.push(problem.to_string());
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {} rules fail:\n{}",
+        failures.len(),
+        library.rules().len(),
+        failures.join("\n\n")
+    );
+}
+
+#[test]
+fn an_unsound_rule_is_refused_with_its_counterexample() {
+    let wrong = [
+        "/// d\nrule a : exact { y = Relu (x) => y = x }",
+        "/// d\nrule a : exact { [f] t = Transpose (x) [s] y = Transpose (t) => y = Transpose <perm = compose (s.perm, f.perm)> (x) }",
+        "/// d\nrule a : exact { [c] y = Concat (a, b) => y = Concat <..c> (b, a) }",
+        "/// d\nrule a : exact { [s] a, b = Split (x, n) unused s.num_outputs => a, b = Split <axis = s.axis> (x) }",
+    ];
+    for source in wrong {
+        let mut library = Library::new();
+        library.load_rules("wrong.rules", source).unwrap_or_else(|problems| panic!("{problems}"));
+        let found = verify(&library.rules()[0], None, Effort::STANDARD);
+        let code = found.as_ref().err().map(|problem| problem.code);
+        assert!(matches!(code, Some("R0020" | "R0021")), "{source}: {found:?}");
+    }
+}
+
+#[test]
+fn a_rule_without_instances_is_refused() {
+    let source = "/// d\nrule a : exact { y = Relu (x) where rank (x) == 9 => y = Relu (x) }";
+    let mut library = Library::new();
+    library.load_rules("none.rules", source).unwrap_or_else(|problems| panic!("{problems}"));
+    let found = verify(&library.rules()[0], None, Effort::STANDARD);
+    assert_eq!(found.err().map(|problem| problem.code), Some("R0022"));
 }

@@ -140,7 +140,7 @@ impl Checker<'_> {
 }
 
 /// What literals know: nothing.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Known for Nothing {
     fn ty(&self, _: Var) -> Result<&TensorType, Reason> {

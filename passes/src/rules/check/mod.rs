@@ -174,14 +174,34 @@ impl Checker<'_> {
         }
     }
 
-    fn examples(&mut self, text: &RuleText) -> Vec<Example> {
+    fn examples(&mut self, text: &RuleText) -> Vec<Vec<Example>> {
         let mut examples = Vec::new();
-        for (name, expr) in &text.examples {
-            if let Some((checked, _)) = self.expr(expr) {
-                examples.push(Example { name: name.clone(), expr: checked });
+        for hints in &text.examples {
+            let mut example = Vec::new();
+            for (name, text) in hints {
+                if !self.is_leaf_or_attr(name) {
+                    let message = format!("`{name}` is no input of the left side and no `label.attr`");
+                    self.report("R0007", message, &text.span, None);
+                }
+                let Some((expr, _)) = self.expr(text) else { continue };
+                match expr.evaluate(&exprs::Nothing) {
+                    Ok(value) => example.push(Example { name: name.clone(), value }),
+                    Err(reason) => self.report("R0012", reason.to_string(), &text.span, None),
+                }
             }
+            examples.push(example);
         }
         examples
+    }
+
+    fn is_leaf_or_attr(&self, name: &str) -> bool {
+        if let Some((label, _)) = name.split_once('.') {
+            return self.calls.iter().any(|call| call.label.as_deref() == Some(label));
+        }
+        let Some(at) = self.variables.iter().position(|variable| variable.is_left && variable.name == name) else {
+            return false;
+        };
+        !self.calls.iter().any(|call| call.outputs.contains(&Some(Var(at as u16))))
     }
 
     fn account(&mut self, text: &RuleText, conditions: &[Condition], right: &Template) {
