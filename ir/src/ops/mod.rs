@@ -2,6 +2,7 @@
 
 mod activation;
 mod arithmetic;
+mod attention;
 #[cfg(test)]
 mod cases;
 mod cast;
@@ -17,7 +18,9 @@ mod movement;
 mod pointwise;
 mod pooling;
 mod quantization;
+mod rotary;
 mod scatter;
+mod sequence;
 mod shape;
 mod slice;
 mod softmax;
@@ -48,6 +51,9 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("pooling", pooling::OPS),
     ("linear", linear::OPS),
     ("einsum", einsum::OPS),
+    ("attention", attention::OPS),
+    ("rotary", rotary::OPS),
+    ("sequence", sequence::OPS),
 ];
 
 /// Every operator, in the order of the families.
