@@ -8,6 +8,7 @@ pub mod extract;
 pub mod fold;
 mod graph_host;
 pub mod greedy;
+pub mod inline;
 pub mod inspect;
 pub mod pass;
 pub mod pipeline;
@@ -15,6 +16,7 @@ mod rewire;
 pub mod rules;
 pub mod saturate;
 pub mod shapes;
+pub mod target;
 #[cfg(test)]
 mod testing;
 pub mod tidy;
