@@ -1,2 +1,5 @@
 //! The `eutectic` program.
-fn main() {}
+
+fn main() {
+    std::process::exit(eutectic::cli::main());
+}

@@ -1,0 +1,235 @@
+//! The optimizer: prepare, rewrite by one engine, finish. Every choice stands in [`Options`]; nothing is read elsewhere.
+
+use crate::cost::{CostModel, Totals, totals};
+use crate::dce;
+use crate::extract::{self, Choice, Infeasible, Problem};
+use crate::fold::FoldBudget;
+use crate::inline::inline;
+use crate::pass::PassReport;
+use crate::pipeline;
+use crate::rules::{Contract, Rule};
+use crate::saturate::{Conflict, Extracted, Limits, Prices, Space, Stop, extract_graph, saturate};
+use crate::target::{FUSION_DOMAIN, Target, spell_for_ort};
+use eutectic_ir::diag::Kind;
+use eutectic_ir::graph::Op;
+use eutectic_ir::{Diagnostic, Diagnostics, Function, Graph, Model, infer, verify};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Everything that decides what comes out.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// Rules that may fire, in order.
+    pub rules: Vec<&'a Rule>,
+    /// How they are applied.
+    pub engine: Engine,
+    /// Who will run the result.
+    pub target: Target,
+    /// Newest version of `ai.onnx` that the result may import.
+    pub opset: u64,
+    /// What calls cost.
+    pub cost: CostModel,
+    /// How much folding may add.
+    pub fold: FoldBudget,
+}
+
+/// How rules are applied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Engine {
+    /// One after another, in place, until none applies.
+    Greedy,
+    /// All at once in an e-graph, then the cheapest graph is chosen.
+    Saturate {
+        /// When to stop.
+        limits: Limits,
+        /// How the graph is chosen.
+        extract: Extract,
+    },
+}
+
+/// How a graph is chosen from an e-graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extract {
+    /// By the cost of the unshared tree.
+    Tree,
+    /// By cost with sharing counted once.
+    Dag,
+}
+
+impl Extract {
+    fn extractor(self) -> fn(&Problem) -> Result<Choice, Infeasible> {
+        match self {
+            Extract::Tree => extract::tree,
+            Extract::Dag => extract::dag,
+        }
+    }
+}
+
+/// What one rule did to this model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleReport {
+    /// Its name.
+    pub name: String,
+    /// The file and line it stands at.
+    pub place: String,
+    /// How far it may change numbers.
+    pub contract: Contract,
+    /// Times its left side matched.
+    pub matched: u64,
+    /// Times it was applied.
+    pub applied: u64,
+    /// Time spent on it.
+    pub time: Duration,
+}
+
+/// What an optimization did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The passes that ran, in order.
+    pub passes: Vec<PassReport>,
+    /// The rules that matched, in the order of the library.
+    pub rules: Vec<RuleReport>,
+    /// Why saturation stopped; `None` for the greedy engine.
+    pub stop: Option<Stop>,
+    /// Rounds of the engine.
+    pub iterations: usize,
+    /// Size of the e-graph: e-nodes and classes.
+    pub space: Option<(usize, usize)>,
+    /// Cost of what was chosen from the e-graph.
+    pub extracted: Option<Extracted>,
+    /// Unions refused because their types differ.
+    pub conflicts: Vec<Conflict>,
+    /// Predicted cost before.
+    pub before: Totals,
+    /// Predicted cost after.
+    pub after: Totals,
+}
+
+/// Optimizes `model` in place. Errors leave it in an unspecified but sound state; keep a clone, it shares the weights.
+///
+/// Errors: the model breaks a rule of the IR, or no equal graph fits the target.
+pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnostics> {
+    let (facts, _) = infer::infer(model);
+    let before = totals(&model.graph, &facts, &options.cost);
+    drop(facts);
+    let mut passes = pipeline::prepare(options.fold).run(model)?;
+    let allowed = |op: &Op| options.target.allows(op, options.opset);
+    let rules: Vec<&Rule> = options.rules.iter().copied().filter(|rule| rule.builds().all(&allowed)).collect();
+    let mut report = match options.engine {
+        Engine::Greedy => greedily(model, &rules, options)?,
+        Engine::Saturate { limits, extract } => saturating(model, &rules, limits, extract, options, &allowed)?,
+    };
+    dce::sweep(&mut model.graph);
+    passes.extend(pipeline::finish(options.fold, options.opset).run(model)?);
+    spell(model, options.target);
+    collect_functions(model);
+    let (facts, problems) = infer::infer(model);
+    let problems = Diagnostics(verify::verify(model).into_iter().chain(problems).filter(is_error).collect());
+    if problems.has_errors() {
+        return Err(broken(problems));
+    }
+    report.passes = passes;
+    report.before = before;
+    report.after = totals(&model.graph, &facts, &options.cost);
+    Ok(report)
+}
+
+fn is_error(problem: &Diagnostic) -> bool {
+    problem.severity == eutectic_ir::diag::Severity::Error
+}
+
+fn saturating(
+    model: &mut Model,
+    rules: &[&Rule],
+    limits: Limits,
+    extract: Extract,
+    options: &Options,
+    allowed: &dyn Fn(&Op) -> bool,
+) -> Result<Report, Diagnostics> {
+    let (facts, _) = infer::infer(model);
+    let fail = |reason: eutectic_ir::Reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string());
+    let mut space = Space::new(&model.graph, &facts).map_err(fail)?;
+    let activity = saturate(&mut space, rules, limits);
+    let prices = Prices {
+        seconds: &|work| options.cost.seconds(work),
+        allowed,
+        unknown: options.cost.device.launch,
+    };
+    let (graph, extracted) = extract_graph(&space, &model.graph, &prices, extract.extractor())?;
+    model.graph = graph;
+    let rules = rules
+        .iter()
+        .zip(activity.rules)
+        .filter(|(_, done)| done.matched > 0)
+        .map(|(rule, done)| rule_report(rule, done.matched, done.applied, done.time))
+        .collect();
+    Ok(Report {
+        passes: Vec::new(),
+        rules,
+        stop: Some(activity.stop),
+        iterations: activity.iterations,
+        space: Some((space.n_nodes(), space.n_classes())),
+        extracted: Some(extracted),
+        conflicts: activity.conflicts,
+        before: Totals::default(),
+        after: Totals::default(),
+    })
+}
+
+fn rule_report(rule: &Rule, matched: u64, applied: u64, time: Duration) -> RuleReport {
+    RuleReport {
+        name: rule.name.to_string(),
+        place: format!("{}:{}", rule.file, rule.line),
+        contract: rule.contract,
+        matched,
+        applied,
+        time,
+    }
+}
+
+/// Fused calls that the target does not run as they are become what it does run.
+fn spell(model: &mut Model, target: Target) {
+    if target == Target::Ort && spell_for_ort(&mut model.graph) > 0 && model.opset("com.microsoft").is_none() {
+        model.opsets.push(("com.microsoft".into(), 1));
+    }
+    if target != Target::Portable && target != Target::Cpu {
+        const MOST_NODES: usize = 1_000_000;
+        inline(&mut model.graph, &|function| function.domain == FUSION_DOMAIN, MOST_NODES);
+    }
+}
+
+/// The functions that the model calls stand in the model; our fused ones that it does not call leave it.
+fn collect_functions(model: &mut Model) {
+    let mut called: Vec<Arc<Function>> = Vec::new();
+    collect_from(&model.graph, &mut called);
+    model.functions.retain(|function| function.domain != FUSION_DOMAIN);
+    for function in called {
+        if !model.functions.iter().any(|known| known.id() == function.id()) {
+            model.functions.push(function);
+        }
+    }
+    let fused = model.functions.iter().any(|function| function.domain == FUSION_DOMAIN);
+    model.opsets.retain(|(domain, _)| domain != FUSION_DOMAIN);
+    if fused {
+        model.opsets.push((FUSION_DOMAIN.into(), 1));
+    }
+}
+
+fn collect_from(graph: &Graph, called: &mut Vec<Arc<Function>>) {
+    for (_, node) in graph.nodes() {
+        if let Op::Function(function) = &node.op
+            && !called.iter().any(|known| known.id() == function.id())
+        {
+            called.push(Arc::clone(function));
+            collect_from(&function.body, called);
+        }
+        for body in node.bodies() {
+            collect_from(body, called);
+        }
+    }
+}
+
+fn broken(problems: Diagnostics) -> Diagnostics {
+    let note = "the optimized graph breaks a rule of the IR; this is an error of Eutectic, not of the model";
+    Diagnostics(problems.into_iter().map(|problem| problem.note(note)).collect())
+}

@@ -1,0 +1,64 @@
+//! `eutectic doctor`: what is installed, what is missing, and how to get it.
+
+use super::{Global, Outcome, print_json};
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct Doctor {
+    /// Directory, SDK, virtual environment or file of TensorRT's library
+    #[arg(long, value_name = "PATH")]
+    trt_lib: Option<PathBuf>,
+}
+
+/// One thing that may be installed.
+struct Finding {
+    name: &'static str,
+    present: bool,
+    detail: String,
+}
+
+impl Doctor {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let findings = [cpu(), self.tensorrt()];
+        if global.json {
+            let found: Vec<_> = findings
+                .iter()
+                .map(|finding| json!({ "name": finding.name, "present": finding.present, "detail": finding.detail }))
+                .collect();
+            print_json(&json!({ "version": env!("CARGO_PKG_VERSION"), "backends": found }));
+        } else {
+            println!("eutectic {}", env!("CARGO_PKG_VERSION"));
+            for finding in &findings {
+                let mark = if finding.present { "found" } else { "missing" };
+                println!("{:9} {mark:8} {}", finding.name, finding.detail.replace('\n', "\n                   "));
+            }
+        }
+        Ok(0)
+    }
+
+    #[cfg(feature = "tensorrt")]
+    fn tensorrt(&self) -> Finding {
+        use crate::tensorrt::Worker;
+        let found = super::lower::worker(self.trt_lib.as_deref()).and_then(|worker: Worker| {
+            worker.library_version().map_err(|error| error.diagnostic().into())
+        });
+        match found {
+            Ok(version) => Finding { name: "tensorrt", present: true, detail: format!("TensorRT for RTX {version}") },
+            Err(problems) => Finding { name: "tensorrt", present: false, detail: problems.to_string() },
+        }
+    }
+
+    #[cfg(not(feature = "tensorrt"))]
+    fn tensorrt(&self) -> Finding {
+        let _ = &self.trt_lib;
+        let detail = "this program was built without it: `cargo build --release --features tensorrt`";
+        Finding { name: "tensorrt", present: false, detail: detail.into() }
+    }
+}
+
+fn cpu() -> Finding {
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Finding { name: "cpu", present: true, detail: format!("{n_threads} threads") }
+}

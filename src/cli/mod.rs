@@ -1,0 +1,148 @@
+//! The program's verbs, one file each.
+//!
+//! Exit codes: 0 ok, 1 a difference or regression was found, 2 bad input, 3 unsupported, 4 a limit was hit.
+
+mod check;
+mod compare;
+mod convert;
+mod doctor;
+mod inspect;
+mod lower;
+mod ops;
+mod optimize;
+mod render;
+mod rules;
+mod run;
+
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
+use crate::ir::Model;
+use crate::onnx::Limits;
+use clap::{Args, Parser, Subcommand};
+use std::path::Path;
+
+/// A graph-optimizer research framework: ONNX in, named rewrite rules through e-graphs, TensorRT and CUDA out.
+#[derive(Parser)]
+#[command(name = "eutectic", version, about, arg_required_else_help = true)]
+struct Program {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// What every verb understands.
+#[derive(Args, Clone, Debug)]
+struct Global {
+    /// Print the result as JSON on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print the budgets under which files are read, and stop
+    #[arg(long)]
+    limits: bool,
+    /// Treat models as hostile: no hard links from elsewhere, no writing through links
+    #[arg(long, global = true)]
+    untrusted: bool,
+    /// Largest model file that is read, in bytes
+    #[arg(long, global = true, value_name = "BYTES")]
+    max_model_size: Option<u64>,
+    /// Print no warnings
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Show what a model is made of
+    Inspect(inspect::Inspect),
+    /// Check a model against every rule of ONNX and of the IR
+    Check(check::Check),
+    /// Rewrite a model by rules and fusions, and certify the result
+    Optimize(optimize::Optimize),
+    /// Run two models on the same inputs and compare their outputs
+    Compare(compare::Compare),
+    /// Convert between the binary and the textual form
+    Convert(convert::Convert),
+    /// Run a model
+    Run(run::Run),
+    /// Lower a model to a device's network and build its engine
+    Lower(lower::Lower),
+    /// List and check rewrite rules
+    Rules(rules::Rules),
+    /// List the operators that are known
+    Ops(ops::Ops),
+    /// Say what is installed, what is missing, and how to get it
+    Doctor(doctor::Doctor),
+}
+
+/// What a verb gives back: an exit code, or everything that is wrong.
+type Outcome = Result<i32, Diagnostics>;
+
+/// Runs the program on the process's arguments; the exit code.
+pub fn main() -> i32 {
+    #[cfg(feature = "tensorrt")]
+    if std::env::args().nth(1).as_deref() == Some(crate::tensorrt::WORKER_ARGUMENT) {
+        return crate::tensorrt::worker_main();
+    }
+    let program = Program::parse();
+    let global = &program.global;
+    if global.limits {
+        print!("{}", global.budgets());
+        return 0;
+    }
+    let Some(verb) = &program.verb else {
+        eprintln!("eutectic: give a verb; `eutectic --help` lists them");
+        return 2;
+    };
+    let outcome = match verb {
+        Verb::Inspect(verb) => verb.run(global),
+        Verb::Check(verb) => verb.run(global),
+        Verb::Optimize(verb) => verb.run(global),
+        Verb::Compare(verb) => verb.run(global),
+        Verb::Convert(verb) => verb.run(global),
+        Verb::Run(verb) => verb.run(global),
+        Verb::Lower(verb) => verb.run(global),
+        Verb::Rules(verb) => verb.run(global),
+        Verb::Ops(verb) => verb.run(global),
+        Verb::Doctor(verb) => verb.run(global),
+    };
+    outcome.unwrap_or_else(|problems| {
+        if global.json {
+            println!("{}", render::json(&problems));
+        }
+        render::print(&problems);
+        problems.exit_code().max(1)
+    })
+}
+
+impl Global {
+    fn budgets(&self) -> Limits {
+        let stated = Limits::stated();
+        Limits { model_bytes: self.max_model_size.unwrap_or(stated.model_bytes), ..stated }
+    }
+
+    /// Reads a model and prints its warnings.
+    fn load(&self, path: &Path) -> Result<Model, Diagnostics> {
+        let (model, warnings) = crate::files::load(path, &self.budgets(), self.untrusted)?;
+        self.warn(&warnings);
+        Ok(model)
+    }
+
+    fn warn(&self, warnings: &Diagnostics) {
+        if !self.quiet {
+            render::print(warnings);
+        }
+    }
+}
+
+/// An error about what was typed.
+fn misuse(message: impl Into<String>) -> Diagnostics {
+    Diagnostic::error(Kind::Invalid, "C0100", message).help("see `eutectic --help`").into()
+}
+
+/// `value` on standard output as JSON.
+fn print_json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("eutectic: the result cannot be printed: {error}"),
+    }
+}

@@ -1,0 +1,321 @@
+//! `eutectic optimize`: rewrite, certify, write.
+
+use super::inspect::to_json;
+use super::{Global, Outcome, misuse, print_json, render};
+use crate::certificate::{self, Certificate};
+use crate::files;
+use crate::inputs::sizes_from_shapes;
+use crate::ir::Model;
+use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind};
+use crate::ir::op::CANONICAL_OPSET;
+use crate::onnx::ExportOptions;
+use crate::passes::cost::{CostModel, Device};
+use crate::passes::fold::FoldBudget;
+use crate::passes::inspect::{Summary, inspect};
+use crate::passes::optimize::{Engine, Extract, Options, Report, optimize};
+use crate::passes::rules::{Contract, Library, Rule};
+use crate::passes::saturate::Limits;
+use crate::passes::target::Target;
+use clap::{Args, ValueEnum};
+use comfy_table::{Cell, Color, Table, presets};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+#[derive(Args)]
+pub(super) struct Optimize {
+    /// The model
+    model: PathBuf,
+    /// Where the result goes; without it nothing is written
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Who will run the result: portable (fused operators as functions), onnx (standard operators only), ort, tensorrt, cpu
+    #[arg(long, default_value = "portable")]
+    target: Target,
+    /// Rule families or names, joined by commas; `all`, or `none`
+    #[arg(long, default_value = "all", value_delimiter = ',')]
+    rules: Vec<String>,
+    /// Fused operators, joined by commas; `all`, or `none`
+    #[arg(long, default_value = "all", value_delimiter = ',')]
+    fusions: Vec<String>,
+    /// Further rule files
+    #[arg(long, value_name = "FILE")]
+    rule_file: Vec<PathBuf>,
+    /// How far rules may change numbers
+    #[arg(long, value_enum, default_value_t = Numerics::Reassociates)]
+    numerics: Numerics,
+    /// How rules are applied
+    #[arg(long, value_enum, default_value_t = EngineName::Saturate)]
+    engine: EngineName,
+    /// How a graph is chosen from the e-graph
+    #[arg(long, value_enum, default_value_t = ExtractName::Dag)]
+    extract: ExtractName,
+    /// Most e-nodes
+    #[arg(long, default_value_t = Limits::STANDARD.nodes)]
+    nodes: usize,
+    /// Most rounds of search and apply
+    #[arg(long, default_value_t = Limits::STANDARD.iterations)]
+    iterations: usize,
+    /// Version of ai.onnx that the result imports; without it the lowest that expresses it, not below the input's
+    #[arg(long)]
+    opset: Option<u64>,
+    /// Most memory that one folded constant may take, in MiB
+    #[arg(long, default_value_t = FoldBudget::STANDARD.tensor >> 20, value_name = "MIB")]
+    fold_budget: usize,
+    /// How the result is compared with the input before it is written
+    #[arg(long, value_enum, default_value_t = Certify::Run)]
+    certify: Certify,
+    /// Largest difference that certifies, relative to the largest magnitude of each output
+    #[arg(long, default_value_t = 1e-4)]
+    tolerance: f64,
+    /// Sizes of symbolic dims for certification: input:1x3x224x224,...
+    #[arg(long, default_value = "")]
+    shapes: String,
+    /// Print every rule that fired with its time
+    #[arg(long)]
+    trace: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Numerics {
+    /// Bitwise equal
+    Exact,
+    /// Equal in real arithmetic
+    Reassociates,
+    /// Within a stated bound
+    Approximates,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EngineName {
+    Greedy,
+    Saturate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ExtractName {
+    Tree,
+    Dag,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Certify {
+    /// Run both on seeded inputs and compare
+    Run,
+    /// Do not compare
+    None,
+}
+
+impl Optimize {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let start = Instant::now();
+        let mut model = global.load(&self.model)?;
+        let read = start.elapsed();
+        // Both share the weights; the original is kept for the certificate only.
+        let original = (self.certify == Certify::Run).then(|| model.clone());
+        let cost = CostModel::new(Device::h200());
+        let library = self.library()?;
+        let options = self.options(&library, &cost, &model)?;
+        let begun = Instant::now();
+        crate::ir::infer::infer(&mut model);
+        let before = inspect(&model, &cost);
+        let report = optimize(&mut model, &options)?;
+        let after = inspect(&model, &cost);
+        let optimized = begun.elapsed();
+        for conflict in &report.conflicts {
+            let rule = conflict.rule.as_deref().unwrap_or("congruence");
+            global.warn(&Diagnostic::warning("P0202", format!("`{rule}` equated {} with {}; the rule is unsound here", conflict.left, conflict.right)).into());
+        }
+        let certificate = original.map(|original| self.certify(&original, &model)).transpose()?;
+        if let Some(certificate) = certificate.as_ref().filter(|certificate| !certificate.equal) {
+            let message = format!("the result differs by {:.1e} of the output, the tolerance is {:.1e}; nothing is written", certificate.worst, self.tolerance);
+            render::print(&Diagnostic::error(Kind::Invalid, "P0203", message).help("find the rule with `--rules`, or state a wider `--tolerance`").into());
+            return Ok(1);
+        }
+        let begun = Instant::now();
+        let mut size = None;
+        if let Some(output) = &self.output {
+            let options = ExportOptions { opset: self.opset, ..ExportOptions::default() };
+            size = Some(files::save(&model, output, &options)?);
+        }
+        let seconds = Seconds { read, optimize: optimized, write: begun.elapsed() };
+        if global.json {
+            self.print_json(&before, &after, &report, certificate.as_ref(), &seconds);
+        } else if !global.quiet {
+            self.print(&before, &after, &report, certificate.as_ref(), &seconds, size);
+        }
+        Ok(0)
+    }
+
+    fn library(&self) -> Result<Library, Diagnostics> {
+        let mut library = Library::embedded()?;
+        for file in &self.rule_file {
+            library.add_file(file)?;
+        }
+        Ok(library)
+    }
+
+    fn options<'a>(&self, library: &'a Library, cost: &CostModel, model: &Model) -> Result<Options<'a>, Diagnostics> {
+        let worst = match self.numerics {
+            Numerics::Exact => Contract::ExactFinite,
+            Numerics::Reassociates => Contract::Reassociates,
+            Numerics::Approximates => Contract::Approximates(f64::INFINITY),
+        };
+        let listed = |names: &[String], rule: &Rule| match names {
+            [all] if all == "all" => true,
+            [none] if none == "none" => false,
+            names => names.iter().any(|name| *name == rule.name || name == rule.family()),
+        };
+        for name in self.rules.iter().filter(|name| !["all", "none"].contains(&name.as_str())) {
+            if !library.rules().any(|rule| rule.name == name.as_str() || rule.family() == name) {
+                return Err(misuse(format!("there is no rule or family `{name}`; `eutectic rules list` shows them")));
+            }
+        }
+        for name in self.fusions.iter().filter(|name| !["all", "none"].contains(&name.as_str())) {
+            if library.fusion(name).is_none() {
+                return Err(misuse(format!("there is no fusion `{name}`; `eutectic rules list` shows them")));
+            }
+        }
+        let chosen = |rule: &&Rule| {
+            let names = if rule.fusion.is_some() { &self.fusions } else { &self.rules };
+            rule.contract <= worst && (listed(names, rule) || rule.fused_name().is_some_and(|fused| names.iter().any(|name| name == fused)))
+        };
+        let limits = Limits { nodes: self.nodes, iterations: self.iterations, ..Limits::STANDARD };
+        let extract = match self.extract {
+            ExtractName::Tree => Extract::Tree,
+            ExtractName::Dag => Extract::Dag,
+        };
+        let engine = match self.engine {
+            EngineName::Greedy => Engine::Greedy,
+            EngineName::Saturate => Engine::Saturate { limits, extract },
+        };
+        if let Some(opset) = self.opset.filter(|opset| !(1..=CANONICAL_OPSET).contains(opset)) {
+            return Err(misuse(format!("operator set {opset} is not between 1 and {CANONICAL_OPSET}")));
+        }
+        Ok(Options {
+            rules: library.rules().filter(chosen).collect(),
+            engine,
+            target: self.target,
+            opset: self.opset.unwrap_or_else(|| NEWEST_OPSET.max(model.opset("").unwrap_or(0))),
+            cost: cost.clone(),
+            fold: FoldBudget { tensor: self.fold_budget << 20, ..FoldBudget::STANDARD },
+        })
+    }
+
+    fn certify(&self, original: &Model, optimized: &Model) -> Result<Certificate, Diagnostics> {
+        let sizes = sizes_from_shapes(&original.graph, &self.shapes)?;
+        // What only another runtime executes is compared through the bodies that stand for it.
+        certificate::compare(original, optimized, &sizes, 0, self.tolerance)
+    }
+
+    fn print_json(&self, before: &Summary, after: &Summary, report: &Report, certificate: Option<&Certificate>, seconds: &Seconds) {
+        let rules: Vec<_> = report
+            .rules
+            .iter()
+            .map(|rule| {
+                json!({
+                    "name": rule.name,
+                    "file": rule.place,
+                    "fired": rule.applied,
+                    "matched": rule.matched,
+                    "contract": rule.contract.to_string(),
+                    "seconds": rule.time.as_secs_f64(),
+                })
+            })
+            .collect();
+        let extracted = report.extracted.map(|costs| json!({ "tree": costs.tree.to_string(), "dag": costs.dag }));
+        let (enodes, eclasses) = report.space.unwrap_or_default();
+        print_json(&json!({
+            "before": to_json(before),
+            "after": to_json(after),
+            "rules": rules,
+            "certificate": certificate,
+            "engine": {
+                "stop": report.stop.map(|stop| format!("{stop:?}").to_lowercase()),
+                "iterations": report.iterations,
+                "enodes": enodes,
+                "eclasses": eclasses,
+                "cost": extracted,
+                "conflicts": report.conflicts.len(),
+            },
+            "seconds": {
+                "read": seconds.read.as_secs_f64(),
+                "optimize": seconds.optimize.as_secs_f64(),
+                "write": seconds.write.as_secs_f64(),
+            },
+        }));
+    }
+
+    fn print(&self, before: &Summary, after: &Summary, report: &Report, certificate: Option<&Certificate>, seconds: &Seconds, size: Option<u64>) {
+        println!("{}", table(before, after));
+        let mut fired: Vec<_> = report.rules.iter().filter(|rule| rule.applied > 0).collect();
+        if !self.trace {
+            fired.sort_by_key(|rule| std::cmp::Reverse(rule.applied));
+        }
+        const SHOWN: usize = 12;
+        let shown = if self.trace { fired.len() } else { SHOWN.min(fired.len()) };
+        for rule in &fired[..shown] {
+            println!(
+                "{:34} {:5} matched {:5} applied {:>10}   {}   {}",
+                rule.name, rule.matched, rule.applied, render::seconds(rule.time.as_secs_f64()), rule.contract, rule.place
+            );
+        }
+        if fired.len() > shown {
+            println!("... and {} more rules; `--trace` lists all", fired.len() - shown);
+        }
+        if let (Some(stop), Some((nodes, classes))) = (report.stop, report.space) {
+            let stop = match stop {
+                crate::passes::saturate::Stop::Saturated => "saturated".to_string(),
+                limit => format!("stopped by the limit of {}", format!("{limit:?}").to_lowercase()),
+            };
+            println!("{stop} after {} iterations, {nodes} e-nodes in {classes} classes, {} type conflicts", report.iterations, report.conflicts.len());
+        }
+        match certificate {
+            Some(found) => println!("certificate: largest difference {:.1e} of the output (tolerance {:.0e}); {}", found.worst, found.tolerance, found.method),
+            None => println!("certificate: none, not compared"),
+        }
+        if let (Some(output), Some(size)) = (&self.output, size) {
+            println!("wrote {} ({})", Escaped(&output.to_string_lossy()), render::bytes(size as f64));
+        }
+        let [read, optimized, write] = [seconds.read, seconds.optimize, seconds.write].map(|time| render::seconds(time.as_secs_f64()));
+        println!("read {read}, optimized {optimized}, wrote {write}");
+    }
+}
+
+/// The newest operator set that results use by themselves: widely used runtimes have caught up with it.
+const NEWEST_OPSET: u64 = 25;
+
+struct Seconds {
+    read: Duration,
+    optimize: Duration,
+    write: Duration,
+}
+
+fn table(before: &Summary, after: &Summary) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["", "before", "after"]);
+    let mut row = |name: String, a: f64, b: f64, show: &dyn Fn(f64) -> String| {
+        let mut cells = [Cell::new(show(a)), Cell::new(show(b))];
+        if b < a {
+            cells[1] = Cell::new(show(b)).fg(Color::Green);
+        }
+        let [a, b] = cells;
+        table.add_row([Cell::new(name), a, b]);
+    };
+    let mut names: Vec<&String> = before.operators.iter().chain(&after.operators).map(|(name, _)| name).collect();
+    let n_of = |summary: &Summary, wanted: &str| {
+        summary.operators.iter().find(|(name, _)| name == wanted).map_or(0, |(_, n)| *n)
+    };
+    names.sort_by_key(|name| std::cmp::Reverse((n_of(before, name).max(n_of(after, name)), (*name).clone())));
+    names.dedup();
+    for name in names {
+        row(Escaped(name).to_string(), n_of(before, name) as f64, n_of(after, name) as f64, &render::count);
+    }
+    row("nodes".into(), before.n_nodes as f64, after.n_nodes as f64, &render::count);
+    row("parameters".into(), before.n_parameters as f64, after.n_parameters as f64, &render::count);
+    row("arithmetic".into(), before.totals.flops, after.totals.flops, &render::flops);
+    row("memory moved".into(), before.totals.bytes_moved, after.totals.bytes_moved, &render::bytes);
+    row("predicted time".into(), before.totals.seconds, after.totals.seconds, &render::seconds);
+    table
+}

@@ -1,0 +1,110 @@
+//! Diagnostics for people, and tables.
+
+use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Severity};
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde_json::{Value, json};
+
+/// Prints each diagnostic on standard error, like a compiler: with a code frame where the place is a span of a text file.
+pub fn print(problems: &Diagnostics) {
+    for problem in &problems.0 {
+        match framed(problem) {
+            Some(text) => anstream::eprintln!("{text}"),
+            None => anstream::eprintln!("{problem}"),
+        }
+    }
+}
+
+fn framed(problem: &Diagnostic) -> Option<String> {
+    let (file, span) = (problem.place.file.as_ref()?, problem.place.span.clone()?);
+    let source = std::fs::read_to_string(file).ok().filter(|source| span.end <= source.len())?;
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
+    };
+    // Sources come from anybody: what would drive the terminal is shown escaped, at the price of the exact column.
+    let (source, path) = (Escaped(&source).to_string(), Escaped(&file.to_string_lossy()).to_string());
+    let span = span.start.min(source.len())..span.end.min(source.len());
+    let snippet = Snippet::source(&source).path(&path).annotation(AnnotationKind::Primary.span(span));
+    let message = Escaped(&problem.message).to_string();
+    let mut group = level.primary_title(&message).id(problem.code).element(snippet);
+    let notes: Vec<String> = problem.notes.iter().map(|note| Escaped(note).to_string()).collect();
+    for note in &notes {
+        group = group.element(Level::NOTE.message(note));
+    }
+    let help = problem.help.as_ref().map(|help| Escaped(help).to_string());
+    if let Some(help) = &help {
+        group = group.element(Level::HELP.message(help));
+    }
+    Some(Renderer::styled().render(&[group]).to_string())
+}
+
+/// Diagnostics as JSON: `{"problems": [{"severity", "code", "message", "place", "notes", "help"}]}`.
+pub fn json(problems: &Diagnostics) -> Value {
+    let one = |problem: &Diagnostic| {
+        let severity = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        json!({
+            "severity": severity,
+            "code": problem.code,
+            "message": problem.message,
+            "place": problem.place.to_string(),
+            "notes": problem.notes,
+            "help": problem.help,
+        })
+    };
+    json!({ "problems": problems.0.iter().map(one).collect::<Vec<_>>() })
+}
+
+/// A count with thousands separated: `25,557,032`.
+pub fn count(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes in the largest unit that keeps it above one: `102.5 MB`.
+pub fn bytes(number: f64) -> String {
+    scaled(number, &["B", "kB", "MB", "GB", "TB"], 1000.0)
+}
+
+/// A number of operations: `8.2 GFLOP`.
+pub fn flops(number: f64) -> String {
+    scaled(number, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"], 1000.0)
+}
+
+/// A time: `1.24 ms`.
+pub fn seconds(seconds: f64) -> String {
+    scaled(seconds * 1e9, &["ns", "us", "ms", "s"], 1000.0)
+}
+
+fn scaled(mut number: f64, units: &[&str], step: f64) -> String {
+    let mut at = 0;
+    while number.abs() >= step && at + 1 < units.len() {
+        number /= step;
+        at += 1;
+    }
+    format!("{number:.*} {}", if at == 0 { 0 } else { 2 }, units[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_like_prose() {
+        assert_eq!(count(25_557_032.0), "25,557,032");
+        assert_eq!(count(7.0), "7");
+        assert_eq!(bytes(102_514_688.0), "102.51 MB");
+        assert_eq!(seconds(0.00124), "1.24 ms");
+    }
+}

@@ -1,0 +1,92 @@
+//! `eutectic rules`: what the library holds, and whether rule files load.
+
+use super::{Global, Outcome, print_json, render};
+use crate::ir::diag::Diagnostics;
+use crate::passes::rules::{Library, Rule};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct Rules {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List rules and fusions with their contracts
+    List {
+        /// Only this family
+        family: Option<String>,
+    },
+    /// Load rule files and report every problem
+    Check {
+        /// Rule files; without any, the library itself
+        files: Vec<PathBuf>,
+    },
+}
+
+impl Rules {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        match &self.verb {
+            Verb::List { family } => list(family.as_deref(), global),
+            Verb::Check { files } => check(files, global),
+        }
+    }
+}
+
+fn list(family: Option<&str>, global: &Global) -> Outcome {
+    let library = Library::embedded()?;
+    let rules: Vec<&Rule> =
+        library.rules().filter(|rule| family.is_none_or(|family| rule.family() == family)).collect();
+    if global.json {
+        let rules: Vec<_> = rules
+            .iter()
+            .map(|rule| {
+                json!({
+                    "name": rule.name.as_str(),
+                    "family": rule.family(),
+                    "contract": rule.contract.to_string(),
+                    "file": format!("{}:{}", rule.file, rule.line),
+                    "doc": rule.doc,
+                })
+            })
+            .collect();
+        print_json(&json!({ "rules": rules }));
+        return Ok(0);
+    }
+    let mut last = "";
+    for rule in &rules {
+        if rule.family() != last {
+            last = rule.family();
+            println!("\n{last}");
+        }
+        let equation = rule.doc.lines().next().unwrap_or_default().trim();
+        println!("  {:36} {:18} {equation}", rule.name, rule.contract.to_string());
+    }
+    println!("\n{} rules", rules.len());
+    Ok(0)
+}
+
+fn check(files: &[PathBuf], global: &Global) -> Outcome {
+    let mut library = Library::embedded()?;
+    let before = library.rules().count();
+    let mut problems = Diagnostics::default();
+    for file in files {
+        if let Err(found) = library.add_file(file) {
+            problems.extend(found);
+        }
+    }
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    render::print(&problems);
+    let n = if files.is_empty() { before } else { library.rules().count() - before };
+    if global.json {
+        print_json(&json!({ "ok": true, "rules": n }));
+    } else {
+        println!("{n} rules load");
+    }
+    Ok(0)
+}

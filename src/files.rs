@@ -1,0 +1,121 @@
+//! Models and tensors in files.
+
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
+use crate::ir::tensor::Tensor;
+use crate::ir::{Element, Model, text};
+use crate::onnx::{ExportOptions, Limits, Policy};
+use npyz::WriterBuilder;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+
+/// Reads a model: ONNX's textual syntax when the name ends in `.onnxtxt`, the binary format otherwise.
+///
+/// With `untrusted`, external data must not be reachable by hard links from elsewhere. Errors: everything that is wrong.
+pub fn load(path: &Path, limits: &Limits, untrusted: bool) -> Result<(Model, Diagnostics), Diagnostics> {
+    if path.extension().is_some_and(|extension| extension == "onnxtxt") {
+        let source = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+        return text::parse_model(&source)
+            .map_err(|problems| Diagnostics(problems.into_iter().map(|problem| problem.in_file(path)).collect()));
+    }
+    let policy = Policy { untrusted, ..Policy::default() };
+    crate::onnx::read(path, limits, &policy)
+}
+
+/// Writes a model, in the form that its name asks for as in [`load`]; the number of bytes written.
+///
+/// Errors: what the target operator set cannot express, or a file that cannot be written; then nothing is left behind.
+pub fn save(model: &Model, path: &Path, options: &ExportOptions) -> Result<u64, Diagnostics> {
+    if path.extension().is_some_and(|extension| extension == "onnxtxt") {
+        let text = text::print_model(model, &text::PrintOptions::full());
+        let failed = |error: std::io::Error| {
+            Diagnostic::error(Kind::Io, "C0113", format!("the model is not written: {error}")).in_file(path)
+        };
+        std::fs::write(path, &text).map_err(failed)?;
+        return Ok(text.len() as u64);
+    }
+    Ok(crate::onnx::write(model, path, options)?.bytes)
+}
+
+/// Reads a tensor from a NumPy file (`.npy`). Errors: not such a file, Fortran order, or an element type we do not know.
+pub fn load_npy(path: &Path) -> Result<Tensor, Diagnostic> {
+    let wrong = |why: String| Diagnostic::error(Kind::Malformed, "C0110", why).in_file(path);
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let array = npyz::NpyFile::new(BufReader::new(file)).map_err(|error| wrong(format!("not a NumPy array: {error}")))?;
+    if array.order() == npyz::Order::Fortran {
+        return Err(wrong("the array is in Fortran order".into()).help("save `numpy.ascontiguousarray (a)`"));
+    }
+    let shape: Vec<usize> = array.shape().iter().map(|&dim| dim as usize).collect();
+    let npyz::DType::Plain(ty) = array.dtype() else {
+        return Err(wrong("structured arrays are not tensors".into()));
+    };
+    let name = ty.to_string();
+    macro_rules! read {
+        ($rust:ty) => {{
+            let values = array.into_vec::<$rust>().map_err(|error| wrong(error.to_string()))?;
+            Tensor::from_vec(&shape, values)
+        }};
+    }
+    let tensor = match name.trim_start_matches(['<', '|', '=']) {
+        "f4" => read!(f32),
+        "f8" => read!(f64),
+        "i1" => read!(i8),
+        "i2" => read!(i16),
+        "i4" => read!(i32),
+        "i8" => read!(i64),
+        "u1" => read!(u8),
+        "u2" => read!(u16),
+        "u4" => read!(u32),
+        "u8" => read!(u64),
+        "b1" => {
+            let values = array.into_vec::<bool>().map_err(|error| wrong(error.to_string()))?;
+            Tensor::from_bools(&shape, &values)
+        }
+        other => return Err(wrong(format!("elements of type `{other}` are not read"))),
+    };
+    tensor.map_err(|error| wrong(error.to_string()))
+}
+
+/// Writes a tensor as a NumPy file (`.npy`). Errors: the file cannot be written, or NumPy has no such element type.
+pub fn save_npy(path: &Path, tensor: &Tensor) -> Result<(), Diagnostic> {
+    let failed = |error: std::io::Error| {
+        Diagnostic::error(Kind::Io, "C0111", format!("the tensor is not written: {error}")).in_file(path)
+    };
+    let shape: Vec<u64> = tensor.shape().iter().map(|&dim| dim as u64).collect();
+    let file = BufWriter::new(File::create(path).map_err(failed)?);
+    macro_rules! write {
+        ($rust:ty) => {{
+            let values = tensor.view::<$rust>().unwrap_or_default();
+            let mut writer =
+                npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd().map_err(failed)?;
+            writer.extend(values.iter().copied()).map_err(failed)?;
+            writer.finish().map_err(failed)
+        }};
+    }
+    match tensor.element() {
+        Element::Float => write!(f32),
+        Element::Double => write!(f64),
+        Element::Int8 => write!(i8),
+        Element::Int16 => write!(i16),
+        Element::Int32 => write!(i32),
+        Element::Int64 => write!(i64),
+        Element::Uint8 => write!(u8),
+        Element::Uint16 => write!(u16),
+        Element::Uint32 => write!(u32),
+        Element::Uint64 => write!(u64),
+        Element::Bool => {
+            let mut writer =
+                npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd().map_err(failed)?;
+            writer.extend(tensor.bytes().iter().map(|&byte| byte != 0)).map_err(failed)?;
+            writer.finish().map_err(failed)
+        }
+        other => Err(Diagnostic::error(Kind::Unsupported, "C0112", format!("NumPy has no element type {other}"))
+            .in_file(path)
+            .help("cast the output to float32 in the model")),
+    }
+}
+
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error(Kind::Io, "C0101", format!("the file cannot be read: {error}")).in_file(path)
+}
