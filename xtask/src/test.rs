@@ -1,0 +1,15 @@
+//! `cargo xtask test`: every test, with the reference tools that they compare against.
+
+use crate::setup::{self, libclang, python, say};
+use anyhow::Result;
+use std::process::Command;
+
+pub fn run() -> Result<()> {
+    libclang()?;
+    python("tests/requirements.txt")?;
+    say("testing");
+    // One command, so that features are resolved once and nothing is built twice. Benches are built, not run.
+    let arguments = ["test", "--workspace", "--features", "tensorrt", "--lib", "--bins", "--tests"];
+    setup::run(Command::new(env!("CARGO")).args(arguments))?;
+    setup::run(Command::new(env!("CARGO")).args(["test", "--workspace", "--features", "tensorrt", "--doc"]))
+}
