@@ -43,9 +43,8 @@ pub struct Certificate {
 pub fn compare(a: &Model, b: &Model, sizes: &Sizes, seed: u64, tolerance: f64) -> Result<Certificate, Diagnostics> {
     let inputs = seeded(a, sizes, seed)?;
     let (left, right) = (run_on_cpu(a, &inputs)?, run_on_cpu(b, &inputs)?);
-    let names = |model: &Model| -> Vec<String> {
-        model.graph.outputs().iter().map(|output| output.name.to_string()).collect()
-    };
+    let names =
+        |model: &Model| -> Vec<String> { model.graph.outputs().iter().map(|output| output.name.to_string()).collect() };
     if names(a) != names(b) {
         let message = format!("the outputs differ: `{}` and `{}`", names(a).join("`, `"), names(b).join("`, `"));
         return Err(Diagnostic::error(Kind::Invalid, "C0130", message).into());
@@ -70,12 +69,8 @@ pub fn run_on_cpu(model: &Model, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor
 
 /// Compares two tensors element by element; another type or shape, or a NaN on one side only, is an infinite difference.
 pub fn difference(name: String, a: &Tensor, b: &Tensor) -> OutputDifference {
-    let infinite = |name| OutputDifference {
-        name,
-        max_abs: f64::INFINITY,
-        max_rel: f64::INFINITY,
-        required_rtol: f64::INFINITY,
-    };
+    let infinite =
+        |name| OutputDifference { name, max_abs: f64::INFINITY, max_rel: f64::INFINITY, required_rtol: f64::INFINITY };
     if a.element() != b.element() || a.shape() != b.shape() {
         return infinite(name);
     }

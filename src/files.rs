@@ -18,7 +18,7 @@ pub fn load(path: &Path, limits: &Limits, untrusted: bool) -> Result<(Model, Dia
         return text::parse_model(&source)
             .map_err(|problems| Diagnostics(problems.into_iter().map(|problem| problem.in_file(path)).collect()));
     }
-    let policy = Policy { untrusted, ..Policy::default() };
+    let policy = Policy { untrusted, ..Policy::interactive() };
     crate::onnx::read(path, limits, &policy)
 }
 
@@ -27,7 +27,7 @@ pub fn load(path: &Path, limits: &Limits, untrusted: bool) -> Result<(Model, Dia
 /// Errors: what the target operator set cannot express, or a file that cannot be written; then nothing is left behind.
 pub fn save(model: &Model, path: &Path, options: &ExportOptions) -> Result<u64, Diagnostics> {
     if path.extension().is_some_and(|extension| extension == "onnxtxt") {
-        let text = text::print_model(model, &text::PrintOptions::full());
+        let text = text::print_model(model, &PRINTED);
         let failed = |error: std::io::Error| {
             Diagnostic::error(Kind::Io, "C0113", format!("the model is not written: {error}")).in_file(path)
         };
@@ -41,7 +41,8 @@ pub fn save(model: &Model, path: &Path, options: &ExportOptions) -> Result<u64, 
 pub fn load_npy(path: &Path) -> Result<Tensor, Diagnostic> {
     let wrong = |why: String| Diagnostic::error(Kind::Malformed, "C0110", why).in_file(path);
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let array = npyz::NpyFile::new(BufReader::new(file)).map_err(|error| wrong(format!("not a NumPy array: {error}")))?;
+    let array =
+        npyz::NpyFile::new(BufReader::new(file)).map_err(|error| wrong(format!("not a NumPy array: {error}")))?;
     if array.order() == npyz::Order::Fortran {
         return Err(wrong("the array is in Fortran order".into()).help("save `numpy.ascontiguousarray (a)`"));
     }
@@ -115,6 +116,8 @@ pub fn save_npy(path: &Path, tensor: &Tensor) -> Result<(), Diagnostic> {
     }
 }
 
+/// Models in files keep every bit of their weights.
+const PRINTED: text::PrintOptions = text::PrintOptions { weights: text::Weights::Full, materialize: 0, types: false };
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::error(Kind::Io, "C0101", format!("the file cannot be read: {error}")).in_file(path)

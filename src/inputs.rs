@@ -28,22 +28,22 @@ impl Sizes {
     }
 }
 
-/// Reads `name:2x3x224x224` pairs, joined by commas, as trtexec takes them, into sizes of the symbols of the inputs.
+/// Reads `name:1x3x224x224` pairs, joined by commas, as trtexec takes them: a shape for each input that is named.
 ///
 /// Errors: an unknown input, another rank, a size that contradicts a known dim; all of them.
-pub fn sizes_from_shapes(graph: &Graph, text: &str) -> Result<Sizes, Diagnostics> {
-    let mut sizes = Sizes::all(1);
+pub fn shapes_by_input(graph: &Graph, text: &str) -> Result<BTreeMap<String, Vec<i64>>, Diagnostics> {
+    let mut shapes = BTreeMap::new();
     let mut problems = Diagnostics::default();
     let mut wrong = |message: String| {
-        problems.push(Diagnostic::error(Kind::Invalid, "C0120", message).help("write `--shapes input:1x3x224x224`"));
+        problems.push(Diagnostic::error(Kind::Invalid, "C0120", message).help("write `input:1x3x224x224`"));
     };
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let Some((name, dims)) = part.rsplit_once(':') else {
             wrong(format!("`{part}` is not of the form name:1x2x3"));
             continue;
         };
-        let Some(ty) = graph.inputs().iter().find(|&&id| graph.value(id).name == name).and_then(|&id| graph.ty(id))
-        else {
+        let input = graph.inputs().iter().find(|&&id| graph.value(id).name == name);
+        let Some(ty) = input.and_then(|&id| graph.ty(id)) else {
             let known: Vec<&str> = graph.inputs().iter().map(|&id| graph.value(id).name.as_str()).collect();
             wrong(format!("the model has no input `{name}`; it has `{}`", known.join("`, `")));
             continue;
@@ -53,13 +53,31 @@ pub fn sizes_from_shapes(graph: &Graph, text: &str) -> Result<Sizes, Diagnostics
             wrong(format!("`{dims}` is not a shape of {} dims for `{name}` ({ty})", ty.rank()));
             continue;
         };
-        for (dim, size) in ty.shape.iter().zip(given) {
-            match (dim.as_known(), dim.as_symbol()) {
-                (Some(known), _) if known != size => wrong(format!("`{name}` has the dim {known}, not {size}")),
-                (None, Some(symbol)) => {
-                    sizes.named.insert(symbol.to_string(), size);
-                }
-                _ => {}
+        for (dim, &size) in ty.shape.iter().zip(&given) {
+            if let Some(known) = dim.as_known().filter(|&known| known != size) {
+                wrong(format!("`{name}` has the dim {known}, not {size}"));
+            }
+        }
+        shapes.insert(name.to_string(), given);
+    }
+    if problems.has_errors() { Err(problems) } else { Ok(shapes) }
+}
+
+/// The sizes of symbols that `text` gives the inputs' symbolic dims, as [`shapes_by_input`] reads it; all others are 1.
+///
+/// Errors: as there, and a symbol with two sizes.
+pub fn sizes_from_shapes(graph: &Graph, text: &str) -> Result<Sizes, Diagnostics> {
+    let mut sizes = Sizes::all(1);
+    let mut problems = Diagnostics::default();
+    for (name, shape) in shapes_by_input(graph, text)? {
+        let input = graph.inputs().iter().find(|&&id| graph.value(id).name == name.as_str());
+        let Some(ty) = input.and_then(|&id| graph.ty(id)) else { continue };
+        for (dim, size) in ty.shape.iter().zip(shape) {
+            let Some(symbol) = dim.as_symbol() else { continue };
+            let old = sizes.named.insert(symbol.to_string(), size);
+            if let Some(old) = old.filter(|&old| old != size) {
+                let message = format!("the dim `{symbol}` is given as {old} and as {size}");
+                problems.push(Diagnostic::error(Kind::Invalid, "C0122", message));
             }
         }
     }
@@ -87,7 +105,8 @@ pub fn seeded(model: &Model, sizes: &Sizes, seed: u64) -> Result<Vec<Option<Tens
         let element = value.ty.as_ref().map(|ty| ty.element);
         let drawn = shape.zip(element).and_then(|(shape, element)| {
             let (low, high) = if element.is_real() { (-1.0, 1.0) } else { (0.0, 2.0) };
-            let seeded = Tensor::seeded(element, &shape, Seed { seed: seed.wrapping_add(at as u64), low, high }).ok()?;
+            let seeded =
+                Tensor::seeded(element, &shape, Seed { seed: seed.wrapping_add(at as u64), low, high }).ok()?;
             // Stored once, so that backends do not draw it again at each use.
             Tensor::new(element, &shape, seeded.bytes().into_owned().into()).ok()
         });
@@ -101,4 +120,3 @@ pub fn seeded(model: &Model, sizes: &Sizes, seed: u64) -> Result<Vec<Option<Tens
     }
     if problems.has_errors() { Err(problems) } else { Ok(inputs) }
 }
-

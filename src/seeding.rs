@@ -2,9 +2,9 @@
 //!
 //! A real-sized model is then a page of text that anybody may share, and that runs and rewrites like the original.
 
+use crate::ir::Model;
 use crate::ir::graph::{Def, Graph, ValueId};
 use crate::ir::tensor::{Data, Seed, Tensor};
-use crate::ir::Model;
 
 /// Weights with more elements than this are replaced; smaller ones may be shapes, axes and scales, and stay.
 pub const LARGEST_KEPT: usize = 64;

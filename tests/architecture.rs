@@ -46,7 +46,12 @@ fn dependencies(manifest: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(manifest)).expect("a manifest");
     let section = text.split("\n[dependencies]").nth(1).unwrap_or_default();
     let section = section.split("\n[").next().unwrap_or_default();
-    section.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| !name.is_empty() && !name.starts_with('#')).map(str::to_string).collect()
+    section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_string)
+        .collect()
 }
 
 fn forbid(manifest: &str, never: &[&str]) {
@@ -90,7 +95,8 @@ fn egg_and_petgraph_each_stay_in_one_place() {
 #[test]
 fn unsafe_code_stays_at_the_boundary() {
     for (path, text) in sources(".") {
-        let allowed = path == "ir/src/tensor.rs" || path.starts_with("backends/tensorrt/") || path.starts_with("backends/cuda/");
+        let allowed =
+            path == "ir/src/tensor.rs" || path.starts_with("backends/tensorrt/") || path.starts_with("backends/cuda/");
         if allowed || path == "tests/architecture.rs" {
             continue;
         }

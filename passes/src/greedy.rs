@@ -9,7 +9,7 @@ use crate::cost::CostModel;
 use crate::graph_host::GraphHost;
 use crate::rewire::bodies_of;
 use crate::rules::matcher::{Budget, Host, Match, find_from};
-use crate::rules::{Rule, TemplateStep, apply};
+use crate::rules::{Rule, apply};
 use eutectic_ir::graph::{Graph, NodeId, Op, Use, ValueId};
 use eutectic_ir::infer::{contradicts, describe_node};
 use eutectic_ir::{Model, Name, TensorType, walk};
@@ -83,7 +83,7 @@ pub fn rewrite(
     allowed: &dyn Fn(&Op) -> bool,
     limits: Limits,
 ) -> Report {
-    let usable: Vec<Arc<Rule>> = rules.iter().filter(|rule| builds_only(rule, allowed)).cloned().collect();
+    let usable: Vec<Arc<Rule>> = rules.iter().filter(|rule| rule.builds().all(allowed)).cloned().collect();
     let mut report = Report::default();
     let line = |rule: &Arc<Rule>| RuleReport {
         name: rule.name.clone(),
@@ -95,13 +95,6 @@ pub fn rewrite(
     report.rules = usable.iter().map(line).collect();
     rewrite_graph(&mut model.graph, &usable, cost, limits, &mut report);
     report
-}
-
-fn builds_only(rule: &Rule, allowed: &dyn Fn(&Op) -> bool) -> bool {
-    rule.right.steps.iter().all(|step| match step {
-        TemplateStep::Call(call) => allowed(&call.op),
-        TemplateStep::Alias(..) => true,
-    })
 }
 
 fn rewrite_graph(graph: &mut Graph, rules: &[Arc<Rule>], cost: &CostModel, limits: Limits, report: &mut Report) {

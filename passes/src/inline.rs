@@ -90,7 +90,6 @@ fn inline_call(graph: &mut Graph, call: NodeId, function: &Function, taken: &mut
     let _ = graph.remove_node(call);
 }
 
-
 fn fresh(taken: &mut FxHashSet<Name>, prefix: &str, name: &str) -> Name {
     let mut fresh = Name::from(format!("{prefix}/{name}"));
     while !taken.insert(fresh.clone()) {

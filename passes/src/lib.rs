@@ -10,6 +10,7 @@ mod graph_host;
 pub mod greedy;
 pub mod inline;
 pub mod inspect;
+pub mod optimize;
 pub mod pass;
 pub mod pipeline;
 mod rewire;

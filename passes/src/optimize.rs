@@ -1,26 +1,27 @@
 //! The optimizer: prepare, rewrite by one engine, finish. Every choice stands in [`Options`]; nothing is read elsewhere.
 
-use crate::cost::{CostModel, Totals, totals};
+use crate::cost::{CostModel, Device, Totals, totals};
 use crate::dce;
 use crate::extract::{self, Choice, Infeasible, Problem};
 use crate::fold::FoldBudget;
+use crate::greedy;
 use crate::inline::inline;
 use crate::pass::PassReport;
 use crate::pipeline;
-use crate::rules::{Contract, Rule};
+use crate::rules::{Contract, Library, Rule};
 use crate::saturate::{Conflict, Extracted, Limits, Prices, Space, Stop, extract_graph, saturate};
 use crate::target::{FUSION_DOMAIN, Target, spell_for_ort};
 use eutectic_ir::diag::Kind;
 use eutectic_ir::graph::Op;
 use eutectic_ir::{Diagnostic, Diagnostics, Function, Graph, Model, infer, verify};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Everything that decides what comes out.
 #[derive(Clone, Debug)]
-pub struct Options<'a> {
+pub struct Options {
     /// Rules that may fire, in order.
-    pub rules: Vec<&'a Rule>,
+    pub rules: Vec<Arc<Rule>>,
     /// How they are applied.
     pub engine: Engine,
     /// Who will run the result.
@@ -31,6 +32,24 @@ pub struct Options<'a> {
     pub cost: CostModel,
     /// How much folding may add.
     pub fold: FoldBudget,
+}
+
+impl Options {
+    /// Every built-in rule that improves a graph, saturation, sharing counted once, an H200's roofline, and the newest
+    /// operator set that widely used runtimes have caught up with.
+    ///
+    /// Errors: a built-in rule does not load, which a test rules out.
+    pub fn standard(target: Target) -> Result<Self, Diagnostics> {
+        const NEWEST_OPSET: u64 = 25;
+        Ok(Self {
+            rules: Library::built_in()?.forward().cloned().collect(),
+            engine: Engine::Saturate { limits: Limits::STANDARD, extract: Extract::Dag },
+            target,
+            opset: NEWEST_OPSET,
+            cost: CostModel::new(Device::h200()),
+            fold: FoldBudget::STANDARD,
+        })
+    }
 }
 
 /// How rules are applied.
@@ -114,10 +133,9 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
     drop(facts);
     let mut passes = pipeline::prepare(options.fold).run(model)?;
     let allowed = |op: &Op| options.target.allows(op, options.opset);
-    let rules: Vec<&Rule> = options.rules.iter().copied().filter(|rule| rule.builds().all(&allowed)).collect();
     let mut report = match options.engine {
-        Engine::Greedy => greedily(model, &rules, options)?,
-        Engine::Saturate { limits, extract } => saturating(model, &rules, limits, extract, options, &allowed)?,
+        Engine::Greedy => greedily(model, options, &allowed),
+        Engine::Saturate { limits, extract } => saturating(model, limits, extract, options, &allowed)?,
     };
     dce::sweep(&mut model.graph);
     passes.extend(pipeline::finish(options.fold, options.opset).run(model)?);
@@ -138,9 +156,33 @@ fn is_error(problem: &Diagnostic) -> bool {
     problem.severity == eutectic_ir::diag::Severity::Error
 }
 
+fn greedily(model: &mut Model, options: &Options, allowed: &dyn Fn(&Op) -> bool) -> Report {
+    let done = greedy::rewrite(model, &options.rules, &options.cost, allowed, greedy::Limits::STANDARD);
+    let of_rule = |name: &str| options.rules.iter().find(|rule| rule.name == name);
+    let rules = done
+        .rules
+        .iter()
+        .filter(|line| line.n_matched > 0)
+        .filter_map(|line| {
+            let rule = of_rule(&line.name)?;
+            Some(rule_report(rule, line.n_matched as u64, line.n_applied as u64, line.time))
+        })
+        .collect();
+    Report {
+        passes: Vec::new(),
+        rules,
+        stop: None,
+        iterations: done.n_sweeps,
+        space: None,
+        extracted: None,
+        conflicts: Vec::new(),
+        before: Totals::default(),
+        after: Totals::default(),
+    }
+}
+
 fn saturating(
     model: &mut Model,
-    rules: &[&Rule],
     limits: Limits,
     extract: Extract,
     options: &Options,
@@ -148,13 +190,10 @@ fn saturating(
 ) -> Result<Report, Diagnostics> {
     let (facts, _) = infer::infer(model);
     let fail = |reason: eutectic_ir::Reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string());
+    let rules: Vec<&Rule> = options.rules.iter().map(Arc::as_ref).filter(|rule| rule.builds().all(allowed)).collect();
     let mut space = Space::new(&model.graph, &facts).map_err(fail)?;
-    let activity = saturate(&mut space, rules, limits);
-    let prices = Prices {
-        seconds: &|work| options.cost.seconds(work),
-        allowed,
-        unknown: options.cost.device.launch,
-    };
+    let activity = saturate(&mut space, &rules, limits);
+    let prices = Prices { seconds: &|work| options.cost.seconds(work), allowed, unknown: options.cost.device.launch };
     let (graph, extracted) = extract_graph(&space, &model.graph, &prices, extract.extractor())?;
     model.graph = graph;
     let rules = rules

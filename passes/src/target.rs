@@ -62,7 +62,9 @@ impl FromStr for Target {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Target::ALL.iter().copied().find(|target| target.name() == text);
-        found.ok_or_else(|| format!("`{text}` is none of {}", Target::ALL.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ")))
+        found.ok_or_else(|| {
+            format!("`{text}` is none of {}", Target::ALL.iter().map(|t| t.name()).collect::<Vec<_>>().join(", "))
+        })
     }
 }
 

@@ -26,7 +26,9 @@ impl Check {
             return Err(problems);
         }
         if global.json {
-            print_json(&json!({ "ok": true, "nodes": model.graph.n_nodes(), "problems": render::json(&problems)["problems"] }));
+            print_json(
+                &json!({ "ok": true, "nodes": model.graph.n_nodes(), "problems": render::json(&problems)["problems"] }),
+            );
         } else {
             global.warn(&problems);
             println!("{}: ok, {} nodes", self.model.display(), model.graph.n_nodes());

@@ -43,10 +43,12 @@ impl Compare {
                     })
                 })
                 .collect();
-            print_json(&json!({ "equal": found.equal, "outputs": outputs, "tolerance": self.tolerance, "method": found.method }));
+            print_json(
+                &json!({ "equal": found.equal, "outputs": outputs, "tolerance": self.tolerance, "method": found.method }),
+            );
         } else {
             let mut table = Table::new();
-            table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+            table.set_style(presets::UTF8_HORIZONTAL_ONLY);
             table.set_header(["output", "largest difference", "of the largest magnitude", "rtol that would pass"]);
             for output in &found.outputs {
                 let [abs, rel, rtol] =

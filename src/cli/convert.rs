@@ -30,7 +30,7 @@ impl Convert {
             model = anonymous(&model);
             n_replaced = seed_weights(&mut model.graph);
         }
-        let bytes = files::save(&model, &self.output, &ExportOptions { opset: self.opset, ..ExportOptions::default() })?;
+        let bytes = files::save(&model, &self.output, &ExportOptions { opset: self.opset, external_data: false })?;
         if global.json {
             print_json(&json!({ "bytes": bytes, "seeded_weights": n_replaced }));
         } else if !global.quiet {

@@ -41,9 +41,8 @@ impl Doctor {
     #[cfg(feature = "tensorrt")]
     fn tensorrt(&self) -> Finding {
         use crate::tensorrt::Worker;
-        let found = super::lower::worker(self.trt_lib.as_deref()).and_then(|worker: Worker| {
-            worker.library_version().map_err(|error| error.diagnostic().into())
-        });
+        let found = super::lower::worker(self.trt_lib.as_deref())
+            .and_then(|worker: Worker| worker.library_version().map_err(|error| error.diagnostic().into()));
         match found {
             Ok(version) => Finding { name: "tensorrt", present: true, detail: format!("TensorRT for RTX {version}") },
             Err(problems) => Finding { name: "tensorrt", present: false, detail: problems.to_string() },

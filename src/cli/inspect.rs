@@ -23,8 +23,9 @@ impl Inspect {
         let (_, problems) = crate::ir::infer::infer(&mut model);
         global.warn(&problems);
         if self.text {
-            use crate::ir::text::{PrintOptions, print_model};
-            print!("{}", print_model(&model, &PrintOptions::elided()));
+            use crate::ir::text::{PrintOptions, Weights, print_model};
+            let options = PrintOptions { weights: Weights::Elide { above: 16 }, materialize: 16, types: true };
+            print!("{}", print_model(&model, &options));
             return Ok(0);
         }
         let summary = inspect(&model, &CostModel::new(Device::h200()));
@@ -32,17 +33,29 @@ impl Inspect {
             print_json(&to_json(&summary));
             return Ok(0);
         }
-        println!("{} (made by {} {})", Escaped(&summary.name), Escaped(&summary.producer.0), Escaped(&summary.producer.1));
+        println!(
+            "{} (made by {} {})",
+            Escaped(&summary.name),
+            Escaped(&summary.producer.0),
+            Escaped(&summary.producer.1)
+        );
         for (title, ports) in [("input", &summary.inputs), ("output", &summary.outputs)] {
             for port in ports.iter().filter(|port| !port.has_default) {
                 println!("  {title} {}: {}", Escaped(&port.name), type_of(port));
             }
         }
-        let opsets: Vec<String> = summary.opsets.iter().map(|(domain, version)| {
-            format!("{} {version}", if domain.is_empty() { "ai.onnx" } else { domain })
-        }).collect();
+        let opsets: Vec<String> = summary
+            .opsets
+            .iter()
+            .map(|(domain, version)| format!("{} {version}", if domain.is_empty() { "ai.onnx" } else { domain }))
+            .collect();
         println!("  operator sets {}", Escaped(&opsets.join(", ")));
-        println!("  {} nodes, {} parameters ({})", summary.n_nodes, render::count(summary.n_parameters as f64), render::bytes(summary.parameter_bytes as f64));
+        println!(
+            "  {} nodes, {} parameters ({})",
+            summary.n_nodes,
+            render::count(summary.n_parameters as f64),
+            render::bytes(summary.parameter_bytes as f64)
+        );
         println!("  {}, {} moved", render::flops(summary.totals.flops), render::bytes(summary.totals.bytes_moved));
         for (operator, n) in &summary.operators {
             println!("  {n:6} {}", Escaped(operator));

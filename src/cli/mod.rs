@@ -14,8 +14,8 @@ mod render;
 mod rules;
 mod run;
 
-use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::Model;
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::onnx::Limits;
 use clap::{Args, Parser, Subcommand};
 use std::path::Path;

@@ -14,9 +14,8 @@ pub(super) struct Ops {
 
 impl Ops {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let wanted = |name: &str| {
-            self.filter.as_ref().is_none_or(|filter| name.to_lowercase().contains(&filter.to_lowercase()))
-        };
+        let wanted =
+            |name: &str| self.filter.as_ref().is_none_or(|filter| name.to_lowercase().contains(&filter.to_lowercase()));
         let mut found: Vec<_> = ops::FAMILIES
             .iter()
             .flat_map(|(family, ops)| ops.iter().map(move |def| (*family, *def)))
@@ -33,7 +32,7 @@ impl Ops {
             print_json(&json!({ "ops": ops }));
         } else {
             let mut table = Table::new();
-            table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+            table.set_style(presets::UTF8_HORIZONTAL_ONLY);
             table.set_header(["operator", "family", "versions", "what it computes"]);
             for (family, def) in &found {
                 let versions: Vec<String> = def.versions.iter().map(u64::to_string).collect();

@@ -15,11 +15,12 @@ use crate::passes::inspect::{Summary, inspect};
 use crate::passes::optimize::{Engine, Extract, Options, Report, optimize};
 use crate::passes::rules::{Contract, Library, Rule};
 use crate::passes::saturate::Limits;
-use crate::passes::target::Target;
+use crate::passes::target::{FUSION_DOMAIN, Target};
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, Color, Table, presets};
 use serde_json::json;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[derive(Args)]
@@ -124,18 +125,31 @@ impl Optimize {
         let optimized = begun.elapsed();
         for conflict in &report.conflicts {
             let rule = conflict.rule.as_deref().unwrap_or("congruence");
-            global.warn(&Diagnostic::warning("P0202", format!("`{rule}` equated {} with {}; the rule is unsound here", conflict.left, conflict.right)).into());
+            global.warn(
+                &Diagnostic::warning(
+                    "P0202",
+                    format!("`{rule}` equated {} with {}; the rule is unsound here", conflict.left, conflict.right),
+                )
+                .into(),
+            );
         }
         let certificate = original.map(|original| self.certify(&original, &model)).transpose()?;
         if let Some(certificate) = certificate.as_ref().filter(|certificate| !certificate.equal) {
-            let message = format!("the result differs by {:.1e} of the output, the tolerance is {:.1e}; nothing is written", certificate.worst, self.tolerance);
-            render::print(&Diagnostic::error(Kind::Invalid, "P0203", message).help("find the rule with `--rules`, or state a wider `--tolerance`").into());
+            let message = format!(
+                "the result differs by {:.1e} of the output, the tolerance is {:.1e}; nothing is written",
+                certificate.worst, self.tolerance
+            );
+            render::print(
+                &Diagnostic::error(Kind::Invalid, "P0203", message)
+                    .help("find the rule with `--rules`, or state a wider `--tolerance`")
+                    .into(),
+            );
             return Ok(1);
         }
         let begun = Instant::now();
         let mut size = None;
         if let Some(output) = &self.output {
-            let options = ExportOptions { opset: self.opset, ..ExportOptions::default() };
+            let options = ExportOptions { opset: self.opset, external_data: false };
             size = Some(files::save(&model, output, &options)?);
         }
         let seconds = Seconds { read, optimize: optimized, write: begun.elapsed() };
@@ -148,37 +162,34 @@ impl Optimize {
     }
 
     fn library(&self) -> Result<Library, Diagnostics> {
-        let mut library = Library::embedded()?;
+        let mut library = Library::built_in()?;
         for file in &self.rule_file {
-            library.add_file(file)?;
+            super::rules::load(&mut library, file)?;
         }
         Ok(library)
     }
 
-    fn options<'a>(&self, library: &'a Library, cost: &CostModel, model: &Model) -> Result<Options<'a>, Diagnostics> {
+    fn options(&self, library: &Library, cost: &CostModel, model: &Model) -> Result<Options, Diagnostics> {
         let worst = match self.numerics {
             Numerics::Exact => Contract::ExactFinite,
             Numerics::Reassociates => Contract::Reassociates,
             Numerics::Approximates => Contract::Approximates(f64::INFINITY),
         };
-        let listed = |names: &[String], rule: &Rule| match names {
-            [all] if all == "all" => true,
-            [none] if none == "none" => false,
-            names => names.iter().any(|name| *name == rule.name || name == rule.family()),
+        let known = |name: &String| library.rules().iter().any(|rule| rule.name == *name || rule.family() == name);
+        for name in self.rules.iter().chain(&self.fusions) {
+            if !["all", "none"].contains(&name.as_str()) && !known(name) && library.function(name).is_none() {
+                return Err(misuse(format!(
+                    "there is no rule, family or fusion `{name}`; `eutectic rules list` shows them"
+                )));
+            }
+        }
+        let listed = |names: &[String], rule: &Rule| {
+            names.iter().any(|name| name == "all" || *name == rule.name || name == rule.family())
+                || rule.builds().any(|op| op.domain() == FUSION_DOMAIN && names.iter().any(|name| name == op.name()))
         };
-        for name in self.rules.iter().filter(|name| !["all", "none"].contains(&name.as_str())) {
-            if !library.rules().any(|rule| rule.name == name.as_str() || rule.family() == name) {
-                return Err(misuse(format!("there is no rule or family `{name}`; `eutectic rules list` shows them")));
-            }
-        }
-        for name in self.fusions.iter().filter(|name| !["all", "none"].contains(&name.as_str())) {
-            if library.fusion(name).is_none() {
-                return Err(misuse(format!("there is no fusion `{name}`; `eutectic rules list` shows them")));
-            }
-        }
-        let chosen = |rule: &&Rule| {
+        let chosen = |rule: &&Arc<Rule>| {
             let names = if rule.fusion.is_some() { &self.fusions } else { &self.rules };
-            rule.contract <= worst && (listed(names, rule) || rule.fused_name().is_some_and(|fused| names.iter().any(|name| name == fused)))
+            rule.contract <= worst && listed(names, rule)
         };
         let limits = Limits { nodes: self.nodes, iterations: self.iterations, ..Limits::STANDARD };
         let extract = match self.extract {
@@ -192,13 +203,14 @@ impl Optimize {
         if let Some(opset) = self.opset.filter(|opset| !(1..=CANONICAL_OPSET).contains(opset)) {
             return Err(misuse(format!("operator set {opset} is not between 1 and {CANONICAL_OPSET}")));
         }
+        let standard = Options::standard(self.target)?;
         Ok(Options {
-            rules: library.rules().filter(chosen).collect(),
+            rules: library.forward().filter(chosen).cloned().collect(),
             engine,
-            target: self.target,
-            opset: self.opset.unwrap_or_else(|| NEWEST_OPSET.max(model.opset("").unwrap_or(0))),
+            opset: self.opset.unwrap_or_else(|| standard.opset.max(model.opset("").unwrap_or(0))),
             cost: cost.clone(),
             fold: FoldBudget { tensor: self.fold_budget << 20, ..FoldBudget::STANDARD },
+            ..standard
         })
     }
 
@@ -208,7 +220,14 @@ impl Optimize {
         certificate::compare(original, optimized, &sizes, 0, self.tolerance)
     }
 
-    fn print_json(&self, before: &Summary, after: &Summary, report: &Report, certificate: Option<&Certificate>, seconds: &Seconds) {
+    fn print_json(
+        &self,
+        before: &Summary,
+        after: &Summary,
+        report: &Report,
+        certificate: Option<&Certificate>,
+        seconds: &Seconds,
+    ) {
         let rules: Vec<_> = report
             .rules
             .iter()
@@ -246,7 +265,15 @@ impl Optimize {
         }));
     }
 
-    fn print(&self, before: &Summary, after: &Summary, report: &Report, certificate: Option<&Certificate>, seconds: &Seconds, size: Option<u64>) {
+    fn print(
+        &self,
+        before: &Summary,
+        after: &Summary,
+        report: &Report,
+        certificate: Option<&Certificate>,
+        seconds: &Seconds,
+        size: Option<u64>,
+    ) {
         println!("{}", table(before, after));
         let mut fired: Vec<_> = report.rules.iter().filter(|rule| rule.applied > 0).collect();
         if !self.trace {
@@ -257,7 +284,12 @@ impl Optimize {
         for rule in &fired[..shown] {
             println!(
                 "{:34} {:5} matched {:5} applied {:>10}   {}   {}",
-                rule.name, rule.matched, rule.applied, render::seconds(rule.time.as_secs_f64()), rule.contract, rule.place
+                rule.name,
+                rule.matched,
+                rule.applied,
+                render::seconds(rule.time.as_secs_f64()),
+                rule.contract,
+                rule.place
             );
         }
         if fired.len() > shown {
@@ -268,22 +300,27 @@ impl Optimize {
                 crate::passes::saturate::Stop::Saturated => "saturated".to_string(),
                 limit => format!("stopped by the limit of {}", format!("{limit:?}").to_lowercase()),
             };
-            println!("{stop} after {} iterations, {nodes} e-nodes in {classes} classes, {} type conflicts", report.iterations, report.conflicts.len());
+            println!(
+                "{stop} after {} iterations, {nodes} e-nodes in {classes} classes, {} type conflicts",
+                report.iterations,
+                report.conflicts.len()
+            );
         }
         match certificate {
-            Some(found) => println!("certificate: largest difference {:.1e} of the output (tolerance {:.0e}); {}", found.worst, found.tolerance, found.method),
+            Some(found) => println!(
+                "certificate: largest difference {:.1e} of the output (tolerance {:.0e}); {}",
+                found.worst, found.tolerance, found.method
+            ),
             None => println!("certificate: none, not compared"),
         }
         if let (Some(output), Some(size)) = (&self.output, size) {
             println!("wrote {} ({})", Escaped(&output.to_string_lossy()), render::bytes(size as f64));
         }
-        let [read, optimized, write] = [seconds.read, seconds.optimize, seconds.write].map(|time| render::seconds(time.as_secs_f64()));
+        let [read, optimized, write] =
+            [seconds.read, seconds.optimize, seconds.write].map(|time| render::seconds(time.as_secs_f64()));
         println!("read {read}, optimized {optimized}, wrote {write}");
     }
 }
-
-/// The newest operator set that results use by themselves: widely used runtimes have caught up with it.
-const NEWEST_OPSET: u64 = 25;
 
 struct Seconds {
     read: Duration,
@@ -293,7 +330,7 @@ struct Seconds {
 
 fn table(before: &Summary, after: &Summary) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["", "before", "after"]);
     let mut row = |name: String, a: f64, b: f64, show: &dyn Fn(f64) -> String| {
         let mut cells = [Cell::new(show(a)), Cell::new(show(b))];

@@ -1,11 +1,12 @@
 //! `eutectic rules`: what the library holds, and whether rule files load.
 
 use super::{Global, Outcome, print_json, render};
-use crate::ir::diag::Diagnostics;
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::passes::rules::{Library, Rule};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Args)]
 pub(super) struct Rules {
@@ -37,9 +38,13 @@ impl Rules {
 }
 
 fn list(family: Option<&str>, global: &Global) -> Outcome {
-    let library = Library::embedded()?;
-    let rules: Vec<&Rule> =
-        library.rules().filter(|rule| family.is_none_or(|family| rule.family() == family)).collect();
+    let library = Library::built_in()?;
+    let rules: Vec<&Rule> = library
+        .rules()
+        .iter()
+        .map(Arc::as_ref)
+        .filter(|rule| family.is_none_or(|family| rule.family() == family))
+        .collect();
     if global.json {
         let rules: Vec<_> = rules
             .iter()
@@ -70,11 +75,11 @@ fn list(family: Option<&str>, global: &Global) -> Outcome {
 }
 
 fn check(files: &[PathBuf], global: &Global) -> Outcome {
-    let mut library = Library::embedded()?;
-    let before = library.rules().count();
+    let mut library = Library::built_in()?;
+    let before = library.rules().len();
     let mut problems = Diagnostics::default();
     for file in files {
-        if let Err(found) = library.add_file(file) {
+        if let Err(found) = load(&mut library, file) {
             problems.extend(found);
         }
     }
@@ -82,11 +87,24 @@ fn check(files: &[PathBuf], global: &Global) -> Outcome {
         return Err(problems);
     }
     render::print(&problems);
-    let n = if files.is_empty() { before } else { library.rules().count() - before };
+    let n = if files.is_empty() { before } else { library.rules().len() - before };
     if global.json {
         print_json(&json!({ "ok": true, "rules": n }));
     } else {
         println!("{n} rules load");
     }
     Ok(0)
+}
+
+/// Adds the rules, or the fused operators when the name ends in `.onnxtxt`, of one file to `library`.
+pub(super) fn load(library: &mut Library, file: &Path) -> Result<(), Diagnostics> {
+    let source = std::fs::read_to_string(file).map_err(|error| {
+        Diagnostic::error(Kind::Io, "C0101", format!("the file cannot be read: {error}")).in_file(file)
+    })?;
+    let name = file.to_string_lossy();
+    if file.extension().is_some_and(|extension| extension == "onnxtxt") {
+        library.load_fusion(&name, &source)
+    } else {
+        library.load_rules(&name, &source)
+    }
 }

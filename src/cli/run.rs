@@ -86,8 +86,9 @@ impl Run {
         let graph = &model.graph;
         let mut given: Vec<Option<Tensor>> = vec![None; graph.inputs().len()];
         for pair in &self.inputs {
-            let (name, file) =
-                pair.split_once('=').ok_or_else(|| misuse(format!("`--input {pair}` is not of the form name=file.npy")))?;
+            let (name, file) = pair
+                .split_once('=')
+                .ok_or_else(|| misuse(format!("`--input {pair}` is not of the form name=file.npy")))?;
             let at = graph.inputs().iter().position(|&id| graph.value(id).name == name);
             let at = at.ok_or_else(|| misuse(format!("the model has no input `{name}`")))?;
             given[at] = Some(load_npy(file.as_ref())?);

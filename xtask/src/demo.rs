@@ -16,7 +16,8 @@ pub fn run() -> Result<()> {
     setup::run(Command::new(env!("CARGO")).args(["build", "--release", "--features", "tensorrt"]))?;
     let out = root().join("target/demo");
     std::fs::create_dir_all(&out)?;
-    let (fused, standard, engine) = (out.join("resnet50_fused.onnx"), out.join("resnet50.onnx"), out.join("resnet50.engine"));
+    let (fused, standard, engine) =
+        (out.join("resnet50_fused.onnx"), out.join("resnet50.onnx"), out.join("resnet50.engine"));
 
     say("1. ResNet-50, fused operators as ONNX functions");
     eutectic(&["optimize", MODEL, "-o", show(&fused)])?;

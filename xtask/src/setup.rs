@@ -33,7 +33,9 @@ pub fn libclang() -> Result<()> {
     say("installing libclang, which generates the TensorRT bindings");
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     if !is_root {
-        bail!("libclang is missing: run `sudo apt-get install -y libclang-dev build-essential`, then this command again");
+        bail!(
+            "libclang is missing: run `sudo apt-get install -y libclang-dev build-essential`, then this command again"
+        );
     }
     run(Command::new("apt-get").args(["update", "-qq"]))?;
     run(Command::new("apt-get").args(["install", "-y", "-qq", "libclang-dev", "build-essential"]))
@@ -49,12 +51,19 @@ fn has_libclang() -> bool {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             // The C++ library has another name, `libclang-cpp`, and does not serve.
-            name.starts_with("libclang.so") || (name.starts_with("libclang-") && !name.starts_with("libclang-cpp") && name.contains(".so"))
+            name.starts_with("libclang.so")
+                || (name.starts_with("libclang-") && !name.starts_with("libclang-cpp") && name.contains(".so"))
         })
     };
     let llvm = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let llvm = llvm.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains("llvm")).map(|path| path.join("lib"));
-    [PathBuf::from("/usr/lib/x86_64-linux-gnu"), PathBuf::from("/usr/lib64")].into_iter().chain(llvm).any(|dir| holds(&dir))
+    let llvm = llvm
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().contains("llvm"))
+        .map(|path| path.join("lib"));
+    [PathBuf::from("/usr/lib/x86_64-linux-gnu"), PathBuf::from("/usr/lib64")]
+        .into_iter()
+        .chain(llvm)
+        .any(|dir| holds(&dir))
 }
 
 /// Makes `.venv` with the pinned packages of `requirements`, once for each content of that file; its Python.
@@ -71,7 +80,15 @@ pub fn python(requirements: &str) -> Result<PathBuf> {
     let stamp = venv.join(format!("{}.installed", requirements.replace('/', "-")));
     if std::fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
         say(&format!("installing the packages of {requirements} into .venv"));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements]))?;
+        run(Command::new(&python).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+            requirements,
+        ]))?;
         std::fs::write(&stamp, &wanted)?;
     }
     Ok(python)

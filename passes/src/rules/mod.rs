@@ -160,6 +160,14 @@ impl Rule {
         &self.variables[var.index()]
     }
 
+    /// The operators of its right side.
+    pub fn builds(&self) -> impl Iterator<Item = &Op> {
+        self.right.steps.iter().filter_map(|step| match step {
+            TemplateStep::Call(call) => Some(&call.op),
+            TemplateStep::Alias(..) => None,
+        })
+    }
+
     /// The files' stem: the family that the rule belongs to.
     pub fn family(&self) -> &str {
         let base = self.file.rsplit('/').next().unwrap_or(&self.file);

@@ -1,0 +1,200 @@
+//! `eutectic lower`: our own network definition, built by the vendor. It speaks trtexec.
+
+use super::{Global, Outcome, misuse};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct Lower {
+    /// The model
+    #[arg(required_unless_present = "onnx")]
+    model: Option<PathBuf>,
+    /// The model, as trtexec spells it
+    #[arg(long, value_name = "MODEL", conflicts_with = "model")]
+    onnx: Option<PathBuf>,
+    /// The device's library
+    #[arg(long, value_enum, default_value_t = Device::Tensorrt)]
+    target: Device,
+    /// Compute capability to build for, ten times the version
+    #[arg(long, default_value_t = 86)]
+    sm: u16,
+    /// Write the engine here, and its manifest beside it
+    #[arg(long = "saveEngine", value_name = "FILE")]
+    save_engine: Option<PathBuf>,
+    /// Shape of each dynamic input: input:1x3x224x224,...; the same for smallest, likeliest and largest
+    #[arg(long, default_value = "")]
+    shapes: String,
+    /// Smallest shapes
+    #[arg(long = "minShapes", default_value = "")]
+    min_shapes: String,
+    /// Likeliest shapes
+    #[arg(long = "optShapes", default_value = "")]
+    opt_shapes: String,
+    /// Largest shapes
+    #[arg(long = "maxShapes", default_value = "")]
+    max_shapes: String,
+    /// Scratch memory that a kernel may use, as trtexec takes it: workspace:MiB
+    #[arg(long = "memPoolSize", value_name = "POOL")]
+    mem_pool_size: Option<String>,
+    /// 0 (quick build) to 5 (search longest)
+    #[arg(long = "builderOptimizationLevel", value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
+    builder_optimization_level: Option<u8>,
+    /// Write the list of kernels here, as JSON
+    #[arg(long = "exportLayerInfo", value_name = "FILE")]
+    export_layer_info: Option<PathBuf>,
+    /// Lower the model as it is, without optimizing it first
+    #[arg(long)]
+    as_is: bool,
+    /// Directory, SDK, virtual environment or file of TensorRT's library
+    #[arg(long, value_name = "PATH")]
+    trt_lib: Option<PathBuf>,
+    /// Print every kernel with the nodes that it computes
+    #[arg(long)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Device {
+    Tensorrt,
+}
+
+impl Lower {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let Device::Tensorrt = self.target;
+        let Some(model) = self.model.as_ref().or(self.onnx.as_ref()) else {
+            return Err(misuse("give a model"));
+        };
+        self.lower(model, global)
+    }
+
+    #[cfg(not(feature = "tensorrt"))]
+    fn lower(&self, _: &std::path::Path, _: &Global) -> Outcome {
+        use crate::ir::diag::{Diagnostic, Kind};
+        Err(Diagnostic::error(Kind::Unsupported, "B0500", "this program was built without TensorRT")
+            .help("build it with it: `cargo build --release --features tensorrt`")
+            .into())
+    }
+}
+
+#[cfg(feature = "tensorrt")]
+pub(super) use with_tensorrt::worker;
+
+#[cfg(feature = "tensorrt")]
+mod with_tensorrt {
+    use super::super::{Global, Outcome, misuse, print_json, render};
+    use super::Lower;
+    use crate::inputs::shapes_by_input;
+    use crate::ir::Model;
+    use crate::ir::diag::Diagnostics;
+    use crate::passes::optimize::{Options, optimize};
+    use crate::passes::target::Target;
+    use crate::tensorrt::engine::{self, BuildOptions, Profile, ProfileRange};
+    use crate::tensorrt::listing::kernels;
+    use crate::tensorrt::{Worker, lower};
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    /// The process that the library runs in. Errors: this program's own path is not known.
+    pub(in super::super) fn worker(library: Option<&Path>) -> Result<Worker, Diagnostics> {
+        const TIMEOUT: Duration = Duration::from_secs(1800);
+        Worker::this_program(library.map(Path::to_path_buf), TIMEOUT).map_err(|error| error.diagnostic().into())
+    }
+
+    impl Lower {
+        pub(super) fn lower(&self, path: &Path, global: &Global) -> Outcome {
+            let mut model = global.load(path)?;
+            let hash = engine::sha256(&std::fs::read(path).map_err(|error| misuse(error.to_string()))?);
+            let options = self.build_options(&model)?;
+            if !self.as_is {
+                optimize(&mut model, &Options::standard(Target::TensorRt)?)?;
+            }
+            let spec = lower::lower(&model)?;
+            let start = Instant::now();
+            let worker = worker(self.trt_lib.as_deref())?;
+            let (summary, engine) =
+                engine::build(&worker, &spec, &options).map_err(|error| Diagnostics::from(error.diagnostic()))?;
+            let seconds = start.elapsed().as_secs_f64();
+            if let Some(file) = &self.save_engine {
+                engine.save(file, &hash).map_err(|error| Diagnostics::from(error.diagnostic()))?;
+            }
+            let listed: Vec<Value> = kernels(&engine.layers)
+                .map(|layer| json!({ "name": layer.name, "kind": layer.kind, "nodes": layer.origins }))
+                .collect();
+            let result = json!({
+                "layers": summary.n_layers(),
+                "kernels": listed,
+                "engine_bytes": engine.plan.len(),
+                "seconds": seconds,
+            });
+            if let Some(file) = &self.export_layer_info {
+                std::fs::write(file, result.to_string())
+                    .map_err(|error| misuse(format!("{}: {error}", file.display())))?;
+            }
+            if global.json {
+                print_json(&result);
+                return Ok(0);
+            }
+            let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+            for kernel in kernels(&engine.layers) {
+                *kinds.entry(&kernel.kind).or_default() += 1;
+                if self.verbose {
+                    println!("{:16} {}  <- {}", kernel.kind, kernel.name, kernel.origins.join(", "));
+                }
+            }
+            let kinds: Vec<String> = kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+            println!("network: {} layers, built for SM {}.{}", summary.n_layers(), self.sm / 10, self.sm % 10);
+            println!(
+                "engine: {} kernels ({}), {}",
+                listed.len(),
+                kinds.join(", "),
+                render::bytes(engine.plan.len() as f64)
+            );
+            if let Some(file) = &self.save_engine {
+                println!("wrote {} and its manifest", file.display());
+            }
+            println!("built in {}", render::seconds(seconds));
+            Ok(0)
+        }
+
+        fn build_options(&self, model: &Model) -> Result<BuildOptions, Diagnostics> {
+            let mut options = BuildOptions::for_target(self.sm);
+            options.optimization_level = self.builder_optimization_level;
+            if let Some(pool) = &self.mem_pool_size {
+                let mebibytes = pool.strip_prefix("workspace:").and_then(|size| size.parse::<u64>().ok());
+                let mebibytes = mebibytes
+                    .ok_or_else(|| misuse(format!("`--memPoolSize {pool}` is not of the form workspace:MiB")))?;
+                options.workspace_bytes = Some(mebibytes << 20);
+            }
+            let either = |special: &str| if special.is_empty() { self.shapes.clone() } else { special.to_string() };
+            let [min, opt, max] = [either(&self.min_shapes), either(&self.opt_shapes), either(&self.max_shapes)];
+            let [min, opt, max] = [&min, &opt, &max].map(|text| shapes_by_input(&model.graph, text));
+            let (min, opt, max) = (min?, opt?, max?);
+            let mut profile = Profile::default();
+            for &id in model.graph.inputs() {
+                let value = model.graph.value(id);
+                let Some(ty) = value.ty.as_ref().filter(|ty| ty.sizes().is_none()) else { continue };
+                let of = |shapes: &BTreeMap<String, Vec<i64>>| {
+                    shapes.get(value.name.as_str()).cloned().ok_or_else(|| {
+                        misuse(format!("input `{}` ({ty}) is dynamic: give `--shapes` or `--minShapes`, `--optShapes`, `--maxShapes` for it", value.name))
+                    })
+                };
+                let (min, opt, max) = (of(&min)?, of(&opt)?, of(&max)?);
+                for axis in 0..ty.rank() {
+                    if !(min[axis] <= opt[axis] && opt[axis] <= max[axis]) {
+                        return Err(misuse(format!(
+                            "dim {axis} of input `{}`: min {} <= opt {} <= max {} does not hold",
+                            value.name, min[axis], opt[axis], max[axis]
+                        )));
+                    }
+                }
+                profile.inputs.push(ProfileRange { input: value.name.to_string(), is_values: false, min, opt, max });
+            }
+            if !profile.inputs.is_empty() {
+                options.profiles.push(profile);
+            }
+            Ok(options)
+        }
+    }
+}
