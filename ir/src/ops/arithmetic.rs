@@ -171,12 +171,19 @@ fn modulo<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     let truncates = call.attrs.flag("fmod");
     if call.input(0)?.real().is_ok() {
         needs_order::<S>()?;
-        if !truncates {
-            return Err(Reason::new("real numbers have a remainder only with fmod"));
-        }
     }
-    // The remainder of two floats is a float of the same format: doubles lose nothing here.
-    let real = |a: S, b: S| S::from_f64(a.to_f64() % b.to_f64());
+    // The remainder of two floats is a float of the same format: doubles lose nothing here. Without fmod the operator
+    // is for integers only up to version 26; later versions continue it to real numbers, and so does this.
+    let real = |a: S, b: S| {
+        let (a, b) = (a.to_f64(), b.to_f64());
+        let rest = a % b;
+        S::from_f64(match truncates {
+            true => rest,
+            false if rest == 0.0 => rest.copysign(b),
+            false if (rest < 0.0) != (b < 0.0) => rest + b,
+            false => rest,
+        })
+    };
     binary_numeric(call, real, |a, b| {
         let rest = a.checked_rem(b).ok_or_else(|| Reason::new("an integer is divided by zero"))?;
         Ok(if !truncates && rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })

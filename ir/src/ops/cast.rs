@@ -75,6 +75,16 @@ pub(super) fn element_of_code(code: i64) -> Result<Element, Reason> {
     element.ok_or_else(|| Reason(format!("{code} is no element type")))
 }
 
+/// Smallest and largest number of an integer type; `None` for all others.
+pub(super) fn integer_range(element: Element) -> Option<(i128, i128)> {
+    let bits = element.bits();
+    match element.kind() {
+        ElementKind::Signed => Some((-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)),
+        ElementKind::Unsigned => Some((0, (1i128 << bits) - 1)),
+        _ => None,
+    }
+}
+
 fn infer_cast(call: &Call, to: Element) -> Result<Vec<Option<Fact>>, Reason> {
     let from = call.ty(0)?;
     let fact = Fact::new(to, from.shape.iter().cloned());

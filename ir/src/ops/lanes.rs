@@ -1,5 +1,8 @@
 //! Walks along axes: what softmax, reductions, norms and sorting share.
 
+use super::pointwise::affordable;
+use crate::eval::{each_index, strides_of};
+use crate::op::Reason;
 use crate::tensor::count_of;
 
 /// A tensor seen as `outer` x `len` x `inner`, where the middle one is the axis (or axes) that is worked along.
@@ -48,4 +51,43 @@ pub(super) fn reduced_shape<D: Clone>(shape: &[D], axes: &[usize], keep: bool, o
         (true, false) => None,
     };
     shape.iter().enumerate().filter_map(reduced).collect()
+}
+
+/// `f` of the elements of each group: those that differ along `axes` only. Groups in row-major order.
+///
+/// Errors: those of `f`, and groups without elements in numbers that the input gives no reason for.
+pub(super) fn groups<T: Copy, R>(
+    elements: &[T],
+    shape: &[usize],
+    axes: &[usize],
+    f: impl Fn(&[T]) -> Result<R, Reason>,
+) -> Result<Vec<R>, Reason> {
+    let kept = reduced_shape(shape, axes, true, 1);
+    let n_groups = affordable(&kept, elements.len())?;
+    if elements.is_empty() {
+        return (0..n_groups).map(|_| f(&[])).collect();
+    }
+    let strides = strides_of(shape);
+    let offsets = |dims: &[usize]| {
+        let mut offsets = Vec::with_capacity(count_of(dims).unwrap_or(0));
+        let visit = |index: &[usize]| -> Result<(), Reason> {
+            offsets.push(index.iter().zip(&strides).map(|(at, stride)| at * stride).sum::<usize>());
+            Ok(())
+        };
+        each_index(dims, visit).map(|()| offsets)
+    };
+    let within: Vec<usize> =
+        shape.iter().enumerate().map(|(at, &dim)| if axes.contains(&at) { dim } else { 1 }).collect();
+    let within = offsets(&within)?;
+    let contiguous = within.last() == Some(&(within.len() - 1));
+    let mut group = Vec::with_capacity(within.len());
+    let mut reduce = |base: usize| {
+        if contiguous {
+            return f(&elements[base..base + within.len()]);
+        }
+        group.clear();
+        group.extend(within.iter().map(|offset| elements[base + offset]));
+        f(&group)
+    };
+    offsets(&kept)?.into_iter().map(&mut reduce).collect()
 }

@@ -15,15 +15,18 @@ mod indexing;
 mod lanes;
 mod linear;
 mod movement;
+mod normalization;
 mod pointwise;
 mod pooling;
 mod quantization;
+mod reduction;
 mod rotary;
 mod scatter;
 mod sequence;
 mod shape;
 mod slice;
 mod softmax;
+mod sorting;
 mod view;
 mod windows;
 
@@ -54,6 +57,9 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("attention", attention::OPS),
     ("rotary", rotary::OPS),
     ("sequence", sequence::OPS),
+    ("reduction", reduction::OPS),
+    ("sorting", sorting::OPS),
+    ("normalization", normalization::OPS),
 ];
 
 /// Every operator, in the order of the families.

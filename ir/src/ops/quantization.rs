@@ -1,6 +1,6 @@
 //! Linear quantization: per tensor, per axis, and in blocks along an axis.
 
-use super::cast::element_of_code;
+use super::cast::{element_of_code, integer_range};
 use super::functions::ROUND;
 use super::lanes::Lanes;
 use super::pointwise::needs_functions;
@@ -8,7 +8,7 @@ use crate::eval;
 use crate::eval::{Contents, Datum, EvalCall, Scalar};
 use crate::op::{AttrDef, Call, Fact, OpDef, Param, Reason, Work};
 use crate::types::Element::{self, *};
-use crate::types::{ElementKind, normalize_axis};
+use crate::types::normalize_axis;
 
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&QUANTIZE_LINEAR, &DEQUANTIZE_LINEAR];
@@ -89,16 +89,6 @@ fn quantize<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
         result[at] = (steps as i128).saturating_add(zeros.map_or(0, |zeros| zeros[grain])).clamp(low, high);
     });
     Ok(vec![Datum::of_int(element, &x.shape, result)])
-}
-
-/// Smallest and largest number of an integer type; `None` for all others.
-pub(super) fn integer_range(element: Element) -> Option<(i128, i128)> {
-    let bits = element.bits();
-    match element.kind() {
-        ElementKind::Signed => Some((-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)),
-        ElementKind::Unsigned => Some((0, (1i128 << bits) - 1)),
-        _ => None,
-    }
 }
 
 fn reals<S: Scalar>(datum: &Datum<S>) -> Result<Vec<S>, Reason> {
