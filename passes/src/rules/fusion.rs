@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The functions of a file in ONNX's textual syntax, each with its place. `///` lines above one are its documentation.
+/// The functions of a file in ONNX's textual syntax, each with its place. `#` lines at the top of the file are its documentation.
 pub fn parse(file: &str, source: &str) -> Result<Vec<Arc<Function>>, Diagnostics> {
     let locate =
         |problems: Diagnostics| Diagnostics(problems.0.into_iter().map(|problem| problem.in_file(file)).collect());
@@ -69,7 +69,7 @@ fn place(function: &Function, source: &str) -> Range<usize> {
 }
 
 fn leading_doc(source: &str) -> String {
-    let lines = source.lines().map_while(|line| line.trim_start().strip_prefix("///"));
+    let lines = source.lines().map_while(|line| line.trim_start().strip_prefix("#"));
     lines.map(str::trim).collect::<Vec<_>>().join("\n")
 }
 

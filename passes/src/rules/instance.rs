@@ -46,12 +46,14 @@ pub(super) fn instance(rule: &Rule, mode: Mode, random: &mut Random) -> Result<I
         random,
         constant,
         real: Element::Double,
+        elements: Vec::new(),
         instance: Instance {
             host: GraphHost::new(Graph::new("instance")),
             values: vec![Binding::Unbound; rule.variables.len()],
             inputs: Vec::new(),
         },
     };
+    maker.elements = elements(rule, maker.random);
     for call in order(rule) {
         let mut fixed: Attrs = call.attrs.iter().cloned().collect();
         for hint in example {
@@ -66,6 +68,7 @@ pub(super) fn instance(rule: &Rule, mode: Mode, random: &mut Random) -> Result<I
 fn constants(rule: &Rule) -> Vec<Var> {
     fn collect(expr: &Expr, found: &mut Vec<Var>) {
         match expr {
+            Expr::Apply(function, _) if function.name == "not" => {}
             Expr::Apply(function, args) if ["const", "ints", "scalar"].contains(&function.name) => {
                 args.iter().for_each(|arg| {
                     arg.each_mention(&mut |mention| {
@@ -105,6 +108,61 @@ fn order(rule: &Rule) -> Vec<&PatternCall> {
     order
 }
 
+/// The element type of each variable: variables that a type variable of some operator joins have the same one.
+fn elements(rule: &Rule, random: &mut Random) -> Vec<Element> {
+    let mut leader: Vec<usize> = (0..rule.variables.len()).collect();
+    fn find(leader: &[usize], mut at: usize) -> usize {
+        while leader[at] != at {
+            at = leader[at];
+        }
+        at
+    }
+    let mut allowed: Vec<Option<Vec<Element>>> = vec![None; leader.len()];
+    let mut converts = false;
+    for call in &rule.left.calls {
+        let Op::Builtin(def) = &call.op else { continue };
+        converts |= def.name == "Cast";
+        let inputs =
+            call.inputs.iter().enumerate().filter_map(|(at, input)| Some((def.input(at)?.ty, input_var(input)?)));
+        let outputs = call.outputs.iter().enumerate().filter_map(|(at, var)| Some((def.output(at)?.ty, (*var)?)));
+        let typed: Vec<(&str, Var)> = inputs.chain(outputs).collect();
+        for (at, (name, var)) in typed.iter().enumerate() {
+            let root = find(&leader, var.index());
+            if let Some((_, set)) = def.types.iter().find(|(known, _)| known == name) {
+                let known = allowed[root].get_or_insert_with(|| Element::ALL.to_vec());
+                known.retain(|element| set.contains(element));
+            }
+            if let Some((_, first)) = typed[..at].iter().find(|(known, _)| known == name) {
+                let other = find(&leader, first.index());
+                if other != root {
+                    leader[root] = other;
+                    if let Some(mine) = allowed[root].take() {
+                        allowed[other]
+                            .get_or_insert_with(|| Element::ALL.to_vec())
+                            .retain(|element| mine.contains(element));
+                    }
+                }
+            }
+        }
+    }
+    let choices = [Element::Float, Element::Double, Element::Int64, Element::Int32, Element::Bool, Element::Float16];
+    let chosen: Vec<Element> = allowed
+        .iter()
+        .map(|allowed| match allowed {
+            Some(set) if converts => {
+                let fitting: Vec<Element> = choices.iter().copied().filter(|element| set.contains(element)).collect();
+                if fitting.is_empty() { Element::Double } else { random.pick(&fitting) }
+            }
+            Some(set) if !set.contains(&Element::Double) => {
+                let preferred = [Element::Int64, Element::Bool].into_iter().find(|element| set.contains(element));
+                preferred.or(set.first().copied()).unwrap_or(Element::Double)
+            }
+            _ => Element::Double,
+        })
+        .collect();
+    (0..leader.len()).map(|at| chosen[find(&leader, at)]).collect()
+}
+
 fn input_var(input: &PatternInput) -> Option<Var> {
     match input {
         PatternInput::Var(var) | PatternInput::Optional(var) | PatternInput::Rest(var) => Some(*var),
@@ -118,6 +176,8 @@ struct Maker<'a> {
     random: &'a mut Random,
     constant: Vec<Var>,
     real: Element,
+    /// The element type of each variable.
+    elements: Vec<Element>,
     instance: Instance,
 }
 
@@ -142,17 +202,10 @@ impl Maker<'_> {
         let numbers = value.as_ints()?;
         let wants = def.inputs.get(at).and_then(|param| def.types.iter().find(|(name, _)| *name == param.ty));
         let leaf = match wants {
-            Some((_, [Element::Int64])) => Leaf::ints(numbers),
-            Some((_, elements)) if !elements.contains(&Element::Double) && elements.contains(&Element::Int64) => {
-                Leaf::ints(numbers)
-            }
-            Some((_, elements)) if !elements.contains(&self.real) => {
-                let shape = numbers.iter().map(|&size| size as usize).collect();
-                Leaf { element: elements[0], shape, content: Content::Drawn }
-            }
+            Some((_, elements)) if elements.iter().all(|element| element.is_integer()) => Leaf::ints(numbers),
             _ => {
                 let shape = numbers.iter().map(|&size| size as usize).collect();
-                Leaf { element: self.real, shape, content: Content::Drawn }
+                Leaf { element: self.elements[var.index()], shape, content: Content::Drawn }
             }
         };
         let value = self.leaf(&leaf, Some(var))?;
@@ -213,7 +266,11 @@ impl Maker<'_> {
         let (drawn, leaves) = draw.draw().ok_or_else(|| Reason(format!("no `{}` fits", def.name)))?;
         for (at, leaf) in leaves.iter().enumerate() {
             let Some(leaf) = leaf else { continue };
-            let value = self.leaf(leaf, owners[at])?;
+            let mut leaf = leaf.clone();
+            if let (Some(var), false) = (owners[at], matches!(leaf.content, Content::Ints(_))) {
+                leaf.element = self.elements[var.index()];
+            }
+            let value = self.leaf(&leaf, owners[at])?;
             inputs[at] = Some(value);
             self.own(owners[at], value);
         }
