@@ -45,12 +45,21 @@ impl ConvWeights {
             Body::Depthwise(taps)
         } else {
             let depth = n_taps * in_per_group;
-            Body::Dense(Packed::new(groups, depth, out_per_group, |group, k, first, line| {
-                let (tap, channel) = (k / in_per_group, k % in_per_group);
-                let output = group * out_per_group + first;
-                let weights = weights[(output * in_per_group + channel) * n_taps + tap..].iter();
-                for (slot, weight) in line.iter_mut().zip(weights.step_by(depth)) {
-                    *slot = *weight;
+            Body::Dense(Packed::new(groups, depth, out_per_group, |group, range, width, panel| {
+                // A cache line of each output's weights at a time: outputs are far apart, often by a power of two.
+                for first in (0..depth).step_by(16) {
+                    let count = 16.min(depth - first);
+                    for (n, output) in range.clone().enumerate() {
+                        let source = &weights[(group * out_per_group + output) * depth + first..][..count];
+                        let (mut channel, mut tap) = (first / n_taps, first % n_taps);
+                        for value in source {
+                            panel[(tap * in_per_group + channel) * width + n] = *value;
+                            tap += 1;
+                            if tap == n_taps {
+                                (channel, tap) = (channel + 1, 0);
+                            }
+                        }
+                    }
                 }
             }))
         };

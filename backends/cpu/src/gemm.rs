@@ -10,6 +10,7 @@
 use crate::epilogue::Epilogue;
 use crate::simd::{AlignedBuffer, Arch, MAX_LANES, Simd, WithSimd};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Vectors in the widest panel.
 const MAX_VECTORS: usize = 4;
@@ -34,13 +35,13 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs `groups` matrices of `depth` by `columns`; `fill(group, k, n, line)` writes a part of row `k` that starts
-    /// at column `n`.
+    /// Packs `groups` matrices of `depth` by `columns`. `fill(group, columns, width, panel)` writes the panel of some
+    /// columns: row `k` starts at `k * width`.
     pub fn new(
         groups: usize,
         depth: usize,
         columns: usize,
-        fill: impl Fn(usize, usize, usize, &mut [f32]) + Sync,
+        fill: impl Fn(usize, Range<usize>, usize, &mut [f32]) + Sync,
     ) -> Self {
         let (lanes, registers) = machine();
         let vectors = panel_vectors(columns, lanes, registers);
@@ -50,10 +51,7 @@ impl Packed {
         if depth * width > 0 {
             panels.par_chunks_mut(depth * width).enumerate().for_each(|(panel_at, panel)| {
                 let (group, first) = (panel_at / per_group, panel_at % per_group * width);
-                let count = width.min(columns - first);
-                for (k, line) in panel.chunks_exact_mut(width).enumerate() {
-                    fill(group, k, first, &mut line[..count]);
-                }
+                fill(group, first..columns.min(first + width), width, panel);
             });
         }
         Self { groups, depth, columns, vectors, lanes, panels }
@@ -224,7 +222,7 @@ struct Task<'a> {
     epilogue: &'a Epilogue<'a>,
     blocks: &'a [Vec<Run>],
     first_row: usize,
-    panels: std::ops::Range<usize>,
+    panels: Range<usize>,
     /// The part of each output row that belongs to `panels`.
     rows: Vec<&'a mut [f32]>,
 }

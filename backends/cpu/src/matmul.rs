@@ -20,11 +20,21 @@ pub enum Storage {
 /// When `data` does not have `depth * columns` elements.
 pub fn pack(data: &[f32], depth: usize, columns: usize, storage: Storage) -> Packed {
     assert_eq!(data.len(), depth * columns, "one element per row and column");
-    Packed::new(1, depth, columns, |_, k, first, line| match storage {
-        Storage::Plain => line.copy_from_slice(&data[k * columns + first..][..line.len()]),
+    Packed::new(1, depth, columns, |_, range, width, panel| match storage {
+        Storage::Plain => {
+            for (k, line) in panel.chunks_exact_mut(width).enumerate() {
+                line[..range.len()].copy_from_slice(&data[k * columns..][range.clone()]);
+            }
+        }
         Storage::Transposed => {
-            for (slot, value) in line.iter_mut().zip(data[first * depth + k..].iter().step_by(depth)) {
-                *slot = *value;
+            // A cache line of each column at a time: columns are far apart, often by a power of two.
+            for first in (0..depth).step_by(16) {
+                let count = 16.min(depth - first);
+                for (n, column) in range.clone().enumerate() {
+                    for (k, value) in data[column * depth + first..][..count].iter().enumerate() {
+                        panel[(first + k) * width + n] = *value;
+                    }
+                }
             }
         }
     })

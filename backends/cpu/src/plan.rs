@@ -199,13 +199,12 @@ impl Planner<'_> {
         }
         let attrs = node.attrs.bind(formals);
         if let Op::Function(function) = &node.op {
-            let first = self.flat.len();
-            let outputs = self.inline(&function.body, &inputs, &attrs, &path)?;
+            let outputs = match self.claimed(&node.op, &function.body, &inputs, &attrs, &path)? {
+                Some(outputs) => outputs,
+                None => self.inline(&function.body, &inputs, &attrs, &path)?,
+            };
             for (&value, &source) in node.outputs().iter().zip(&outputs) {
                 sources[value.index()] = Some(source);
-            }
-            if self.calls == Calls::Claim {
-                self.claim(first, &outputs, &node.op, &path);
             }
             return Ok(());
         }
@@ -283,28 +282,51 @@ impl Planner<'_> {
         reference::run(call, &inputs, &[]).map(Some)
     }
 
-    /// Replaces the calls from `first` on, which are the body of one call, by one that a kernel claims.
-    fn claim(&mut self, first: usize, outputs: &[Source], op: &Op, path: &[Name]) {
-        let body: Vec<&FlatCall> = self.flat[first..].iter().map(|planned| &planned.call).collect();
-        let is_simple = self.flat[first..].iter().all(|planned| planned.claim.is_none());
-        let [Source::Slot(output)] = outputs else { return };
-        if body.len() < 2 || !is_simple {
-            return;
+    /// Appends one call that a kernel claims, and gives where its outputs come from; `None`, with nothing appended, when
+    /// none does. Calls inside the body are part of it, so they are not claimed by themselves here.
+    fn claimed(
+        &mut self,
+        op: &Op,
+        body: &Graph,
+        inputs: &[Option<Source>],
+        attrs: &Attrs,
+        path: &[Name],
+    ) -> Result<Option<Vec<Source>>, PlanError> {
+        if self.calls == Calls::Inline {
+            return Ok(None);
         }
-        let Some((mut claim, inputs)) = claim::claim(&body, *output, &self.constants) else { return };
+        let first = self.flat.len();
+        self.calls = Calls::Inline;
+        let outputs = self.inline(body, inputs, attrs, path);
+        self.calls = Calls::Claim;
+        let outputs = outputs?;
+        let calls: Vec<&FlatCall> = self.flat[first..].iter().map(|planned| &planned.call).collect();
+        let claim = match outputs.as_slice() {
+            [Source::Slot(output)] if calls.len() > 1 => claim::claim(&calls, *output, &self.constants),
+            _ => None,
+        };
+        let Some((mut claim, inputs)) = claim else {
+            self.flat.truncate(first);
+            return Ok(None);
+        };
+        let body: Vec<Planned> = self.flat.drain(first..).collect();
+        let nodes = body.iter().flat_map(|planned| planned.nodes.clone()).collect();
+        let last = body
+            .iter()
+            .flat_map(|planned| planned.call.outputs.clone())
+            .filter(|&slot| outputs == [Source::Slot(slot)]);
         let call = FlatCall {
             op: op.clone(),
             attrs: claim.attrs.clone(),
             inputs,
             captures: Vec::new(),
-            outputs: vec![*output],
+            outputs: last.collect(),
             elements: vec![Some(Element::Float)],
             path: path.to_vec(),
         };
-        let body: Vec<Planned> = self.flat.drain(first..).collect();
-        let nodes = body.iter().flat_map(|planned| planned.nodes.clone()).collect();
         claim.body = body.into_iter().map(|planned| planned.call).collect();
         self.flat.push(Planned { call, claim: Some(claim), nodes, name: op.to_string() });
+        Ok(Some(outputs))
     }
 }
 
