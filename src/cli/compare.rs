@@ -48,7 +48,7 @@ impl Compare {
             );
         } else {
             let mut table = Table::new();
-            table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+            table.load_style(presets::NOTHING);
             table.set_header(["output", "largest difference", "of the largest magnitude", "rtol that would pass"]);
             for output in &found.outputs {
                 let [abs, rel, rtol] =

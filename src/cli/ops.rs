@@ -32,7 +32,7 @@ impl Ops {
             print_json(&json!({ "ops": ops }));
         } else {
             let mut table = Table::new();
-            table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+            table.load_style(presets::NOTHING);
             table.set_header(["operator", "family", "versions", "what it computes"]);
             for (family, def) in &found {
                 let versions: Vec<String> = def.versions.iter().map(u64::to_string).collect();

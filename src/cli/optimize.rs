@@ -330,7 +330,7 @@ struct Seconds {
 
 fn table(before: &Summary, after: &Summary) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header(["", "before", "after"]);
     let mut row = |name: String, a: f64, b: f64, show: &dyn Fn(f64) -> String| {
         let mut cells = [Cell::new(show(a)), Cell::new(show(b))];

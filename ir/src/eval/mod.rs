@@ -72,20 +72,18 @@ impl<S: Scalar> EvalCall<'_, S> {
 /// The reference semantics in one carrier.
 pub type EvalFn<S> = fn(&EvalCall<S>) -> Result<Vec<Datum<S>>, Reason>;
 
-/// The reference semantics of one operator in every carrier; [`eval!`](crate::eval!) makes it from one generic function.
+/// The reference semantics of one operator in the carriers that the interpreter runs; [`eval!`](crate::eval!) makes it from one generic function.
 #[derive(Clone, Copy)]
 pub struct Eval {
     /// In single precision, rounded to the element type after each call: what constant folding computes with.
     pub f32: EvalFn<f32>,
     /// In double precision: the oracle of tests.
     pub f64: EvalFn<f64>,
-    /// Exactly, modulo 2^61 - 1.
-    pub m61: EvalFn<M61>,
 }
 
 impl Eval {
     /// For an operator that has no reference semantics.
-    pub const NONE: Eval = Eval { f32: none, f64: none, m61: none };
+    pub const NONE: Eval = Eval { f32: none, f64: none };
 }
 
 fn none<S>(_: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
@@ -96,6 +94,6 @@ fn none<S>(_: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
 #[macro_export]
 macro_rules! eval {
     ($function:path) => {
-        $crate::eval::Eval { f32: $function, f64: $function, m61: $function }
+        $crate::eval::Eval { f32: $function, f64: $function }
     };
 }

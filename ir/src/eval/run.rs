@@ -108,7 +108,9 @@ pub fn run_call<S: Scalar>(
     let results = match op {
         Op::Builtin(def) => {
             let call = EvalCall { attrs, inputs, captures, n_outputs };
-            S::select(&def.eval)(&call).map_err(here)?
+            let eval =
+                S::select(&def.eval).ok_or_else(|| here(Reason(format!("{} is not run in {}", def.name, S::NAME))))?;
+            eval(&call).map_err(here)?
         }
         Op::Function(function) => {
             let given: Option<Vec<Datum<S>>> = inputs.iter().cloned().collect();

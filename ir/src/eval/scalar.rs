@@ -55,8 +55,8 @@ pub trait Scalar: Copy + Send + Sync + PartialEq + Debug + 'static {
     fn round(self, element: Element) -> Self;
     /// The contents of a real tensor; `None` for other elements.
     fn of_tensor(tensor: &Tensor) -> Option<Cow<'_, [Self]>>;
-    /// This carrier's entry.
-    fn select(eval: &Eval) -> EvalFn<Self>;
+    /// This carrier's entry; `None` when the interpreter does not run in it.
+    fn select(eval: &Eval) -> Option<EvalFn<Self>>;
 }
 
 fn converted<S: Scalar>(tensor: &Tensor) -> Option<Cow<'_, [S]>> {
@@ -121,8 +121,8 @@ impl Scalar for f64 {
     fn of_tensor(tensor: &Tensor) -> Option<Cow<'_, [Self]>> {
         tensor.view::<f64>().or_else(|| converted(tensor))
     }
-    fn select(eval: &Eval) -> EvalFn<Self> {
-        eval.f64
+    fn select(eval: &Eval) -> Option<EvalFn<Self>> {
+        Some(eval.f64)
     }
 }
 
@@ -180,8 +180,8 @@ impl Scalar for f32 {
     fn of_tensor(tensor: &Tensor) -> Option<Cow<'_, [Self]>> {
         tensor.view::<f32>().or_else(|| converted(tensor))
     }
-    fn select(eval: &Eval) -> EvalFn<Self> {
-        eval.f32
+    fn select(eval: &Eval) -> Option<EvalFn<Self>> {
+        Some(eval.f32)
     }
 }
 
@@ -269,8 +269,9 @@ impl Scalar for M61 {
     fn of_tensor(tensor: &Tensor) -> Option<Cow<'_, [Self]>> {
         converted(tensor)
     }
-    fn select(eval: &Eval) -> EvalFn<Self> {
-        eval.m61
+    // Compiling every operator a third time takes minutes; generic functions run in the field one at a time.
+    fn select(_: &Eval) -> Option<EvalFn<Self>> {
+        None
     }
 }
 
