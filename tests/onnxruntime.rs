@@ -1,0 +1,113 @@
+//! ONNX's checker and ONNX Runtime judge what we write.
+//!
+//! They are Python packages: `cargo xtask test` installs them into `.venv`. Without it these tests say so and pass.
+
+use eutectic::files;
+use eutectic::ir::Model;
+use eutectic::onnx::{ExportOptions, Limits};
+use eutectic::passes::optimize::{Engine, Options, optimize};
+use eutectic::passes::target::Target;
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const EXPORT: ExportOptions = ExportOptions { opset: None, external_data: false };
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Models as PyTorch exported them, with seeded weights.
+fn models() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(root().join("papers/models"))
+        .expect("papers/models")
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "onnxtxt"))
+        .collect();
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+fn load(path: &Path) -> Model {
+    files::load(path, &Limits::stated(), false).map_err(|problems| problems.to_string()).expect("it reads").0
+}
+
+/// Runs the judge on pairs of files; `None` without Python.
+fn judge(pairs: &[(PathBuf, PathBuf)]) -> Option<Vec<Value>> {
+    let python = root().join(".venv/bin/python");
+    if !python.exists() {
+        eprintln!("skipped: no .venv; `cargo xtask test` makes it");
+        return None;
+    }
+    let mut child = Command::new(python)
+        .arg(root().join("tests/python/judge.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("Python starts");
+    let mut input = child.stdin.take().expect("piped");
+    for (before, after) in pairs {
+        writeln!(input, "{}\t{}", before.display(), after.display()).expect("it listens");
+    }
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "the judge failed");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let verdicts: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(verdicts.len(), pairs.len());
+    Some(verdicts)
+}
+
+fn assert_accepted(verdict: &Value, tolerance: f64) {
+    assert_eq!(verdict["checker"], "ok", "{verdict}");
+    assert_eq!(verdict["interface"], true, "{verdict}");
+    let worst = verdict["worst"].as_f64().unwrap_or(f64::INFINITY);
+    assert!(worst <= tolerance, "{verdict}");
+}
+
+#[test]
+fn writing_a_model_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for path in models() {
+        let model = load(&path);
+        let (first, second) = (dir.path().join("first.onnx"), dir.path().join("second.onnx"));
+        files::save(&model, &first, &EXPORT).expect("it writes");
+        let again = load(&first);
+        files::save(&again, &second, &EXPORT).expect("it writes");
+        assert_eq!(std::fs::read(&first).ok(), std::fs::read(&second).ok(), "{}: a second export differs", path.display());
+        for verdict in judge(&[(first.clone(), second.clone())]).unwrap_or_default() {
+            assert_accepted(&verdict, 0.0);
+        }
+    }
+}
+
+#[test]
+fn optimized_models_are_valid_and_equal_in_onnx_runtime() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for path in models() {
+        let model = load(&path);
+        let before = dir.path().join("before.onnx");
+        files::save(&model, &before, &EXPORT).expect("it writes");
+        let mut pairs = Vec::new();
+        for target in [Target::Portable, Target::Onnx, Target::Ort] {
+            let standard = Options::standard(target).expect("the library loads");
+            for (name, options) in
+                [("greedy", Options { engine: Engine::Greedy, ..standard.clone() }), ("saturate", standard)]
+            {
+                let mut optimized = model.clone();
+                let report = optimize(&mut optimized, &options).map_err(|problems| problems.to_string()).expect("it optimizes");
+                assert!(report.conflicts.is_empty(), "{}: {:?}", path.display(), report.conflicts);
+                let after = dir.path().join(format!("{target}_{name}.onnx"));
+                files::save(&optimized, &after, &EXPORT).expect("it writes");
+                pairs.push((before.clone(), after));
+            }
+        }
+        for verdict in judge(&pairs).unwrap_or_default() {
+            println!("{}: {verdict}", path.display());
+            assert_accepted(&verdict, 1e-4);
+        }
+    }
+}
