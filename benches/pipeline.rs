@@ -48,15 +48,22 @@ fn stages(criterion: &mut Criterion) {
         group.bench_function("saturate", |bencher| bencher.iter_batched(space, saturated, BatchSize::PerIteration));
         let full = saturated(space());
         group.bench_function("extract", |bencher| {
-            let prices =
-                Prices { seconds: &|work| options.cost.seconds(work), allowed: &|_| true, unknown: options.cost.device.launch };
-            bencher.iter(|| extract_graph(&full, &prepared.graph, &prices, eutectic::passes::extract::dag).expect("feasible"));
+            let prices = Prices {
+                seconds: &|work| options.cost.seconds(work),
+                allowed: &|_| true,
+                unknown: options.cost.device.launch,
+            };
+            bencher.iter(|| {
+                extract_graph(&full, &prepared.graph, &prices, eutectic::passes::extract::dag).expect("feasible")
+            });
         });
         group.bench_function("optimize", |bencher| {
             let run = |mut model: Model| optimize(&mut model, &options).map(|_| model);
             bencher.iter_batched(load, run, BatchSize::PerIteration);
         });
-        group.bench_function("export", |bencher| bencher.iter(|| files::save(&model, &out, &export).expect("it writes")));
+        group.bench_function("export", |bencher| {
+            bencher.iter(|| files::save(&model, &out, &export).expect("it writes"))
+        });
         group.finish();
     }
 }

@@ -77,7 +77,12 @@ fn writing_a_model_changes_nothing() {
         files::save(&model, &first, &EXPORT).expect("it writes");
         let again = load(&first);
         files::save(&again, &second, &EXPORT).expect("it writes");
-        assert_eq!(std::fs::read(&first).ok(), std::fs::read(&second).ok(), "{}: a second export differs", path.display());
+        assert_eq!(
+            std::fs::read(&first).ok(),
+            std::fs::read(&second).ok(),
+            "{}: a second export differs",
+            path.display()
+        );
         for verdict in judge(&[(first.clone(), second.clone())]).unwrap_or_default() {
             assert_accepted(&verdict, 0.0);
         }
@@ -98,7 +103,8 @@ fn optimized_models_are_valid_and_equal_in_onnx_runtime() {
                 [("greedy", Options { engine: Engine::Greedy, ..standard.clone() }), ("saturate", standard)]
             {
                 let mut optimized = model.clone();
-                let report = optimize(&mut optimized, &options).map_err(|problems| problems.to_string()).expect("it optimizes");
+                let report =
+                    optimize(&mut optimized, &options).map_err(|problems| problems.to_string()).expect("it optimizes");
                 assert!(report.conflicts.is_empty(), "{}: {:?}", path.display(), report.conflicts);
                 let after = dir.path().join(format!("{target}_{name}.onnx"));
                 files::save(&optimized, &after, &EXPORT).expect("it writes");

@@ -257,6 +257,8 @@ pub struct Graph {
     pub doc: Name,
     /// Key and value pairs from the file.
     pub metadata: Vec<(Name, Name)>,
+    /// `Constant` nodes of the file that became weights when it was read, for reports; rewriting sets it to 0.
+    pub n_constant_nodes: usize,
     inputs: Vec<ValueId>,
     outputs: Vec<Output>,
     nodes: Vec<Option<Node>>,

@@ -22,7 +22,8 @@ pub struct Summary {
     pub opsets: Vec<(Name, u64)>,
     /// Calls, those in bodies of control flow included, those in functions not.
     pub n_nodes: usize,
-    /// Calls by operator (functions by their name, domains spelled out), most frequent first, then by name.
+    /// Calls by operator (functions by their name, domains spelled out; `Constant` nodes of the file counted), most
+    /// frequent first, then by name.
     pub operators: Vec<(String, usize)>,
     /// What callers give.
     pub inputs: Vec<Port>,
@@ -94,6 +95,9 @@ impl Count {
                 Def::Weight(tensor) | Def::Input { default: Some(tensor), .. } => self.add_parameters(tensor),
                 _ => {}
             }
+        }
+        if graph.n_constant_nodes > 0 {
+            *self.operators.entry("Constant".into()).or_insert(0) += graph.n_constant_nodes;
         }
         for (_, node) in graph.nodes() {
             *self.operators.entry(node.op.to_string()).or_insert(0) += 1;

@@ -138,6 +138,7 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
         Engine::Saturate { limits, extract } => saturating(model, limits, extract, options, &allowed)?,
     };
     dce::sweep(&mut model.graph);
+    model.graph.n_constant_nodes = 0;
     passes.extend(pipeline::finish(options.fold, options.opset).run(model)?);
     spell(model, options.target);
     collect_functions(model);

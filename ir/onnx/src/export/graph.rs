@@ -2,6 +2,7 @@
 
 use super::entries;
 use super::names::{InSight, Names};
+use super::splat;
 use crate::attribute;
 use crate::call::{Call, Facts, Operand};
 use crate::opset::{Needs, convert};
@@ -155,12 +156,19 @@ impl Exporter {
             nodes.push(self.node(call));
         }
         let mut value_info = Vec::new();
+        let mut filled = Vec::new();
         for (id, value) in graph.values() {
             let name = names.get(id);
             if let Some(ty) = &value.ty {
                 self.elements.insert(ty.element);
             }
             match value.def() {
+                Def::Weight(tensor) if read.contains(&name) && splat::is_call(tensor, self.opset) => {
+                    let shape = self.in_sight.fresh(&format!("{name}_shape"));
+                    let (call, extents) = splat::call(&name, &shape, tensor);
+                    filled.push(self.node(call));
+                    new_weights.push((shape, extents));
+                }
                 Def::Weight(tensor) | Def::Input { default: Some(tensor), .. } => {
                     if matches!(value.def(), Def::Input { .. }) || read.contains(&name) {
                         weights.push((name, tensor.clone()));
@@ -175,11 +183,12 @@ impl Exporter {
                 _ => {}
             }
         }
+        filled.append(&mut nodes);
         weights.extend(new_weights.iter().cloned());
         let declare = |id: ValueId, name: &Name| values::export(name, graph.ty(id));
         self.has_metadata |= !graph.metadata.is_empty();
         let proto = GraphProto {
-            node: nodes,
+            node: filled,
             name: graph.name.to_string(),
             doc_string: graph.doc.as_bytes().to_vec().into(),
             input: graph.inputs().iter().map(|&id| declare(id, &names.get(id))).collect(),

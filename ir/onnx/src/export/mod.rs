@@ -6,6 +6,7 @@
 
 mod graph;
 mod names;
+mod splat;
 mod stream;
 
 use crate::attribute;

@@ -43,6 +43,7 @@ impl Importer<'_> {
         };
         let is_constant = call.domain.is_empty() && call.op_type == "Constant";
         if is_constant && !call.attrs.iter().any(|(_, attr)| matches!(attr, Attr::Ref(..))) {
+            builder.graph.n_constant_nodes += 1;
             match constant(&call.attrs) {
                 Ok(tensor) => builder.add_weight(call.outputs.first().cloned().unwrap_or_default(), tensor),
                 Err(error) => self.diagnostics.push(error),
