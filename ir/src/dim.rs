@@ -31,6 +31,9 @@ enum Atom {
     FloorDiv(Dim, Dim),
 }
 
+/// Terms that a product may have before like ones are joined.
+const MAX_TERMS: usize = 4096;
+
 impl Dim {
     /// The known dim `size`.
     pub const fn known(size: i64) -> Self {
@@ -103,14 +106,18 @@ impl Dim {
         self.add(&other.mul(&Dim::known(-1))?)
     }
 
-    /// `self * other`; `None` on overflow.
+    /// `self * other`; `None` on overflow, of the number of terms too.
     pub fn mul(&self, other: &Dim) -> Option<Dim> {
         if let (Some(a), Some(b)) = (self.as_known(), other.as_known()) {
             return a.checked_mul(b).map(Dim::known);
         }
         let mut product = Poly::new();
-        let right = other.to_poly();
-        for (left_monomial, left_coefficient) in self.to_poly() {
+        let (left, right) = (self.to_poly(), other.to_poly());
+        // A product of a hundred sums has more terms than memory holds; no shape of a model has a thousand.
+        if left.len().saturating_mul(right.len()) > MAX_TERMS {
+            return None;
+        }
+        for (left_monomial, left_coefficient) in left {
             for (right_monomial, right_coefficient) in &right {
                 let mut powers: BTreeMap<Atom, u32> = left_monomial.iter().cloned().collect();
                 for (atom, power) in right_monomial {
@@ -520,5 +527,6 @@ mod tests {
     fn a_hostile_expression_is_refused_in_bounded_stack() {
         assert_eq!(Dim::parse(&"(".repeat(1_000_000)), None);
         assert_eq!(Dim::parse("n ?"), None);
+        assert_eq!(Dim::parse(&["(a + b + c + d + e)"; 1000].join("*")), None);
     }
 }

@@ -232,7 +232,12 @@ impl Tensor {
                 if self.element.bits() < 8 {
                     let per_byte = 8 / self.element.bits();
                     let packed = (0..per_byte).fold(0u8, |byte, at| byte | value[0] << (at * self.element.bits()));
-                    return Cow::Owned(vec![packed; self.byte_len()]);
+                    let mut bytes = vec![packed; self.byte_len()];
+                    let n_used = self.count() % per_byte;
+                    if let Some(last) = bytes.last_mut().filter(|_| n_used != 0) {
+                        *last &= (1 << (n_used * self.element.bits())) - 1;
+                    }
+                    return Cow::Owned(bytes);
                 }
                 Cow::Owned(value[..width].repeat(self.count()))
             }
@@ -460,6 +465,12 @@ mod tests {
     fn narrow_integers_are_unpacked_with_their_sign() {
         let packed = Tensor::new(Element::Int4, &[3], vec![0x8F, 0x07].into()).expect("two bytes");
         assert_eq!(packed.to_i64s(), Some(vec![-1, -8, 7]));
+    }
+
+    #[test]
+    fn a_narrow_splat_equals_the_same_elements_written_out() {
+        let splat = Tensor::splat(Element::Uint4, &[3], &[0x0A]).expect("one element");
+        assert_eq!(splat, Tensor::new(Element::Uint4, &[3], vec![0xAA, 0x0A].into()).expect("two bytes"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::model::{FormalAttr, Function};
 use crate::op::AttrError;
 use crate::ops;
 use crate::tensor::Tensor;
-use rustc_hash::{FxHashMap, FxHashSet};
+use indexmap::IndexSet;
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,12 +28,14 @@ pub(super) struct Lowering<'c, 'a> {
     frames: Vec<Frame>,
 }
 
+type FxIndexSet<T> = IndexSet<T, FxBuildHasher>;
+
 #[derive(Default)]
 struct Frame {
     graph: Graph,
     names: FxHashMap<Name, Known>,
     /// What the bodies of the node under construction read of this graph.
-    captures: Vec<ValueId>,
+    captures: FxIndexSet<ValueId>,
     /// Names that were reported, or whose definition was.
     lost: FxHashSet<Name>,
     /// Declared types of values that nodes define.
@@ -70,9 +73,12 @@ impl<'c, 'a> Lowering<'c, 'a> {
     pub(super) fn graph(&mut self, syntax: GraphSyntax) -> Graph {
         self.frames.push(Frame { graph: Graph::new(syntax.name.value), ..Frame::default() });
         self.frame().lost.extend(syntax.lost);
-        let defaults = self.take_defaults(&syntax.inputs, syntax.values);
+        let (defaults, weights) = self.take_values(&syntax.inputs, syntax.values);
         for (input, default) in syntax.inputs.into_iter().zip(defaults) {
             self.input(input, default);
+        }
+        for (name, tensor) in weights {
+            self.weight(&name, tensor);
         }
         self.declare_types(&syntax.outputs);
         for node in &syntax.nodes {
@@ -99,9 +105,14 @@ impl<'c, 'a> Lowering<'c, 'a> {
         self.frames.pop().map(|frame| frame.graph).unwrap_or_default()
     }
 
-    /// Adds the weights and keeps the declared types; gives the default of each input that has one.
-    fn take_defaults(&mut self, inputs: &[ValueSyntax], values: Vec<ValueSyntax>) -> Vec<Option<Tensor>> {
+    /// Keeps the declared types; gives the default of each input that has one, and the weights.
+    fn take_values(
+        &mut self,
+        inputs: &[ValueSyntax],
+        values: Vec<ValueSyntax>,
+    ) -> (Vec<Option<Tensor>>, Vec<(SpannedName, Tensor)>) {
         let mut defaults: Vec<Option<Tensor>> = inputs.iter().map(|_| None).collect();
+        let mut weights = Vec::new();
         let at: FxHashMap<&Name, usize> =
             inputs.iter().enumerate().map(|(at, input)| (&input.name.value, at)).collect();
         for value in values {
@@ -115,19 +126,21 @@ impl<'c, 'a> Lowering<'c, 'a> {
                     self.frame().lost.insert(value.name.value);
                 }
                 // An initializer with the name of an input is the input's default.
-                DataSyntax::Tensor(tensor) => match at.get(&value.name.value) {
-                    Some(&at) => defaults[at] = Some(tensor),
-                    None => {
-                        if let Some(name) = self.define(&value.name) {
-                            let frame = self.frame();
-                            let id = frame.graph.add_weight(name.clone(), tensor);
-                            frame.names.insert(name, Known { id, captured: false });
-                        }
-                    }
+                DataSyntax::Tensor(tensor) => match at.get(&value.name.value).map(|&at| &mut defaults[at]) {
+                    Some(default @ None) => *default = Some(tensor),
+                    _ => weights.push((value.name, tensor)),
                 },
             }
         }
-        defaults
+        (defaults, weights)
+    }
+
+    fn weight(&mut self, name: &SpannedName, tensor: Tensor) {
+        if let Some(name) = self.define(name) {
+            let frame = self.frame();
+            let id = frame.graph.add_weight(name.clone(), tensor);
+            frame.names.insert(name, Known { id, captured: false });
+        }
     }
 
     fn declare_types(&mut self, outputs: &[ValueSyntax]) {
@@ -142,6 +155,9 @@ impl<'c, 'a> Lowering<'c, 'a> {
         let Some(name) = self.define(&input.name) else { return };
         let declared = input.ty.or_else(|| self.frame().types.get(&name).cloned());
         let ty = declared.and_then(|ty| ty.resolve(&name));
+        if default.is_some() && !matches!(input.data, DataSyntax::Absent) {
+            self.report(Failure::Invalid, "T0020", format!("`{name}` has two defaults"), &input.name.span);
+        }
         let default = match input.data {
             DataSyntax::Tensor(tensor) => Some(tensor),
             DataSyntax::Absent | DataSyntax::Lost => default,
@@ -185,7 +201,9 @@ impl<'c, 'a> Lowering<'c, 'a> {
         let mut problem = Diagnostic::error(Failure::Invalid, "T0021", message).at_span(name.span.clone());
         if let Some(place) = later {
             problem = problem.note(format!("defined at characters {}..{}", place.start, place.end));
-        } else if let Some(near) = self.nearest(&name.value) {
+        } else if !self.cursor.is_full()
+            && let Some(near) = self.nearest(&name.value)
+        {
             problem = problem.help(format!("is `{near}` meant?"));
         }
         self.cursor.report(problem);
@@ -198,10 +216,7 @@ impl<'c, 'a> Lowering<'c, 'a> {
         }
         let outer = self.find(depth.checked_sub(1)?, name)?;
         let owner = &mut self.frames[depth - 1];
-        let index = owner.captures.iter().position(|&captured| captured == outer).unwrap_or_else(|| {
-            owner.captures.push(outer);
-            owner.captures.len() - 1
-        });
+        let (index, _) = owner.captures.insert_full(outer);
         let ty = owner.graph.ty(outer).cloned();
         let frame = &mut self.frames[depth];
         let id = frame.graph.add_capture(name.clone(), ty, index as u32);
@@ -233,12 +248,7 @@ impl<'c, 'a> Lowering<'c, 'a> {
             return;
         }
         if let Some(tensor) = constant(&syntax) {
-            if let Some(name) = self.define(&syntax.outputs[0]) {
-                let frame = self.frame();
-                let id = frame.graph.add_weight(name.clone(), tensor);
-                frame.names.insert(name, Known { id, captured: false });
-            }
-            return;
+            return self.weight(&syntax.outputs[0], tensor);
         }
         // What cannot be resolved is left out: it has been reported, and the graph is thrown away.
         let inputs: Vec<Option<ValueId>> =
@@ -247,8 +257,9 @@ impl<'c, 'a> Lowering<'c, 'a> {
         let attrs = self.attrs(&op, syntax.attrs, &syntax.op.span);
         let captures = std::mem::take(&mut self.frame().captures);
         let mut names: Vec<Name> = Vec::with_capacity(syntax.outputs.len());
+        let mut seen: FxHashSet<&Name> = FxHashSet::default();
         for output in &syntax.outputs {
-            let repeated = !output.value.is_empty() && names.contains(&output.value);
+            let repeated = !output.value.is_empty() && !seen.insert(&output.value);
             if repeated {
                 let message = format!("`{}` is defined twice in this graph", output.value);
                 self.report(Failure::Invalid, "T0020", message, &output.span);
@@ -288,29 +299,33 @@ impl<'c, 'a> Lowering<'c, 'a> {
         let mut places: FxHashMap<Name, Range<usize>> = FxHashMap::default();
         for attr in syntax {
             let name = attr.name.clone();
-            if places.insert(name.value.clone(), name.span.clone()).is_some() {
+            if places.contains_key(&name.value) {
                 let message = format!("attribute `{}` is given twice", name.value);
                 self.report(Failure::Invalid, "T0026", message, &name.span);
                 continue;
             }
+            places.insert(name.value.clone(), name.span.clone());
             if let Some(value) = self.attr(op, attr) {
                 given.set(name.value, value);
             }
         }
         let complete = match op {
-            Op::Builtin(def) => def.complete(given).map_err(|errors| {
-                errors.into_iter().map(|error| (attr_of(&error), format!("{}: {error}", def.name))).collect::<Vec<_>>()
-            }),
-            Op::Function(function) => function.complete(given).map_err(|unknown| {
-                let describe = |name: Name| (name.clone(), format!("{function}: there is no attribute `{name}`"));
-                unknown.into_iter().map(describe).collect::<Vec<_>>()
-            }),
+            Op::Builtin(def) => def.complete(given),
+            Op::Function(function) => {
+                function.complete(given).map_err(|unknown| unknown.into_iter().map(AttrError::Unknown).collect())
+            }
             Op::Opaque(_) => Ok(given),
         };
         complete.unwrap_or_else(|errors| {
-            for (name, message) in errors {
-                let place = places.get(&name).unwrap_or(span);
-                self.report(Failure::Invalid, "T0023", message, place);
+            for error in errors {
+                let place = places.get(&attr_of(&error)).unwrap_or(span).clone();
+                let problem = Diagnostic::error(Failure::Invalid, "T0023", format!("{op}: {error}")).at_span(place);
+                self.cursor.report(match error {
+                    AttrError::Kind { expected: AttrKind::Float, found: AttrKind::Int, .. } => {
+                        problem.help("a float has a point: write `1.0` for `1`")
+                    }
+                    _ => problem,
+                });
             }
             Attrs::new()
         })

@@ -144,7 +144,8 @@ fn cycle(calls: &[BTreeSet<usize>], placed: &FxHashSet<usize>) -> Option<Vec<usi
     // Each such function calls another such one, so that the walk must come back to where it was.
     let (mut path, mut place) = (Vec::new(), FxHashMap::default());
     let mut here = start;
-    while place.insert(here, path.len()).is_none() {
+    while !place.contains_key(&here) {
+        place.insert(here, path.len());
         path.push(here);
         here = *calls[here].iter().find(|callee| !placed.contains(callee))?;
     }

@@ -19,9 +19,9 @@ impl Names {
         &self.of[id.index()]
     }
 
-    /// Names for `graph`, whose captures are printed as `captured`. A made-up name is none of `everywhere`.
-    pub(super) fn of_graph(graph: &Graph, captured: &[Name], everywhere: &FxHashSet<Name>) -> Self {
-        let mut maker = Maker { taken: captured.iter().cloned().collect(), everywhere, n_made: 0 };
+    /// Names for `graph`, whose captures are printed as `captured`. A made-up name is none of `everywhere`, and joins it.
+    pub(super) fn of_graph(graph: &Graph, captured: &[Name], everywhere: &mut Everywhere) -> Self {
+        let mut maker = Maker { taken: captured.iter().cloned().collect(), everywhere };
         let mut of = vec![Name::default(); graph.value_bound()];
         for (id, value) in graph.values() {
             if let Def::Capture(index) = value.def() {
@@ -59,24 +59,33 @@ impl Names {
     }
 }
 
-/// Every name that `graph` and the graphs inside it use.
-pub(super) fn all_names(graph: &Graph) -> FxHashSet<Name> {
-    fn collect(graph: &Graph, names: &mut FxHashSet<Name>) {
-        names.extend(graph.values().map(|(_, value)| value.name.clone()));
-        names.extend(graph.outputs().iter().map(|output| output.name.clone()));
+/// Every name that a graph and the graphs inside it use, in the model and in print.
+#[derive(Default)]
+pub(super) struct Everywhere {
+    names: FxHashSet<Name>,
+    n_made: usize,
+}
+
+impl Everywhere {
+    /// The names that `graph` and the graphs inside it use.
+    pub(super) fn of_graph(graph: &Graph) -> Self {
+        let mut everywhere = Self::default();
+        everywhere.collect(graph);
+        everywhere
+    }
+
+    fn collect(&mut self, graph: &Graph) {
+        self.names.extend(graph.values().map(|(_, value)| value.name.clone()));
+        self.names.extend(graph.outputs().iter().map(|output| output.name.clone()));
         for (_, node) in graph.nodes() {
-            node.bodies().for_each(|body| collect(body, names));
+            node.bodies().for_each(|body| self.collect(body));
         }
     }
-    let mut names = FxHashSet::default();
-    collect(graph, &mut names);
-    names
 }
 
 struct Maker<'a> {
     taken: FxHashSet<Name>,
-    everywhere: &'a FxHashSet<Name>,
-    n_made: usize,
+    everywhere: &'a mut Everywhere,
 }
 
 impl Maker<'_> {
@@ -87,9 +96,10 @@ impl Maker<'_> {
         }
         let stem = if wanted.is_empty() { "v" } else { wanted.as_str() };
         loop {
-            self.n_made += 1;
-            let made = Name::from(format!("{stem}_{}", self.n_made));
-            if !self.everywhere.contains(&made) && self.taken.insert(made.clone()) {
+            self.everywhere.n_made += 1;
+            let made = Name::from(format!("{stem}_{}", self.everywhere.n_made));
+            if self.everywhere.names.insert(made.clone()) {
+                self.taken.insert(made.clone());
                 return made;
             }
         }

@@ -13,7 +13,6 @@ use bytes::Bytes;
 enum Single {
     Int(i64),
     Float(f32),
-    /// An integer where a float may stand: it can become one.
     String(Name),
     Bytes(Bytes),
     Tensor(Tensor),

@@ -1,6 +1,6 @@
 //! Prints graphs, functions and models. Nodes stand in the order of `walk::order`, weights in that of the graph.
 
-use super::names::{Names, all_names};
+use super::names::{Everywhere, Names};
 use super::print_tensor::{byte_string, data, float32, hex, is_recipe, tensor_type};
 use crate::attr::{Attr, Name};
 use crate::dim::Dim;
@@ -78,8 +78,8 @@ pub fn print_function(function: &Function, options: &PrintOptions) -> String {
 /// One node of `graph` as text, without a line break at its end.
 pub fn print_node(graph: &Graph, id: NodeId, options: &PrintOptions) -> String {
     let mut printer = Printer::new(options);
-    printer.everywhere = all_names(graph);
-    let names = Names::of_graph(graph, &[], &printer.everywhere);
+    printer.everywhere = Everywhere::of_graph(graph);
+    let names = Names::of_graph(graph, &[], &mut printer.everywhere);
     printer.node(graph.node(id), &names);
     printer.out
 }
@@ -114,12 +114,12 @@ struct Printer<'o> {
     indent: usize,
     n_seeds: u64,
     /// All names of the outermost graph and those inside it.
-    everywhere: FxHashSet<Name>,
+    everywhere: Everywhere,
 }
 
 impl<'o> Printer<'o> {
     fn new(options: &'o PrintOptions) -> Self {
-        Self { out: String::new(), options, indent: 0, n_seeds: 0, everywhere: FxHashSet::default() }
+        Self { out: String::new(), options, indent: 0, n_seeds: 0, everywhere: Everywhere::default() }
     }
 
     fn push(&mut self, text: &str) {
@@ -216,8 +216,8 @@ impl<'o> Printer<'o> {
             self.push(">");
         }
         let graph = &function.body;
-        self.everywhere = all_names(graph);
-        let names = Names::of_graph(graph, &[], &self.everywhere);
+        self.everywhere = Everywhere::of_graph(graph);
+        let names = Names::of_graph(graph, &[], &mut self.everywhere);
         self.push(" (");
         self.list(graph.inputs(), |printer, &id| printer.typed(graph, id, names.of(id), printer.options.types));
         self.push(") => (");
@@ -229,13 +229,13 @@ impl<'o> Printer<'o> {
     }
 
     fn top_graph(&mut self, graph: &Graph) {
-        self.everywhere = all_names(graph);
+        self.everywhere = Everywhere::of_graph(graph);
         self.graph(graph, &[]);
         self.push("\n");
     }
 
     fn graph(&mut self, graph: &Graph, captured: &[Name]) {
-        let names = Names::of_graph(graph, captured, &self.everywhere);
+        let names = Names::of_graph(graph, captured, &mut self.everywhere);
         self.word(&graph.name);
         self.push(" (");
         self.list(graph.inputs(), |printer, &id| {
@@ -298,14 +298,10 @@ impl<'o> Printer<'o> {
             Type(&'a TensorType),
         }
         let mut entries: Vec<(ValueId, Entry)> = Vec::new();
-        for (id, value) in graph.values() {
-            match value.def() {
-                Def::Weight(tensor) if !in_function => entries.push((id, Entry::Weight(tensor))),
-                Def::Input { default: Some(tensor), .. } if !in_function && default_beside(graph, id).is_none() => {
-                    entries.push((id, Entry::Weight(tensor)));
-                }
-                _ => {}
-            }
+        if !in_function {
+            let apart = graph.inputs().iter().filter(|&&id| default_beside(graph, id).is_none());
+            entries.extend(apart.filter_map(|&id| Some((id, Entry::Weight(default(graph, id)?)))));
+            entries.extend(graph.values().filter_map(|(id, value)| Some((id, Entry::Weight(value.weight()?)))));
         }
         if self.options.types {
             let is_output: FxHashSet<ValueId> = graph.outputs().iter().map(|output| output.value).collect();
@@ -504,11 +500,15 @@ fn order(graph: &Graph) -> Vec<NodeId> {
     walk::order(graph).unwrap_or_else(|_| graph.nodes().map(|(id, _)| id).collect())
 }
 
-/// The default of an input, when it can stand beside it: one type then says both.
-fn default_beside(graph: &Graph, id: ValueId) -> Option<&Tensor> {
-    let value = graph.value(id);
-    match value.def() {
-        Def::Input { default: Some(tensor), .. } if value.ty.as_ref() == Some(&tensor.ty()) => Some(tensor),
+/// The default of an input.
+fn default(graph: &Graph, id: ValueId) -> Option<&Tensor> {
+    match graph.value(id).def() {
+        Def::Input { default, .. } => default.as_ref(),
         _ => None,
     }
+}
+
+/// The default of an input, when it can stand beside it: one type then says both.
+fn default_beside(graph: &Graph, id: ValueId) -> Option<&Tensor> {
+    default(graph, id).filter(|tensor| graph.ty(id) == Some(&tensor.ty()))
 }

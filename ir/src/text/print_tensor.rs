@@ -84,9 +84,15 @@ pub(super) fn data(out: &mut String, tensor: &Tensor, options: &PrintOptions, n_
         }
         Form::Replaced(low, high) => {
             *n_seeds += 1;
-            let _ = write!(out, "[\"location\": \"seed:{n_seeds}\", \"low\": \"{low:.3e}\", \"high\": \"{high:.3e}\"]");
+            let (low, high) = (shortened(low), shortened(high));
+            let _ = write!(out, "[\"location\": \"seed:{n_seeds}\", \"low\": \"{low:?}\", \"high\": \"{high:?}\"]");
         }
     }
+}
+
+/// `value` to four significant digits.
+fn shortened(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
 }
 
 fn elements(out: &mut String, tensor: &Tensor) {

@@ -74,6 +74,8 @@ def say_attribute(attribute):
         return "type", value.SerializeToString(deterministic=True)
     if attribute.type == AttributeProto.FLOAT:
         return "float", str(value)
+    if attribute.type == AttributeProto.FLOATS:
+        return "floats", tuple(map(str, value))
     return attribute.type, tuple(value) if isinstance(value, (list, tuple)) or hasattr(value, "append") else value
 
 
