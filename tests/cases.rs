@@ -12,9 +12,9 @@
 
 use eutectic::certificate::difference;
 use eutectic::inputs::{Sizes, seeded};
+use eutectic::ir::Model;
 use eutectic::ir::eval::run_model;
 use eutectic::ir::text::{PrintOptions, Weights, parse_model, print_model};
-use eutectic::ir::Model;
 use eutectic::passes::optimize::{Engine, Extract, Options, optimize};
 use eutectic::passes::saturate::Limits;
 use eutectic::passes::target::Target;
@@ -71,11 +71,13 @@ fn cases_are_rewritten_as_they_were() {
     assert!(cases.len() >= 8, "{} cases", cases.len());
     for case in cases {
         let source = std::fs::read_to_string(&case).expect("readable");
-        let command = source.lines().take_while(|line| line.starts_with('#')).find_map(|line| line.strip_prefix("# optimize"));
+        let command =
+            source.lines().take_while(|line| line.starts_with('#')).find_map(|line| line.strip_prefix("# optimize"));
         let command = command.unwrap_or_else(|| panic!("{} says no command", case.display()));
         let model = parse_model(&source).map_err(|problems| problems.to_string()).expect("it parses").0;
         let mut rewritten = model.clone();
-        let report = optimize(&mut rewritten, &options(command)).map_err(|problems| problems.to_string()).expect("it optimizes");
+        let report =
+            optimize(&mut rewritten, &options(command)).map_err(|problems| problems.to_string()).expect("it optimizes");
         assert!(report.conflicts.is_empty(), "{}: {:?}", case.display(), report.conflicts);
         ground(&model, &rewritten, &case);
         expect_file![case.with_extension("expected")].assert_eq(&print_model(&rewritten, &PRINTED));
