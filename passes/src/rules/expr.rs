@@ -52,7 +52,7 @@ pub enum Value {
     Bool(bool),
     /// An integer or a symbolic dim.
     Int(Dim),
-    /// A real number, with the element type it was read from.
+    /// A real number, with the element type it was read from; single precision for literals and attributes.
     Real(f64, Element),
     /// A string.
     Text(Name),
@@ -170,6 +170,10 @@ impl Value {
             (Value::Bool(value), AttrKind::Int) => Attr::Int(i64::from(*value)),
             (Value::Element(element), AttrKind::Int) => Attr::Int(i64::from(element.code())),
             (Value::Int(_), AttrKind::Int) => Attr::Int(self.as_int()?),
+            // Attributes are single precision: a number of a double-precision tensor must not be rounded on the way.
+            (Value::Real(value, Element::Double), AttrKind::Float) if f64::from(*value as f32) != *value => {
+                return Err(Reason(format!("single precision does not hold {value}")));
+            }
             (Value::Int(_) | Value::Real(..), AttrKind::Float) => Attr::Float(self.as_real()? as f32),
             (Value::Text(text), AttrKind::String) => Attr::String(text.clone()),
             (Value::List(_), AttrKind::Ints) => Attr::Ints(self.as_ints()?.into()),
@@ -311,9 +315,11 @@ impl Binary {
             return result.map(Value::Int).ok_or_else(|| Reason(format!("{a} and {b} have no such result in 64 bits")));
         }
         let (x, y) = (a.as_real()?, b.as_real()?);
+        let is_double = |value: &Value| matches!(value, Value::Real(_, Element::Double));
         let element = match (a, b) {
+            _ if is_double(a) || is_double(b) => Element::Double,
             (Value::Real(_, element), _) | (_, Value::Real(_, element)) => *element,
-            _ => Element::Double,
+            _ => Element::Float,
         };
         Ok(Value::Real(
             match self {

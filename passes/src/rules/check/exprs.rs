@@ -54,7 +54,7 @@ impl Checker<'_> {
     pub(super) fn expr(&mut self, text: &ExprText) -> Option<(Expr, Sort)> {
         Some(match &text.kind {
             ExprKind::Int(value) => (Expr::Literal(Value::int(*value)), Sort::Int),
-            ExprKind::Real(value) => (Expr::Literal(Value::Real(*value, Element::Double)), Sort::Real),
+            ExprKind::Real(value) => (Expr::Literal(Value::Real(*value, Element::Float)), Sort::Real),
             ExprKind::Text(value) => (Expr::Literal(Value::Text(value.clone())), Sort::Text),
             ExprKind::Name(name) => match (self.lookup(name), Element::from_text(name)) {
                 (Some(var), _) => (Expr::Var(var), Sort::Tensor),
