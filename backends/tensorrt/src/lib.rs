@@ -20,6 +20,7 @@ pub mod layer;
 pub mod library;
 pub mod listing;
 pub mod log;
+pub mod lower;
 #[cfg(feature = "bindings")]
 mod native;
 pub mod parser;

@@ -1,0 +1,206 @@
+//! Attention, spelled as products and a softmax.
+//!
+//! TensorRT's own attention layer has kernels for half precision and some head sizes only; what is written out here builds
+//! for every type, and the builder recognises it where it has a kernel.
+
+use super::builder::Builder;
+use super::call::Call;
+use super::operand::{Operand, Typed, data_type, element};
+use super::refusal::Refusal;
+use super::terms::Term;
+use super::{Lowered, Lowering};
+use crate::layer::{ActivationKind, ElementWiseKind, Extents, Layer, MatrixKind, Steps, UnaryKind};
+use crate::spec::DataType;
+use eutectic_ir::{Dim, Element, Tensor};
+
+/// The operators of this family.
+pub(super) const OPS: &[Lowering] = &[("Attention", attention)];
+
+fn attention(builder: &mut Builder, call: &Call) -> Lowered {
+    refuse_what_is_not_written_out(call)?;
+    let (query, key, value) = (builder.input(call, 0)?, builder.input(call, 1)?, builder.input(call, 2)?);
+    let is_flat = query.rank() == 3;
+    let (query, key, value) = if is_flat {
+        let heads = |name: &str| call.attrs.int(name).filter(|&n| n > 0).ok_or_else(|| Refusal::new(format!("it has no {name}")));
+        let (of_query, of_key) = (heads("q_num_heads")?, heads("kv_num_heads")?);
+        (split_heads(builder, &query, of_query)?, split_heads(builder, &key, of_key)?, split_heads(builder, &value, of_key)?)
+    } else {
+        (query, key, value)
+    };
+    if [&query, &key, &value].iter().any(|part| part.rank() != 4) {
+        return Err(Refusal::new("its inputs have neither three nor four axes"));
+    }
+    let (key, past) = with_past(builder, call, 4, &key)?;
+    let (value, _) = with_past(builder, call, 5, &value)?;
+    let width = query.shape[3].as_known();
+    let scale = match (call.attrs.float("scale"), width) {
+        (Some(scale), _) => f64::from(scale),
+        (None, Some(width)) => 1.0 / (width as f64).sqrt(),
+        (None, None) => return Err(Refusal::new("the width of its heads is dynamic").instead("attribute scale")),
+    };
+    let grouped = group_heads(builder, &query, &key)?;
+    let pair = |builder: &mut Builder, part: &Typed| match grouped {
+        true => builder.unsqueeze(part, &[2]),
+        false => Ok(part.clone()),
+    };
+    let (keys, values) = (pair(builder, &key)?, pair(builder, &value)?);
+    // Both factors by the root of the scale, so that the product stays within half precision.
+    let root = scale.abs().sqrt();
+    let query_scaled = builder.with(ElementWiseKind::Product, &query, root * scale.signum())?;
+    let query_scaled = if grouped { group_by_key(builder, &query_scaled, &key)? } else { query_scaled };
+    let keys = builder.with(ElementWiseKind::Product, &keys, root)?;
+    let scores = builder.matmul(&query_scaled, MatrixKind::Plain, &keys, MatrixKind::Transpose)?;
+    let full = [query.shape[0].clone(), query.shape[1].clone(), query.shape[2].clone(), key.shape[2].clone()];
+    let mut scores = regroup(builder, &scores, &full)?;
+    let mode = call.int("qk_matmul_output_mode", 0);
+    let mut shown = (mode == 0).then(|| scores.clone());
+    let cap = call.float("softcap", 0.0);
+    if cap > 0.0 {
+        let shrunk = builder.with(ElementWiseKind::Product, &scores, 1.0 / f64::from(cap))?;
+        let bent = builder.activation(ActivationKind::Tanh, &shrunk, None, None);
+        scores = builder.with(ElementWiseKind::Product, &bent, f64::from(cap))?;
+    }
+    if mode == 1 {
+        shown = Some(scores.clone());
+    }
+    scores = masked(builder, call, scores, &key, past)?;
+    if mode == 2 {
+        shown = Some(scores.clone());
+    }
+    let precision = call.attrs.int("softmax_precision").and_then(|code| i32::try_from(code).ok()).and_then(Element::from_code);
+    let inner = precision.map_or(Ok(scores.data_type), data_type)?;
+    let wide = builder.cast(&scores, inner);
+    let weights = builder.softmax(&wide, 3);
+    let weights = builder.cast(&weights, query.data_type);
+    if mode == 3 {
+        shown = Some(weights.clone());
+    }
+    let weights = if grouped { group_by_key(builder, &weights, &key)? } else { weights };
+    let y = builder.matmul(&weights, MatrixKind::Plain, &values, MatrixKind::Plain)?;
+    let full = [query.shape[0].clone(), query.shape[1].clone(), query.shape[2].clone(), value.shape[3].clone()];
+    let y = regroup(builder, &y, &full)?;
+    let y = if is_flat { join_heads(builder, &y)? } else { y };
+    let mut results: Vec<Operand> = vec![y.into(), key.into(), value.into()];
+    results.extend(shown.map(Operand::from));
+    results.truncate(call.used.len());
+    Ok(results)
+}
+
+fn refuse_what_is_not_written_out(call: &Call) -> Result<(), Refusal> {
+    if call.given(6).is_some() {
+        return Err(Refusal::new("it has nonpad_kv_seqlen").instead("an attn_mask"));
+    }
+    for name in ["left_window_size", "right_window_size"] {
+        if call.int(name, -1) >= 0 {
+            return Err(Refusal::new(format!("it has {name}")).instead("an attn_mask"));
+        }
+    }
+    Ok(())
+}
+
+/// `[batch, sequence, heads width]` as `[batch, heads, sequence, width]`.
+fn split_heads(builder: &mut Builder, x: &Typed, heads: i64) -> Result<Typed, Refusal> {
+    let width = x.shape[2].exact_div(&Dim::known(heads));
+    let width = width.ok_or_else(|| Refusal::new(format!("{heads} heads do not divide {}", x.shape[2])))?;
+    let shape = [x.shape[0].clone(), x.shape[1].clone(), Dim::known(heads), width];
+    let split = builder.reshape_from(x, &shape, &[x])?;
+    Ok(builder.transpose(&split, &[0, 2, 1, 3]))
+}
+
+/// The reverse of [`split_heads`].
+fn join_heads(builder: &mut Builder, x: &Typed) -> Result<Typed, Refusal> {
+    let moved = builder.transpose(x, &[0, 2, 1, 3]);
+    let width = moved.shape[2].mul(&moved.shape[3]).ok_or("its extents overflow")?;
+    let shape = [moved.shape[0].clone(), moved.shape[1].clone(), width];
+    builder.reshape_from(&moved, &shape, &[x])
+}
+
+/// Keys or values after those of the cache, and how many the cache has.
+fn with_past(builder: &mut Builder, call: &Call, index: usize, now: &Typed) -> Result<(Typed, Term), Refusal> {
+    match call.given(index) {
+        Some(past) => {
+            let past = builder.tensor(&past.value)?;
+            let count = builder.extent(&past, 2)?;
+            Ok((builder.concat(&[past, now.clone()], 2)?, count))
+        }
+        None => Ok((now.clone(), Term::Known(0))),
+    }
+}
+
+/// Whether several heads of the query share one of the keys. Errors: they don't divide, or it is not known.
+fn group_heads(_: &mut Builder, query: &Typed, key: &Typed) -> Result<bool, Refusal> {
+    if query.shape[1] == key.shape[1] {
+        return Ok(false);
+    }
+    match (query.shape[1].as_known(), key.shape[1].as_known()) {
+        (Some(of_query), Some(of_key)) if of_key > 0 && of_query.rem_euclid(of_key) == 0 => Ok(true),
+        _ => Err(Refusal::new(format!("{} heads of the query for {} of the keys", query.shape[1], key.shape[1]))),
+    }
+}
+
+/// `[batch, heads, ..]` as `[batch, heads of the keys, heads per key, ..]`, so that the product broadcasts.
+fn group_by_key(builder: &mut Builder, x: &Typed, key: &Typed) -> Result<Typed, Refusal> {
+    let shared = x.shape[1].exact_div(&key.shape[1]).ok_or("its heads do not divide")?;
+    let shape = [x.shape[0].clone(), key.shape[1].clone(), shared, x.shape[2].clone(), x.shape[3].clone()];
+    builder.reshape_from(x, &shape, &[x, key])
+}
+
+/// The reverse of [`group_by_key`].
+fn regroup(builder: &mut Builder, x: &Typed, shape: &[Dim]) -> Result<Typed, Refusal> {
+    if x.rank() == 4 {
+        return Ok(x.clone());
+    }
+    builder.reshape_from(x, shape, &[x])
+}
+
+/// Scores with minus infinity where a query must not look.
+fn masked(builder: &mut Builder, call: &Call, scores: Typed, key: &Typed, past: Term) -> Result<Typed, Refusal> {
+    let mut scores = scores;
+    let lowest = |builder: &mut Builder, data_type: DataType| -> Result<Operand, Refusal> {
+        let lowest = Tensor::full(element(data_type), &[], f64::NEG_INFINITY).map_err(|error| error.to_string())?;
+        Ok(builder.weight("", lowest).into())
+    };
+    if let Some(mask) = call.given(3) {
+        let (columns, wanted) = (mask.value.shape().last().cloned(), &key.shape[2]);
+        if columns.as_ref() != Some(wanted) {
+            return Err(Refusal::new("its mask is shorter than its keys").instead("a mask for every key"));
+        }
+        if mask.value.data_type()? == DataType::Bool {
+            let lowest = lowest(builder, scores.data_type)?;
+            scores = builder.select(&mask.value, &scores.into(), &lowest)?;
+        } else {
+            scores = builder.binary(ElementWiseKind::Sum, &scores.into(), &mask.value)?;
+        }
+    }
+    if call.attrs.flag("is_causal") {
+        let mask = causal(builder, &scores, past)?;
+        let lowest = lowest(builder, scores.data_type)?;
+        scores = builder.select(&mask, &scores.into(), &lowest)?;
+    }
+    Ok(scores)
+}
+
+/// Where key `j` is not later than query `i`, `past` keys being earlier than the first query.
+fn causal(builder: &mut Builder, scores: &Typed, past: Term) -> Result<Operand, Refusal> {
+    if let (Some(rows), Some(columns), Term::Known(past)) = (scores.shape[2].as_size(), scores.shape[3].as_size(), past) {
+        let allowed = (0..rows).flat_map(|row| (0..columns).map(move |column| column as i64 <= row as i64 + past));
+        let mask = Tensor::from_bools(&[rows, columns], &allowed.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
+        return Ok(builder.weight("", mask).into());
+    }
+    let (rows, columns) = (builder.extent(scores, 2)?, builder.extent(scores, 3)?);
+    let rows = count_up(builder, &rows, &scores.shape[2])?;
+    let past = builder.term(&past)?;
+    let rows = builder.pair(ElementWiseKind::Sum, &rows, &past)?;
+    let rows = builder.unsqueeze(&rows, &[1])?;
+    let columns = count_up(builder, &columns, &scores.shape[3])?;
+    let columns = builder.unsqueeze(&columns, &[0])?;
+    let later = builder.pair(ElementWiseKind::Greater, &columns, &rows)?;
+    Ok(builder.unary(UnaryKind::Not, &later).into())
+}
+
+/// 0, 1, 2 and so on.
+fn count_up(builder: &mut Builder, length: &Term, dim: &Dim) -> Result<Typed, Refusal> {
+    let length: Extents = builder.extents_of(std::slice::from_ref(length))?;
+    let layer = Layer::Range { length, steps: Steps::Int { start: 0, delta: 1 } };
+    Ok(builder.typed("range", layer, DataType::I64, vec![dim.clone()]))
+}

@@ -1,0 +1,107 @@
+//! Poolings.
+
+use super::builder::Builder;
+use super::call::Call;
+use super::convolution::{same_padding, widen, window, window_extent};
+use super::operand::Typed;
+use super::refusal::Refusal;
+use super::{Lowered, Lowering};
+use crate::layer::{ElementWiseKind, Layer, PoolingKind, ReduceKind, UnaryKind, Window};
+use eutectic_ir::Dim;
+
+/// The operators of this family.
+pub(super) const OPS: &[Lowering] = &[
+    ("MaxPool", max_pool),
+    ("AveragePool", average_pool),
+    ("LpPool", lp_pool),
+    ("GlobalMaxPool", |builder, call| global(builder, call, ReduceKind::Max)),
+    ("GlobalAveragePool", |builder, call| global(builder, call, ReduceKind::Mean)),
+];
+
+fn global(builder: &mut Builder, call: &Call, kind: ReduceKind) -> Lowered {
+    let x = builder.input(call, 0)?;
+    let axes: Vec<usize> = (2..x.rank()).collect();
+    Ok(vec![builder.reduce(kind, &x, &axes, true).into()])
+}
+
+fn max_pool(builder: &mut Builder, call: &Call) -> Lowered {
+    call.only_first()?;
+    let x = builder.input(call, 0)?;
+    Ok(vec![pool(builder, call, &x, PoolingKind::Max)?.0.into()])
+}
+
+fn average_pool(builder: &mut Builder, call: &Call) -> Lowered {
+    let x = builder.input(call, 0)?;
+    let kind = if call.attrs.flag("count_include_pad") { PoolingKind::AverageWithPadding } else { PoolingKind::Average };
+    Ok(vec![pool(builder, call, &x, kind)?.0.into()])
+}
+
+/// The p-th root of the window's sum of p-th powers, from the mean over the window.
+fn lp_pool(builder: &mut Builder, call: &Call) -> Lowered {
+    let x = builder.input(call, 0)?;
+    let p = call.int("p", 2) as f64;
+    let size = builder.unary(UnaryKind::Abs, &x);
+    let powers = builder.with(ElementWiseKind::Power, &size, p)?;
+    let (mean, volume) = pool(builder, call, &powers, PoolingKind::AverageWithPadding)?;
+    let sum = builder.with(ElementWiseKind::Product, &mean, volume as f64)?;
+    Ok(vec![builder.with(ElementWiseKind::Power, &sum, 1.0 / p)?.into()])
+}
+
+/// The pooled tensor, and how many points the window has.
+fn pool(builder: &mut Builder, call: &Call, x: &Typed, kind: PoolingKind) -> Result<(Typed, i64), Refusal> {
+    let n_axes = x.rank().saturating_sub(2);
+    let kernel = call.attrs.ints("kernel_shape").ok_or("it has no kernel_shape")?;
+    if kernel.len() != n_axes || !(1..=3).contains(&n_axes) {
+        return Err(Refusal::new(format!("its window {kernel:?} has another number of axes than its input"))
+            .instead("one, two or three spatial axes"));
+    }
+    let mut window = window(call, kernel)?;
+    if window.dilations.iter().any(|&dilation| dilation != 1) {
+        return Err(Refusal::new("its window is dilated").instead("dilations of 1"));
+    }
+    match call.string("auto_pad", "NOTSET") {
+        "SAME_UPPER" => same_padding(&mut window, &x.shape[2..], true)?,
+        "SAME_LOWER" => same_padding(&mut window, &x.shape[2..], false)?,
+        _ => {}
+    }
+    let ceil = call.attrs.flag("ceil_mode") && rounds_up(&window, &x.shape[2..]);
+    let volume = window.kernel.iter().product();
+    let mut shape = x.shape[..2].to_vec();
+    for (at, dim) in x.shape[2..].iter().enumerate() {
+        let floor = window_extent(builder, &window, at, dim);
+        shape.push(if !ceil {
+            floor
+        } else {
+            match dim.as_known() {
+                Some(extent) => Dim::known(ceil_extent(&window, at, extent)),
+                None => builder.fresh(),
+            }
+        });
+    }
+    let is_line = n_axes == 1;
+    let input = if is_line {
+        widen(&mut window);
+        shape.insert(2, Dim::known(1));
+        builder.unsqueeze(x, &[2])?
+    } else {
+        x.clone()
+    };
+    let y = builder.typed("pooling", Layer::Pooling { input: input.at, kind, window, ceil }, x.data_type, shape);
+    Ok((if is_line { builder.squeeze(&y, &[2]) } else { y }, volume))
+}
+
+fn ceil_extent(window: &Window, at: usize, extent: i64) -> i64 {
+    let room = extent + window.pre_padding[at] + window.post_padding[at] - window.kernel[at];
+    room.div_euclid(window.strides[at]) + i64::from(room.rem_euclid(window.strides[at]) != 0) + 1
+}
+
+/// Whether rounding up is what ONNX means: a window that would begin in the padding behind the input is dropped there, and
+/// then rounding down gives the same.
+fn rounds_up(window: &Window, input: &[Dim]) -> bool {
+    input.iter().enumerate().all(|(at, dim)| match dim.as_known() {
+        Some(extent) => {
+            (ceil_extent(window, at, extent) - 1) * window.strides[at] < extent + window.pre_padding[at]
+        }
+        None => true,
+    })
+}

@@ -1,0 +1,308 @@
+//! Walks a model in order of execution and lowers each call.
+
+use super::builder::Builder;
+use super::call::{Arg, Call};
+use super::operand::{Operand, Typed, data_type};
+use super::refusal::Refusal;
+use super::{lowering, operators};
+use crate::spec::NetworkSpec;
+use eutectic_ir::diag::{Diagnostics, Kind};
+use eutectic_ir::graph::Def;
+use eutectic_ir::infer::{Facts, infer_graph};
+use eutectic_ir::op::Fact;
+use eutectic_ir::{Attrs, Diagnostic, Dim, Element, Graph, Model, Node, Op, Tensor, TensorType, ValueId, walk};
+use std::collections::{BTreeMap, HashSet};
+
+/// Functions that call functions: deeper nesting is an error of the model.
+const DEEPEST: usize = 64;
+
+/// The network of `model`, as far as it can be lowered, and why not.
+pub(super) fn network(model: &Model) -> (NetworkSpec, Diagnostics) {
+    let graph = &model.graph;
+    let mut reserved: HashSet<String> = graph.outputs().iter().map(|output| output.name.to_string()).collect();
+    reserved.extend(graph.inputs().iter().map(|&input| graph.value(input).name.to_string()));
+    let mut walker =
+        Walker { builder: Builder::new(&graph.name, reserved), refused: BTreeMap::new(), problems: Diagnostics::default() };
+    let inputs = walker.inputs(graph);
+    let known: Vec<Option<Fact>> = graph.inputs().iter().map(|&id| graph.ty(id).cloned().map(Fact::from)).collect();
+    // What inference has to say against the model, the verifier has said already.
+    let facts = infer_graph(graph, &known, &[], &Attrs::new(), "", &mut Diagnostics::default());
+    let values = walker.graph(graph, inputs, &facts, &Attrs::new(), &Place::default());
+    walker.outputs(graph, &values, &facts);
+    let problems = walker.report();
+    (walker.builder.spec, problems)
+}
+
+/// Where in the model a graph stands.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    /// Names of the calls around it, each with a slash.
+    prefix: String,
+    depth: usize,
+}
+
+/// Everything that is known of the values of one graph.
+type Values = Vec<Option<Operand>>;
+
+struct Walker {
+    builder: Builder,
+    /// Calls by operator, code and reason: how many, and the first.
+    refused: BTreeMap<(String, &'static str, Refusal), (usize, String)>,
+    problems: Diagnostics,
+}
+
+impl Walker {
+    fn inputs(&mut self, graph: &Graph) -> Values {
+        let mut inputs = Vec::new();
+        for &id in graph.inputs() {
+            let value = graph.value(id);
+            let made = typed_input(&mut self.builder, &value.name, value.ty.as_ref());
+            inputs.push(match made {
+                Ok(typed) => Some(typed.into()),
+                Err(refusal) => {
+                    self.problems.push(edge("input", &value.name, &refusal));
+                    None
+                }
+            });
+        }
+        inputs
+    }
+
+    /// The values of `graph`, given its inputs. A call that reads what could not be lowered is passed over in silence.
+    fn graph(&mut self, graph: &Graph, inputs: Values, facts: &Facts, formals: &Attrs, place: &Place) -> Values {
+        let mut values: Values = vec![None; graph.value_bound()];
+        for (id, value) in graph.values() {
+            values[id.index()] = match value.def() {
+                Def::Input { index, .. } => inputs.get(*index as usize).cloned().flatten(),
+                Def::Weight(tensor) => {
+                    let name = format!("{}{}", place.prefix, value.name);
+                    Some(self.builder.weight(&name, tensor.clone()).into())
+                }
+                Def::Capture(_) | Def::Result(..) => None,
+            };
+        }
+        let order = match walk::order(graph) {
+            Ok(order) => order,
+            Err(_) => {
+                let problem = format!("graph `{}` has a cycle", graph.name);
+                self.problems.push(Diagnostic::error(Kind::Invalid, "B0605", problem).help("`eutectic check` shows it"));
+                return values;
+            }
+        };
+        for id in order {
+            let node = graph.node(id);
+            if let Some(known) = self.known(graph, node, facts) {
+                known.into_iter().zip(node.outputs()).for_each(|(value, id)| values[id.index()] = Some(value));
+                continue;
+            }
+            let name = node_name(graph, node, place);
+            let Some(args) = args(&values, facts, node) else { continue };
+            match self.call(graph, node, args, facts, formals, &name, place) {
+                Ok(results) => {
+                    for (result, &output) in results.into_iter().zip(node.outputs()) {
+                        values[output.index()] = result;
+                    }
+                }
+                Err((code, refusal)) => {
+                    let key = (node.op.to_string(), code, refusal);
+                    self.refused.entry(key).or_insert((0, name)).0 += 1;
+                }
+            }
+        }
+        values
+    }
+
+    /// The results of a call whose contents inference has computed.
+    fn known(&mut self, graph: &Graph, node: &Node, facts: &Facts) -> Option<Vec<Operand>> {
+        let mut results = Vec::new();
+        for &output in node.outputs() {
+            let fact = facts.get(output)?;
+            let contents: Option<Vec<i64>> = fact.content.as_ref()?.iter().map(Dim::as_known).collect();
+            let shape: &[usize] = &fact.ty.sizes()?;
+            let tensor = match fact.ty.element {
+                Element::Int64 => Tensor::from_vec(shape, contents?),
+                Element::Int32 => {
+                    let narrow: Result<Vec<i32>, _> = contents?.into_iter().map(i32::try_from).collect();
+                    Tensor::from_vec(shape, narrow.ok()?)
+                }
+                _ => return None,
+            };
+            results.push(self.builder.weight(&graph.value(output).name, tensor.ok()?).into());
+        }
+        Some(results)
+    }
+
+    /// The results of one call. Errors: a code and the reason.
+    #[allow(clippy::too_many_arguments)]
+    fn call(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        args: Vec<Option<Arg>>,
+        facts: &Facts,
+        formals: &Attrs,
+        name: &str,
+        place: &Place,
+    ) -> Result<Values, (&'static str, Refusal)> {
+        let attrs = node.attrs.bind(formals);
+        if let Op::Function(function) = &node.op {
+            if place.depth >= DEEPEST {
+                return Err(("B0605", Refusal::new("functions call each other without end")));
+            }
+            let known = |arg: &Option<Arg>, id: Option<ValueId>| {
+                let (arg, fact) = (arg.as_ref()?, facts.get(id?));
+                let ty = fact.map(|fact| fact.ty.clone()).or_else(|| type_of(&arg.value))?;
+                let small = arg.ints().filter(|ints| ints.len() <= 64 && ty.rank() <= 1 && ty.element.is_integer());
+                let content = arg.content.clone().or_else(|| Some(small?.into_iter().map(Dim::known).collect()));
+                Some(Fact { ty, content })
+            };
+            let ids = node.inputs().iter().copied();
+            let inputs: Vec<Option<Fact>> = args.iter().zip(ids).map(|(arg, id)| known(arg, id)).collect();
+            let scope = format!("{name}/");
+            let inner = infer_graph(&function.body, &inputs, &[], &attrs, &scope, &mut Diagnostics::default());
+            let place = Place { prefix: scope, depth: place.depth + 1 };
+            let inputs = args.into_iter().map(|arg| arg.map(|arg| arg.value)).collect();
+            let values = self.graph(&function.body, inputs, &inner, &attrs, &place);
+            return Ok(function.body.outputs().iter().map(|output| values[output.value.index()].clone()).collect());
+        }
+        let lower = match node.op.domain() {
+            "" | "ai.onnx" => lowering(node.op.name()),
+            _ => None,
+        };
+        let Some(lower) = lower else { return Err(("B0600", Refusal::new("it has no lowering to TensorRT"))) };
+        let outputs = node.outputs();
+        let types: Vec<Option<TensorType>> =
+            outputs.iter().map(|&id| facts.get(id).map(|fact| fact.ty.clone())).collect();
+        let used = outputs.iter().map(|&id| graph.value(id).uses().len() > 0).collect();
+        self.builder.begin(name, vec![name.to_owned()]);
+        let call = Call { attrs: &attrs, args, types, used };
+        let results = lower(&mut self.builder, &call).map_err(|refusal| ("B0601", refusal))?;
+        let mut values = Values::new();
+        for (at, result) in results.into_iter().enumerate() {
+            let result = agreed(&mut self.builder, result, call.types.get(at).and_then(Option::as_ref))
+                .map_err(|refusal| ("B0601", refusal))?;
+            if let Operand::Tensor(tensor) = &result {
+                if at == 0 {
+                    self.builder.end(Some(tensor));
+                }
+                if let Some(&output) = outputs.get(at) {
+                    self.builder.name(tensor, &format!("{}{}", place.prefix, graph.value(output).name));
+                }
+            }
+            values.push(Some(result));
+        }
+        Ok(values)
+    }
+
+    fn outputs(&mut self, graph: &Graph, values: &Values, facts: &Facts) {
+        let mut returned = HashSet::new();
+        for output in graph.outputs() {
+            let Some(value) = values[output.value.index()].clone() else {
+                if self.refused.is_empty() && !self.problems.has_errors() {
+                    self.problems.push(edge("output", &output.name, &Refusal::new("nothing computes it")));
+                }
+                continue;
+            };
+            self.builder.begin(&output.name, Vec::new());
+            let ty = facts.get(output.value).map(|fact| &fact.ty);
+            let made = agreed(&mut self.builder, value, ty).and_then(|value| self.builder.tensor(&value));
+            match made {
+                Ok(tensor) => {
+                    // An input or a constant is no output, and a tensor is one only once.
+                    let is_own = tensor.at.0 as usize >= self.builder.spec.inputs.len() && !self.builder.is_constant(&tensor);
+                    let tensor = if is_own && returned.insert(tensor.at) {
+                        tensor
+                    } else {
+                        let copy = self.builder.identity(&tensor);
+                        self.builder.end(Some(&copy));
+                        returned.insert(copy.at);
+                        copy
+                    };
+                    self.builder.spec.output(output.name.as_str(), tensor.at);
+                }
+                Err(refusal) => self.problems.push(edge("output", &output.name, &refusal)),
+            }
+        }
+    }
+
+    fn report(&mut self) -> Diagnostics {
+        let mut problems = std::mem::take(&mut self.problems);
+        for ((op, code, refusal), (count, first)) in &self.refused {
+            let calls = if *count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
+            let kind = if *code == "B0605" { Kind::Invalid } else { Kind::Unsupported };
+            let message = format!("{op} can't be lowered: {} ({calls}, first `{first}`)", refusal.reason);
+            let mut problem = Diagnostic::error(kind, code, message);
+            problem.help = match (&refusal.instead, *code) {
+                (Some(instead), _) => Some(format!("supported: {instead}")),
+                (None, "B0600") => nearest(op).map(|known| format!("there is a lowering for {known}")),
+                (None, _) => None,
+            };
+            problems.push(problem);
+        }
+        problems
+    }
+}
+
+/// An operator whose name begins alike.
+fn nearest(op: &str) -> Option<&'static str> {
+    let alike = |name: &str| name.chars().zip(op.chars()).take_while(|(a, b)| a == b).count();
+    operators().map(|(_, name)| name).max_by_key(|name| alike(name)).filter(|name| alike(name) >= 4)
+}
+
+fn edge(what: &str, name: &str, refusal: &Refusal) -> Diagnostic {
+    let mut problem = Diagnostic::error(Kind::Unsupported, "B0602", format!("{what} `{name}`: {refusal}"));
+    problem.help = refusal.instead.as_ref().map(|instead| format!("supported: {instead}"));
+    problem
+}
+
+fn typed_input(builder: &mut Builder, name: &str, ty: Option<&TensorType>) -> Result<Typed, Refusal> {
+    let ty = ty.ok_or_else(|| Refusal::new("its type is not known").instead("a declared type and rank"))?;
+    let data_type = data_type(ty.element)?;
+    if ty.rank() > crate::layer::MAX_RANK {
+        return Err(Refusal::new(format!("it has {} axes", ty.rank())).instead("at most 8"));
+    }
+    let dims: Vec<i64> = ty.shape.iter().map(|dim| dim.as_known().unwrap_or(-1)).collect();
+    let at = builder.spec.input(name, data_type, &dims).map_err(|error| Refusal::new(error.problem))?;
+    Ok(Typed { at, data_type, shape: ty.shape.clone() })
+}
+
+/// What inference knows better: element type and extents. A result of another rank is an error of the lowering.
+fn agreed(builder: &mut Builder, value: Operand, inferred: Option<&TensorType>) -> Result<Operand, Refusal> {
+    let (Operand::Tensor(tensor), Some(inferred)) = (&value, inferred) else { return Ok(value) };
+    if tensor.rank() != inferred.rank() {
+        return Err(Refusal::new(format!("its result has {} axes, inferred: {inferred}", tensor.rank())));
+    }
+    let mut tensor = builder.cast(tensor, data_type(inferred.element)?);
+    for (mine, theirs) in tensor.shape.iter_mut().zip(&inferred.shape) {
+        if mine.as_known().is_none() {
+            *mine = theirs.clone();
+        }
+    }
+    Ok(tensor.into())
+}
+
+fn type_of(value: &Operand) -> Option<TensorType> {
+    Some(TensorType::new(super::operand::element(value.data_type().ok()?), value.shape()))
+}
+
+/// The operands of a call; `None` when one could not be lowered.
+fn args(values: &Values, facts: &Facts, node: &Node) -> Option<Vec<Option<Arg>>> {
+    let arg = |id: ValueId| {
+        let value = values[id.index()].clone()?;
+        let content = facts.get(id).and_then(|fact| fact.content.clone());
+        Some(Arg { value, content })
+    };
+    node.inputs().iter().map(|input| input.map_or(Some(None), |id| arg(id).map(Some))).collect()
+}
+
+/// The node's own name, or operator and result when it has none.
+fn node_name(graph: &Graph, node: &Node, place: &Place) -> String {
+    let name = match node.name.as_str() {
+        "" => match graph.value(node.output()).name.as_str() {
+            "" => format!("{} {}", node.op.name(), node.output().index()),
+            result => format!("{} {result}", node.op.name()),
+        },
+        name => name.to_owned(),
+    };
+    format!("{}{name}", place.prefix)
+}
