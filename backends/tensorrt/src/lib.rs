@@ -13,6 +13,7 @@ compile_error!(
 #[cfg(all(feature = "bindings", not(any(feature = "tensorrt-rtx", feature = "tensorrt-enterprise"))))]
 compile_error!("the feature bindings is set by tensorrt-rtx or tensorrt-enterprise");
 
+pub mod backend;
 pub mod engine;
 pub mod error;
 mod kinds;
@@ -28,5 +29,6 @@ mod protocol;
 pub mod spec;
 pub mod worker;
 
+pub use backend::{EngineReport, TensorRt};
 pub use error::Error;
 pub use worker::{WORKER_ARGUMENT, Worker, worker_main};
