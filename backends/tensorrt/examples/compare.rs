@@ -73,8 +73,8 @@ fn main() -> Result<(), String> {
 }
 
 fn ours(backend: &TensorRt, file: &std::path::Path) -> Result<EngineReport, String> {
-    let (mut model, _) =
-        eutectic_onnx::read(file, &Limits::stated(), &Policy::interactive()).map_err(|problems| problems.to_string())?;
+    let (mut model, _) = eutectic_onnx::read(file, &Limits::stated(), &Policy::interactive())
+        .map_err(|problems| problems.to_string())?;
     eutectic_ir::infer::infer(&mut model);
     backend.build(&model).map(|(report, _)| report).map_err(|problems| problems.to_string())
 }

@@ -215,9 +215,8 @@ fn a_dynamic_input_without_a_profile_is_refused() {
 
 #[test]
 fn half_precision_stays_half_precision() {
-    let spec = lowered(
-        "g (float16[2,4] x) => (float16[2,4] y) <float16[4] w = {1,2,3,4}> { y = RMSNormalization (x, w) }",
-    );
+    let spec =
+        lowered("g (float16[2,4] x) => (float16[2,4] y) <float16[4] w = {1,2,3,4}> { y = RMSNormalization (x, w) }");
     use eutectic_tensorrt::spec::DataType::{F16, F32};
     let casts = spec.layers.iter().filter_map(|layer| match layer.layer {
         Layer::Cast { to, .. } => Some(to),

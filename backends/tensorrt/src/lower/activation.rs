@@ -53,7 +53,8 @@ fn softplus(builder: &mut Builder, x: &Typed) -> Typed {
 
 fn gelu(builder: &mut Builder, call: &Call) -> Lowered {
     call.one_of("approximate", &["none", "tanh"])?;
-    let kind = if call.string("approximate", "none") == "tanh" { ActivationKind::GeluTanh } else { ActivationKind::GeluErf };
+    let kind =
+        if call.string("approximate", "none") == "tanh" { ActivationKind::GeluTanh } else { ActivationKind::GeluErf };
     activation(builder, call, kind, &[])
 }
 

@@ -21,9 +21,15 @@ fn attention(builder: &mut Builder, call: &Call) -> Lowered {
     let (query, key, value) = (builder.input(call, 0)?, builder.input(call, 1)?, builder.input(call, 2)?);
     let is_flat = query.rank() == 3;
     let (query, key, value) = if is_flat {
-        let heads = |name: &str| call.attrs.int(name).filter(|&n| n > 0).ok_or_else(|| Refusal::new(format!("it has no {name}")));
+        let heads = |name: &str| {
+            call.attrs.int(name).filter(|&n| n > 0).ok_or_else(|| Refusal::new(format!("it has no {name}")))
+        };
         let (of_query, of_key) = (heads("q_num_heads")?, heads("kv_num_heads")?);
-        (split_heads(builder, &query, of_query)?, split_heads(builder, &key, of_key)?, split_heads(builder, &value, of_key)?)
+        (
+            split_heads(builder, &query, of_query)?,
+            split_heads(builder, &key, of_key)?,
+            split_heads(builder, &value, of_key)?,
+        )
     } else {
         (query, key, value)
     };
@@ -67,7 +73,8 @@ fn attention(builder: &mut Builder, call: &Call) -> Lowered {
     if mode == 2 {
         shown = Some(scores.clone());
     }
-    let precision = call.attrs.int("softmax_precision").and_then(|code| i32::try_from(code).ok()).and_then(Element::from_code);
+    let precision =
+        call.attrs.int("softmax_precision").and_then(|code| i32::try_from(code).ok()).and_then(Element::from_code);
     let inner = precision.map_or(Ok(scores.data_type), data_type)?;
     let wide = builder.cast(&scores, inner);
     let weights = builder.softmax(&wide, 3);
@@ -182,9 +189,11 @@ fn masked(builder: &mut Builder, call: &Call, scores: Typed, key: &Typed, past: 
 
 /// Where key `j` is not later than query `i`, `past` keys being earlier than the first query.
 fn causal(builder: &mut Builder, scores: &Typed, past: Term) -> Result<Operand, Refusal> {
-    if let (Some(rows), Some(columns), Term::Known(past)) = (scores.shape[2].as_size(), scores.shape[3].as_size(), past) {
+    if let (Some(rows), Some(columns), Term::Known(past)) = (scores.shape[2].as_size(), scores.shape[3].as_size(), past)
+    {
         let allowed = (0..rows).flat_map(|row| (0..columns).map(move |column| column as i64 <= row as i64 + past));
-        let mask = Tensor::from_bools(&[rows, columns], &allowed.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
+        let mask =
+            Tensor::from_bools(&[rows, columns], &allowed.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
         return Ok(builder.weight("", mask).into());
     }
     let (rows, columns) = (builder.extent(scores, 2)?, builder.extent(scores, 3)?);

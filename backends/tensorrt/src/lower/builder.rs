@@ -8,9 +8,7 @@
 use super::call::Call;
 use super::operand::{Operand, Typed, Weight, data_type, element};
 use super::refusal::Refusal;
-use crate::layer::{
-    ActivationKind, ElementWiseKind, Layer, MatrixKind, Operand as Kernel, ReduceKind, UnaryKind,
-};
+use crate::layer::{ActivationKind, ElementWiseKind, Layer, MatrixKind, Operand as Kernel, ReduceKind, UnaryKind};
 use crate::spec::{DataType, NetworkSpec, TensorRef, WeightsRef};
 use bytes::Bytes;
 use eutectic_ir::tensor::Data;
@@ -269,13 +267,7 @@ impl Builder {
     }
 
     /// A function of each element with parameters.
-    pub fn activation(
-        &mut self,
-        kind: ActivationKind,
-        input: &Typed,
-        alpha: Option<f32>,
-        beta: Option<f32>,
-    ) -> Typed {
+    pub fn activation(&mut self, kind: ActivationKind, input: &Typed, alpha: Option<f32>, beta: Option<f32>) -> Typed {
         let role = format!("{kind:?}").to_lowercase();
         let layer = Layer::Activation { input: input.at, kind, alpha, beta };
         self.typed(&role, layer, input.data_type, input.shape.clone())

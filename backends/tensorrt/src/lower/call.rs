@@ -104,7 +104,9 @@ impl Call<'_> {
     /// Errors when an output other than the first is read.
     pub fn only_first(&self) -> Result<(), Refusal> {
         match self.used.iter().skip(1).position(|used| *used) {
-            Some(at) => Err(Refusal::new(format!("its output {} is read", at + 1)).instead("read the first output only")),
+            Some(at) => {
+                Err(Refusal::new(format!("its output {} is read", at + 1)).instead("read the first output only"))
+            }
             None => Ok(()),
         }
     }

@@ -50,7 +50,8 @@ fn dequantize(builder: &mut Builder, call: &Call) -> Lowered {
         return Err(Refusal::new(problem).instead("int8, float8e4m3fn or int4"));
     }
     let (scale, axis) = scale(builder, call, &x)?;
-    let to = call.types.first().cloned().flatten().map_or(Ok(scale.data_type), |ty: TensorType| data_type(ty.element))?;
+    let to =
+        call.types.first().cloned().flatten().map_or(Ok(scale.data_type), |ty: TensorType| data_type(ty.element))?;
     let layer = Layer::Dequantize { input: x.at, scale: scale.at, axis, to };
     let shape = x.shape.clone();
     Ok(vec![builder.typed("dequantize", layer, to, shape).into()])

@@ -25,10 +25,10 @@ fn convolution(builder: &mut Builder, call: &Call) -> Lowered {
         other => return Err(Refusal::new(format!("its auto_pad is {other}"))),
     }
     let bias = bias(call, 2);
-    let shape: Vec<Dim> = (0..kernel_extents.len())
-        .map(|at| window_extent(builder, &window, at, &x.shape[2 + at]))
-        .collect();
-    let with_map = |window: Window, input, kernel, bias| Layer::Convolution { input, kernel, bias, n_maps, groups, window };
+    let shape: Vec<Dim> =
+        (0..kernel_extents.len()).map(|at| window_extent(builder, &window, at, &x.shape[2 + at])).collect();
+    let with_map =
+        |window: Window, input, kernel, bias| Layer::Convolution { input, kernel, bias, n_maps, groups, window };
     spread(builder, &x, kernel, bias, window, n_maps, shape, with_map)
 }
 
@@ -65,7 +65,9 @@ fn transposed(builder: &mut Builder, call: &Call) -> Lowered {
         // The last rows that the output padding asks for are rows that the padding behind would cut off.
         window.post_padding[at] -= extra;
         if window.post_padding[at] < 0 {
-            return Err(Refusal::new("its output_padding exceeds the padding behind").instead("larger pads and a Slice"));
+            return Err(
+                Refusal::new("its output_padding exceeds the padding behind").instead("larger pads and a Slice")
+            );
         }
         let cut = window.pre_padding[at] + window.post_padding[at];
         let extent = input.sub(&Dim::known(1)).and_then(|dim| dim.mul(&Dim::known(stride)));
@@ -123,7 +125,8 @@ fn bias<'a>(call: &'a Call, index: usize) -> Option<&'a Operand> {
 
 fn kernel_sizes(kernel: &Operand, rank: usize) -> Result<Vec<i64>, Refusal> {
     let sizes: Option<Vec<i64>> = kernel.shape().iter().map(Dim::as_known).collect();
-    let sizes = sizes.ok_or_else(|| Refusal::new("the extents of its kernel are dynamic").instead("a kernel of constant shape"))?;
+    let sizes = sizes
+        .ok_or_else(|| Refusal::new("the extents of its kernel are dynamic").instead("a kernel of constant shape"))?;
     if sizes.len() != rank || !(3..=5).contains(&rank) {
         return Err(Refusal::new(format!("its input has rank {rank}, its kernel {}", sizes.len()))
             .instead("one, two or three spatial axes"));
@@ -161,7 +164,9 @@ pub(super) fn same_padding(window: &mut Window, input: &[Dim], upper: bool) -> R
         let covered = (window.kernel[at] - 1) * window.dilations[at] + 1;
         let stride = window.strides[at];
         let total = match dim.as_known() {
-            Some(extent) => (extent.div_euclid(stride) + i64::from(extent.rem_euclid(stride) != 0) - 1) * stride + covered - extent,
+            Some(extent) => {
+                (extent.div_euclid(stride) + i64::from(extent.rem_euclid(stride) != 0) - 1) * stride + covered - extent
+            }
             None if stride == 1 => covered - 1,
             None => {
                 return Err(Refusal::new("auto_pad depends on a dynamic extent").instead("explicit pads"));

@@ -75,19 +75,15 @@ fn gather_nd(builder: &mut Builder, call: &Call) -> Lowered {
     let (data, indices) = (builder.input(call, 0)?, builder.input(call, 1)?);
     let batch = usize::try_from(call.int("batch_dims", 0)).unwrap_or(usize::MAX);
     let depth = indices.shape.last().and_then(Dim::as_size);
-    let depth = depth.ok_or_else(|| Refusal::new("the last extent of its indices is dynamic").instead("a constant extent"))?;
+    let depth =
+        depth.ok_or_else(|| Refusal::new("the last extent of its indices is dynamic").instead("a constant extent"))?;
     if batch.saturating_add(depth) > data.rank() || batch >= indices.rank() {
         return Err(Refusal::new("its indices address more axes than its data has"));
     }
     let mut shape = indices.shape[..indices.rank() - 1].to_vec();
     shape.extend(data.shape[batch + depth..].iter().cloned());
-    let layer = Layer::Gather {
-        data: data.at,
-        indices: indices.at,
-        mode: GatherMode::Nd,
-        axis: 0,
-        batch_dims: batch as u32,
-    };
+    let layer =
+        Layer::Gather { data: data.at, indices: indices.at, mode: GatherMode::Nd, axis: 0, batch_dims: batch as u32 };
     Ok(vec![builder.typed("gather", layer, data.data_type, shape).into()])
 }
 
@@ -99,8 +95,7 @@ fn scatter(builder: &mut Builder, call: &Call, mode: ScatterMode) -> Lowered {
         ScatterMode::Element => call.axis(call.int("axis", 0), data.rank())?,
         ScatterMode::Nd => 0,
     };
-    let layer =
-        Layer::Scatter { data: data.at, indices: indices.at, updates: updates.at, mode, axis: axis as u32 };
+    let layer = Layer::Scatter { data: data.at, indices: indices.at, updates: updates.at, mode, axis: axis as u32 };
     let shape = data.shape.clone();
     Ok(vec![builder.typed("scatter", layer, data.data_type, shape).into()])
 }
@@ -115,7 +110,8 @@ fn scatter_elements(builder: &mut Builder, call: &Call) -> Lowered {
 
 fn one_hot(builder: &mut Builder, call: &Call) -> Lowered {
     let (indices, values) = (builder.input(call, 0)?, builder.input(call, 2)?);
-    let depth = call.arg(1)?.ints().and_then(|depth| depth.first().copied()).ok_or_else(|| must_be_constant("depth"))?;
+    let depth =
+        call.arg(1)?.ints().and_then(|depth| depth.first().copied()).ok_or_else(|| must_be_constant("depth"))?;
     let axis = call.axis(call.int("axis", -1), indices.rank() + 1)?;
     let mut shape = indices.shape.clone();
     shape.insert(axis, Dim::known(depth));

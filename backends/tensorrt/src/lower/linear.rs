@@ -71,7 +71,8 @@ fn einsum(builder: &mut Builder, call: &Call) -> Lowered {
         Some((left, right)) => (left.to_owned(), right.to_owned()),
         // Without an arrow: the letters that occur once, in order.
         None => {
-            let mut once: Vec<char> = equation.chars().filter(|&c| c != ',' && equation.matches(c).count() == 1).collect();
+            let mut once: Vec<char> =
+                equation.chars().filter(|&c| c != ',' && equation.matches(c).count() == 1).collect();
             once.sort_unstable();
             (equation.clone(), once.into_iter().collect())
         }
@@ -79,7 +80,9 @@ fn einsum(builder: &mut Builder, call: &Call) -> Lowered {
     let terms: Vec<&str> = left.split(',').collect();
     let operands = call.values();
     if terms.len() != operands.len() || operands.is_empty() || operands.len() > 2 {
-        return Err(Refusal::new(format!("its equation has {} operands", operands.len())).instead("at most two at a time"));
+        return Err(
+            Refusal::new(format!("its equation has {} operands", operands.len())).instead("at most two at a time")
+        );
     }
     let mut inputs = Vec::new();
     let mut extents: HashMap<char, Dim> = HashMap::new();

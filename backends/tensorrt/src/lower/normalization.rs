@@ -80,8 +80,7 @@ fn affine(
     let [scale, bias, mean, variance] = parameters.map(|weight| weight.tensor.to_f64s());
     let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
     let gain: Vec<f64> = scale.iter().zip(&variance).map(|(scale, var)| scale / (var + epsilon).sqrt()).collect();
-    let shift: Vec<f64> =
-        bias.iter().zip(&mean).zip(&gain).map(|((bias, mean), gain)| bias - mean * gain).collect();
+    let shift: Vec<f64> = bias.iter().zip(&mean).zip(&gain).map(|((bias, mean), gain)| bias - mean * gain).collect();
     let mut weight = |name: &str, values: &[f64]| {
         let element = element(data_type);
         let bytes: Option<Vec<Vec<u8>>> = values.iter().map(|&value| encode(element, value)).collect();

@@ -49,7 +49,8 @@ impl Weight {
     pub fn reshaped(&self, sizes: &[i64]) -> Result<Weight, Refusal> {
         let shape: Option<Vec<usize>> = sizes.iter().map(|&size| usize::try_from(size).ok()).collect();
         let tensor = shape.and_then(|shape| self.tensor.reshape(&shape).ok());
-        let tensor = tensor.ok_or_else(|| Refusal::new(format!("{:?} does not fill {sizes:?}", self.tensor.shape())))?;
+        let tensor =
+            tensor.ok_or_else(|| Refusal::new(format!("{:?} does not fill {sizes:?}", self.tensor.shape())))?;
         Ok(Weight { tensor, ..self.clone() })
     }
 

@@ -32,7 +32,8 @@ fn max_pool(builder: &mut Builder, call: &Call) -> Lowered {
 
 fn average_pool(builder: &mut Builder, call: &Call) -> Lowered {
     let x = builder.input(call, 0)?;
-    let kind = if call.attrs.flag("count_include_pad") { PoolingKind::AverageWithPadding } else { PoolingKind::Average };
+    let kind =
+        if call.attrs.flag("count_include_pad") { PoolingKind::AverageWithPadding } else { PoolingKind::Average };
     Ok(vec![pool(builder, call, &x, kind)?.0.into()])
 }
 
@@ -99,9 +100,7 @@ fn ceil_extent(window: &Window, at: usize, extent: i64) -> i64 {
 /// then rounding down gives the same.
 fn rounds_up(window: &Window, input: &[Dim]) -> bool {
     input.iter().enumerate().all(|(at, dim)| match dim.as_known() {
-        Some(extent) => {
-            (ceil_extent(window, at, extent) - 1) * window.strides[at] < extent + window.pre_padding[at]
-        }
+        Some(extent) => (ceil_extent(window, at, extent) - 1) * window.strides[at] < extent + window.pre_padding[at],
         None => true,
     })
 }

@@ -74,7 +74,8 @@ fn check_range(
             let first = *symbols.entry(symbol.to_string()).or_insert((min, opt, max));
             if first != (min, opt, max) {
                 let (low, usual, high) = first;
-                problems.push(format!("{place}: found {min}, {opt}, {max}, but {low}, {usual}, {high} for another input"));
+                problems
+                    .push(format!("{place}: found {min}, {opt}, {max}, but {low}, {usual}, {high} for another input"));
             }
         }
     }

@@ -168,7 +168,8 @@ fn pad(builder: &mut Builder, call: &Call) -> Lowered {
     if pads.len() != 2 * axes.len() {
         return Err(Refusal::new(format!("{} pads for {} axes", pads.len(), axes.len())));
     }
-    let mut cut = Cut { start: vec![Term::Known(0); rank], size: builder.sizes(&x)?, stride: vec![Term::Known(1); rank] };
+    let mut cut =
+        Cut { start: vec![Term::Known(0); rank], size: builder.sizes(&x)?, stride: vec![Term::Known(1); rank] };
     let mut shape = x.shape.clone();
     for (at, &axis) in axes.iter().enumerate() {
         let (before, after) = (pads[at], pads[at + axes.len()]);

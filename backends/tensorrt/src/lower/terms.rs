@@ -94,7 +94,8 @@ impl Builder {
     /// Element `at` of a vector, as a vector of one.
     fn element(&mut self, vector: TensorRef, at: usize) -> Result<TensorRef, Refusal> {
         let index = self.vector(&[i64::try_from(at).unwrap_or(i64::MAX)])?;
-        let layer = Layer::Gather { data: vector, indices: index.at, mode: GatherMode::Default, axis: 0, batch_dims: 0 };
+        let layer =
+            Layer::Gather { data: vector, indices: index.at, mode: GatherMode::Default, axis: 0, batch_dims: 0 };
         Ok(self.layer("extent", layer))
     }
 

@@ -26,8 +26,13 @@ impl Builder {
         }
         let shape = order.iter().map(|&axis| input.shape[axis].clone()).collect();
         let first_transpose = Some(order.iter().map(|&axis| axis as u32).collect());
-        let layer =
-            Layer::Shuffle { input: input.at, first_transpose, reshape: None, zero_copies: false, second_transpose: None };
+        let layer = Layer::Shuffle {
+            input: input.at,
+            first_transpose,
+            reshape: None,
+            zero_copies: false,
+            second_transpose: None,
+        };
         self.typed("transpose", layer, input.data_type, shape)
     }
 
@@ -140,7 +145,8 @@ impl Builder {
     /// Part of a tensor along one axis, from `start` on.
     pub fn part(&mut self, input: &Typed, axis: usize, start: Term, size: Term) -> Result<Typed, Refusal> {
         let rank = input.rank();
-        let mut cut = Cut { start: vec![Term::Known(0); rank], size: self.sizes(input)?, stride: vec![Term::Known(1); rank] };
+        let mut cut =
+            Cut { start: vec![Term::Known(0); rank], size: self.sizes(input)?, stride: vec![Term::Known(1); rank] };
         let mut shape = input.shape.clone();
         shape[axis] = match size {
             Term::Known(size) => Dim::known(size),

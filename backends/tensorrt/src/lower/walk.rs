@@ -21,8 +21,11 @@ pub(super) fn network(model: &Model) -> (NetworkSpec, Diagnostics) {
     let graph = &model.graph;
     let mut reserved: HashSet<String> = graph.outputs().iter().map(|output| output.name.to_string()).collect();
     reserved.extend(graph.inputs().iter().map(|&input| graph.value(input).name.to_string()));
-    let mut walker =
-        Walker { builder: Builder::new(&graph.name, reserved), refused: BTreeMap::new(), problems: Diagnostics::default() };
+    let mut walker = Walker {
+        builder: Builder::new(&graph.name, reserved),
+        refused: BTreeMap::new(),
+        problems: Diagnostics::default(),
+    };
     let inputs = walker.inputs(graph);
     let known: Vec<Option<Fact>> = graph.inputs().iter().map(|&id| graph.ty(id).cloned().map(Fact::from)).collect();
     // What inference has to say against the model, the verifier has said already.
@@ -85,7 +88,8 @@ impl Walker {
             Ok(order) => order,
             Err(_) => {
                 let problem = format!("graph `{}` has a cycle", graph.name);
-                self.problems.push(Diagnostic::error(Kind::Invalid, "B0605", problem).help("`eutectic check` shows it"));
+                self.problems
+                    .push(Diagnostic::error(Kind::Invalid, "B0605", problem).help("`eutectic check` shows it"));
                 return values;
             }
         };
@@ -209,7 +213,8 @@ impl Walker {
             match made {
                 Ok(tensor) => {
                     // An input or a constant is no output, and a tensor is one only once.
-                    let is_own = tensor.at.0 as usize >= self.builder.spec.inputs.len() && !self.builder.is_constant(&tensor);
+                    let is_own =
+                        tensor.at.0 as usize >= self.builder.spec.inputs.len() && !self.builder.is_constant(&tensor);
                     let tensor = if is_own && returned.insert(tensor.at) {
                         tensor
                     } else {
