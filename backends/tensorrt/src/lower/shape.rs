@@ -117,16 +117,10 @@ fn range(builder: &mut Builder, call: &Call) -> Lowered {
         terms.push(*builder.terms(call.arg(at)?)?.first().ok_or("it has an empty operand")?);
     }
     let (start, limit, delta) = (terms[0], terms[1], terms[2]);
-    let Term::Known(step) = delta else {
-        return Err(Refusal::new("its delta is computed").instead("a constant delta"));
-    };
-    let length = if step > 0 {
-        let span = builder.sub(&limit, &start)?;
-        builder.ceil_div(&span, step)?
-    } else {
-        let span = builder.sub(&start, &limit)?;
-        builder.ceil_div(&span, step.checked_neg().filter(|&back| back > 0).ok_or("its delta is 0")?)?
-    };
+    // ceil((limit - start) / delta), whatever the sign of delta.
+    let span = builder.sub(&start, &limit)?;
+    let quotient = builder.floor_div(&span, &delta)?;
+    let length = builder.sub(&Term::Known(0), &quotient)?;
     let length = builder.max(&length, &Term::Known(0))?;
     let shape = vec![match (length, inferred) {
         (Term::Known(known), _) => Dim::known(known),
@@ -134,12 +128,12 @@ fn range(builder: &mut Builder, call: &Call) -> Lowered {
         _ => builder.fresh(),
     }];
     let length = builder.extents_of(&[length])?;
-    let steps = match start {
-        Term::Known(start) => Steps::Int { start, delta: step },
-        Term::At(_) => {
-            let start = builder.term(&start)?;
+    let steps = match (start, delta) {
+        (Term::Known(start), Term::Known(delta)) => Steps::Int { start, delta },
+        _ => {
+            let (start, delta) = (builder.term(&start)?, builder.term(&delta)?);
             let start = builder.squeeze(&start, &[0]);
-            Steps::Computed { start: start.at, delta: builder.vector(&[step])?.at, data_type: DataType::I64 }
+            Steps::Computed { start: start.at, delta: delta.at, data_type: DataType::I64 }
         }
     };
     let y = builder.typed("range", Layer::Range { length, steps }, DataType::I64, shape);

@@ -191,8 +191,17 @@ impl Builder {
             return Ok(*a);
         }
         let raised = self.add(a, &Term::Known(b - 1))?;
-        let floor = |a: i64, b: i64| a.checked_div_euclid(b);
-        self.combine(ElementWiseKind::FloorDivide, floor, &raised, &Term::Known(b))
+        self.floor_div(&raised, &Term::Known(b))
+    }
+
+    /// The floor of `a / b`.
+    pub fn floor_div(&mut self, a: &Term, b: &Term) -> Result<Term, Refusal> {
+        let floor = |a: i64, b: i64| {
+            let quotient = a.checked_div(b)?;
+            let is_below = a.checked_rem(b)? != 0 && (a < 0) != (b < 0);
+            quotient.checked_sub(i64::from(is_below))
+        };
+        self.combine(ElementWiseKind::FloorDivide, floor, a, b)
     }
 
     /// A computed index counted from the front: `extent` is added where it is negative.
