@@ -141,7 +141,8 @@ impl Exporter {
                 ..Call::default()
             });
         }
-        let mut read: FxHashSet<Name> = graph.outputs().iter().map(|output| output.name.clone()).collect();
+        let interface: FxHashSet<Name> = graph.outputs().iter().map(|output| output.name.clone()).collect();
+        let mut read = interface.clone();
         for call in &calls {
             read.extend(call.captures.iter().cloned());
             read.extend(call.inputs.iter().filter_map(|operand| match operand {
@@ -174,11 +175,8 @@ impl Exporter {
                         weights.push((name, tensor.clone()));
                     }
                 }
-                Def::Result(..) if value.ty.is_some() && defined.contains(&name) => {
-                    let is_output = graph.outputs().iter().any(|output| output.value == id && output.name == name);
-                    if !is_output {
-                        value_info.push(values::export(&name, value.ty.as_ref()));
-                    }
+                Def::Result(..) if value.ty.is_some() && defined.contains(&name) && !interface.contains(&name) => {
+                    value_info.push(values::export(&name, value.ty.as_ref()));
                 }
                 _ => {}
             }

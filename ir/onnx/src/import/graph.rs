@@ -239,7 +239,7 @@ impl Importer<'_> {
         self.n_hinted += 1;
         let close = builder.names.keys().take(MAX_NAMES).filter(|known| known.len() <= MAX_LENGTH);
         let scored = close.map(|known| (distance(name, known), known));
-        match scored.min().filter(|(edits, _)| *edits <= 1 + name.len() / 5) {
+        match scored.min().filter(|(edits, _)| *edits <= 1 + name.len() / 5 && *edits < name.len()) {
             Some((_, known)) => error.help(format!("did you mean `{known}`?")),
             None => error,
         }

@@ -104,7 +104,10 @@ impl Importer<'_> {
             return vec![call];
         }
         match to_canonical(call.clone(), version, builder) {
-            Ok(calls) if calls.iter().all(|call| ops::lookup("", &call.op_type).is_some()) => calls,
+            Ok(mut calls) if calls.iter().all(|call| ops::lookup("", &call.op_type).is_some()) => {
+                free_names(&mut calls, builder);
+                calls
+            }
             Ok(_) => vec![as_written(call)],
             // The table lacks the operator anyway, so nothing is lost.
             Err(_) if ops::lookup("", &call.op_type).is_none() => vec![as_written(call)],
@@ -119,8 +122,7 @@ impl Importer<'_> {
     fn add_call(&mut self, builder: &mut Builder, mut call: Call, label: &str) {
         call.trim_inputs();
         call.trim_outputs();
-        let op = self.operator(&call, label);
-        let Some((op, attrs)) = op else { return };
+        let (op, attrs) = self.operator(&call, label);
         let mut inputs = Vec::with_capacity(call.inputs.len());
         for (slot, operand) in call.inputs.into_iter().enumerate() {
             inputs.push(match operand {
@@ -161,8 +163,10 @@ impl Importer<'_> {
         infer(builder, id);
     }
 
-    /// The operator of `call` with complete attributes. Problems are reported.
-    fn operator(&mut self, call: &Call, label: &str) -> Option<(Op, Attrs)> {
+    /// The operator of `call` with complete attributes. Problems are reported; an unknown operator then stands in, so
+    /// that what reads the node is not reported as well.
+    fn operator(&mut self, call: &Call, label: &str) -> (Op, Attrs) {
+        let custom = |(domain, name, overload)| Op::Opaque(Arc::new(CustomOp { domain, name, overload }));
         let key = (call.domain.clone(), call.op_type.clone(), call.overload.clone());
         if let Some(function) = self.functions.get(&key).cloned() {
             if call.inputs.len() > function.body.inputs().len() {
@@ -174,27 +178,46 @@ impl Importer<'_> {
                 self.error(Kind::Invalid, "I0107", message);
             }
             return match function.complete(call.attrs.clone()) {
-                Ok(attrs) => Some((Op::Function(function), attrs)),
+                Ok(attrs) => (Op::Function(function), attrs),
                 Err(unknown) => {
                     let names = unknown.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
                     self.error(Kind::Invalid, "I0108", format!("the function has no attribute {names}"));
-                    None
+                    (custom(key), Attrs::new())
                 }
             };
         }
         let known = if call.as_written { None } else { ops::lookup(&call.domain, &call.op_type) };
         let Some(def) = known else {
-            let (domain, name, overload) = key;
-            let custom = CustomOp { domain, name, overload };
-            let entry = self.unknown.entry((custom.domain.clone(), custom.name.clone()));
+            let entry = self.unknown.entry((key.0.clone(), key.1.clone()));
             entry.or_insert_with(|| (0, label.to_owned())).0 += 1;
-            return Some((Op::Opaque(Arc::new(custom)), call.attrs.clone()));
+            return (custom(key), call.attrs.clone());
         };
         match def.complete(call.attrs.clone()) {
-            Ok(attrs) => Some((Op::Builtin(def), attrs)),
+            Ok(attrs) => (Op::Builtin(def), attrs),
             Err(errors) => {
                 errors.iter().for_each(|error| self.error(Kind::Invalid, "I0108", error.to_string()));
-                None
+                (custom(key), Attrs::new())
+            }
+        }
+    }
+}
+
+/// Renames what the calls of one step hand to each other where the graph has such a name already.
+fn free_names(calls: &mut [Call], builder: &Builder) {
+    // The last call defines what the original did.
+    let Some((_, helpers)) = calls.split_last() else { return };
+    let made: Vec<Name> = helpers.iter().flat_map(|call| call.outputs.iter().cloned()).collect();
+    for name in made.into_iter().filter(|name| builder.names.contains_key(name)) {
+        let free = (1..).map(|n| Name::from(format!("{name}_{n}"))).find(|free| !builder.names.contains_key(free));
+        let Some(free) = free else { continue };
+        for call in calls.iter_mut() {
+            for output in call.outputs.iter_mut().filter(|output| **output == name) {
+                *output = free.clone();
+            }
+            for input in &mut call.inputs {
+                if matches!(input, Operand::Named(read) if *read == name) {
+                    *input = Operand::Named(free.clone());
+                }
             }
         }
     }

@@ -1,0 +1,224 @@
+//! Single calls, up to the canonical operator set and down from it.
+
+use super::*;
+use crate::{ExportOptions, to_bytes};
+
+/// The nodes of `model` as written in `opset`, one line each.
+#[track_caller]
+fn written(model: &Model, opset: u64) -> Vec<String> {
+    let bytes = to_bytes(model, &ExportOptions { opset: Some(opset), external_data: false });
+    let bytes = bytes.unwrap_or_else(|errors| panic!("{errors}"));
+    let (proto, _) = load_bytes(&bytes).expect("we read what we write");
+    assert_eq!(proto.opset_import[0].version, Some(opset as i64));
+    let graph = proto.graph.expect("there is one");
+    let contents = |name: &String| {
+        let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.name == *name) else { return name.clone() };
+        let raw = tensor.raw_data.clone().unwrap_or_default();
+        match tensor.data_type {
+            Some(1) => {
+                format!("{:?}", raw.chunks(4).map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]])).collect::<Vec<_>>())
+            }
+            Some(7) => format!(
+                "{:?}",
+                raw.chunks(8).map(|x| i64::from_le_bytes(x.try_into().expect("eight"))).collect::<Vec<_>>()
+            ),
+            _ => name.clone(),
+        }
+    };
+    let shown = |attribute: &AttributeProto| {
+        let value = match attribute.r#type {
+            Some(attribute_type::INT) => format!("{}", attribute.i.unwrap_or(0)),
+            Some(attribute_type::FLOAT) => format!("{}", attribute.f.unwrap_or(0.0)),
+            Some(attribute_type::INTS) => format!("{:?}", attribute.ints),
+            Some(attribute_type::FLOATS) => format!("{:?}", attribute.floats),
+            _ => String::from_utf8_lossy(attribute.s.as_deref().unwrap_or_default()).into_owned(),
+        };
+        format!("{}={value}", attribute.name)
+    };
+    let line = |node: &NodeProto| {
+        let inputs: Vec<_> = node.input.iter().map(contents).collect();
+        let attributes: Vec<_> = node.attribute.iter().map(shown).collect();
+        format!("{} = {}({}) {}", node.output.join(","), node.op_type, inputs.join(" "), attributes.join(" "))
+            .trim_end()
+            .to_owned()
+    };
+    graph.node.iter().map(line).collect()
+}
+
+/// Reads `nodes` in opset `from` and writes them in `up` and again in `from`.
+#[track_caller]
+fn there_and_back(nodes: &[NodeProto], from: u64, up: u64, above: &[&str], below: &[&str]) {
+    let mut main = graph(nodes.to_vec());
+    main.input[0] = value("x", 1, &[2, 6]);
+    main.output[0].r#type = None;
+    let read = accepted(&model(from as i64, main));
+    assert_eq!(written(&read, up), above, "in opset {up}");
+    assert_eq!(written(&read, from), below, "in opset {from}");
+}
+
+#[test]
+fn axes_move_from_attributes_to_inputs_and_back() {
+    there_and_back(
+        &[node("Squeeze", "x", "s").ints("axes", &[0]), node("Unsqueeze", "s", "y").ints("axes", &[0, 2])],
+        11,
+        13,
+        &["s = Squeeze(x [0])", "y = Unsqueeze(s [0, 2])"],
+        &["s = Squeeze(x) axes=[0]", "y = Unsqueeze(s) axes=[0, 2]"],
+    );
+    there_and_back(
+        &[node("ReduceSum", "x", "s").ints("axes", &[1]), node("ReduceMean", "s", "y").ints("axes", &[0])],
+        12,
+        18,
+        &[
+            "s = ReduceSum(x [1]) keepdims=1 noop_with_empty_axes=0",
+            "y = ReduceMean(s [0]) keepdims=1 noop_with_empty_axes=0",
+        ],
+        &["s = ReduceSum(x) keepdims=1 axes=[1]", "y = ReduceMean(s) keepdims=1 axes=[0]"],
+    );
+}
+
+#[test]
+fn bounds_of_clip_become_scalars_of_the_type_of_the_data() {
+    there_and_back(
+        &[node("Clip", "x", "y").float("min", 0.0).float("max", 6.0)],
+        7,
+        13,
+        &["y = Clip(x [0.0] [6.0])"],
+        &["y = Clip(x) min=0 max=6"],
+    );
+    there_and_back(&[node("Clip", "x", "y").float("max", 6.0)], 7, 13, &["y = Clip(x  [6.0])"], &["y = Clip(x) max=6"]);
+}
+
+#[test]
+fn slices_and_pads_and_splits_go_both_ways() {
+    there_and_back(
+        &[node("Slice", "x", "y").ints("starts", &[1]).ints("ends", &[-1]).ints("axes", &[1])],
+        9,
+        13,
+        &["y = Slice(x [1] [-1] [1])"],
+        &["y = Slice(x) axes=[1] ends=[-1] starts=[1]"],
+    );
+    there_and_back(
+        &[node("Pad", "x", "y").string("mode", "constant").ints("pads", &[0, 1, 0, 2]).float("value", 0.5)],
+        10,
+        18,
+        &["y = Pad(x [0, 1, 0, 2] [0.5]) mode=constant"],
+        &["y = Pad(x) mode=constant pads=[0, 1, 0, 2] value=0.5"],
+    );
+    there_and_back(
+        &[node("Split", "x", "y z").int("axis", 1).ints("split", &[2, 4])],
+        11,
+        18,
+        &["y,z = Split(x [2, 4]) axis=1"],
+        &["y,z = Split(x) axis=1 split=[2, 4]"],
+    );
+    there_and_back(
+        &[node("Split", "x", "y z").int("axis", 1)],
+        13,
+        18,
+        &["y,z = Split(x) axis=1 num_outputs=2"],
+        &["y,z = Split(x) axis=1"],
+    );
+}
+
+#[test]
+fn a_softmax_over_the_last_axis_needs_no_reshaping() {
+    there_and_back(&[node("Softmax", "x", "y")], 9, 13, &["y = Softmax(x) axis=1"], &["y = Softmax(x) axis=1"]);
+}
+
+#[test]
+fn a_softmax_over_several_axes_is_flattened() {
+    let mut main = graph([node("Softmax", "x", "y")]);
+    main.input[0] = value("x", 1, &[2, 3, 4]);
+    main.output[0] = value("y", 1, &[2, 3, 4]);
+    let expected = [
+        "y/flat = Flatten(x) axis=1",
+        "y/rows = Softmax(y/flat) axis=-1",
+        "y/shape = Shape(x) start=0",
+        "y = Reshape(y/rows y/shape) allowzero=0",
+    ];
+    assert_eq!(written(&accepted(&model(9, main)), 15), expected);
+}
+
+#[test]
+fn a_softmax_over_an_inner_axis_has_no_older_form() {
+    let mut main = graph([node("Softmax", "x", "y").int("axis", 0)]);
+    main.input[0] = value("x", 1, &[2, 3]);
+    let model = accepted(&model(13, main));
+    let errors = to_bytes(&model, &ExportOptions { opset: Some(12), external_data: false }).expect_err("no form");
+    assert!(errors.to_string().contains("opset 13 is needed: Softmax normalizes an inner axis"), "{errors}");
+    assert_eq!(errors.exit_code(), 3);
+}
+
+#[test]
+fn normalization_and_dropout_of_old_files_are_inference() {
+    let mut main = graph([
+        node("BatchNormalization", "x w w w w", "b").float("epsilon", 1e-3).int("spatial", 1),
+        node("Dropout", "b", "y").float("ratio", 0.25),
+    ]);
+    main.initializer.push(floats("w", &[6], &[1.0; 6]));
+    let model = accepted(&model(7, main));
+    let ones = "[1.0, 1.0, 1.0, 1.0, 1.0, 1.0]";
+    let shown = written(&model, 15);
+    assert_eq!(
+        shown[0],
+        format!("b = BatchNormalization(x {ones} {ones} {ones} {ones}) epsilon=0.001 momentum=0.9 training_mode=0")
+    );
+    assert_eq!(shown[1], "y = Dropout(b [0.25])");
+    assert_eq!(written(&model, 9)[1], "y = Dropout(b) ratio=0.25");
+    let mut training = graph([node("BatchNormalization", "x w w w w", "y m").int("spatial", 0)]);
+    training.initializer.push(floats("w", &[6], &[1.0; 6]));
+    let (carried, warnings) = read(&super::model(7, training)).expect("it is carried");
+    assert!(warnings.to_string().contains("stays as opset 7 has it"), "{warnings}");
+    assert_eq!(operators(&carried.graph), ["BatchNormalization"]);
+    assert!(carried.graph.nodes().all(|(_, node)| node.op.builtin().is_none()));
+}
+
+#[test]
+fn upsampling_is_carried_or_becomes_resizing() {
+    // The table has no `Resize`, so both stay what they are; the step itself is there for files that go up.
+    let scales = AttributeProto {
+        name: "scales".into(),
+        r#type: Some(attribute_type::FLOATS),
+        floats: vec![1.0, 2.0],
+        ..Default::default()
+    };
+    let main = graph([node("Upsample", "x", "y").string("mode", "nearest").with(scales)]);
+    let model = accepted(&model(7, main));
+    assert_eq!(written(&model, 7), ["y = Upsample(x) mode=nearest scales=[1.0, 2.0]"]);
+    assert_eq!(written(&model, 9), ["y = Upsample(x [1.0, 2.0]) mode=nearest"]);
+    let resize =
+        "y = Resize(x [] [1.0, 2.0]) mode=nearest coordinate_transformation_mode=asymmetric nearest_mode=floor";
+    assert_eq!(written(&model, 11), [resize]);
+}
+
+#[test]
+fn the_lowest_opset_is_that_of_the_file_and_what_the_graph_needs() {
+    let opset_of = |model: &Model| {
+        let bytes = to_bytes(model, &ExportOptions { opset: None, external_data: false }).expect("written");
+        load_bytes(&bytes).expect("readable").0.opset_import[0].version
+    };
+    let mut read = accepted(&model(9, graph([node("Relu", "x", "y")])));
+    assert_eq!(opset_of(&read), Some(9));
+    let input = read.graph.inputs()[0];
+    let op = eutectic_ir::ops::builtin("HardSwish");
+    let swish = read.graph.add_node(op, eutectic_ir::Attrs::new(), [Some(input)], ["h"]);
+    let value = read.graph.node(swish).output();
+    read.graph.add_output("h", value);
+    assert_eq!(opset_of(&read), Some(14));
+    let errors = to_bytes(&read, &ExportOptions { opset: Some(13), external_data: false }).expect_err("too low");
+    assert!(errors.to_string().contains("HardSwish is new in it"), "{errors}");
+    let errors = to_bytes(&read, &ExportOptions { opset: Some(6), external_data: false }).expect_err("too low");
+    assert!(errors.to_string().contains("7 to 28"), "{errors}");
+}
+
+#[test]
+fn versions_above_the_canonical_one_come_down_and_go_up_again() {
+    let range = node("Range", "i j k", "y").int("stash_type", 1);
+    let mut main = graph([range]);
+    main.input = ["i", "j", "k"].map(|name| value(name, 1, &[])).to_vec();
+    main.output[0] = value("y", 1, &[-1]);
+    let read = accepted(&model(28, main));
+    assert_eq!(written(&read, 26), ["y = Range(i j k)"]);
+    assert_eq!(written(&read, 28), ["y = Range(i j k)"]);
+}
