@@ -20,6 +20,7 @@ mod pointwise;
 mod pooling;
 mod quantization;
 mod reduction;
+mod resize;
 mod rotary;
 mod scatter;
 mod sequence;
@@ -56,6 +57,7 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("einsum", einsum::OPS),
     ("attention", attention::OPS),
     ("rotary", rotary::OPS),
+    ("resize", resize::OPS),
     ("sequence", sequence::OPS),
     ("reduction", reduction::OPS),
     ("sorting", sorting::OPS),
