@@ -104,6 +104,11 @@ pub fn spell_for_ort(graph: &mut Graph) -> usize {
     for (id, function) in calls {
         let Some(spelling) = ort_spelling(&function) else { continue };
         let node = graph.node(id);
+        // ONNX Runtime adds its residual element by element, without broadcasting.
+        let residual = spelling.residual.and_then(|at| node.input(at));
+        if spelling.residual.is_some() && residual.and_then(|id| graph.ty(id)) != graph.ty(node.output()) {
+            continue;
+        }
         let mut attrs = Attrs::new();
         for name in ["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"] {
             if let Some(value) = node.attrs.get(name) {
