@@ -97,11 +97,16 @@ fn optimized_models_are_valid_and_equal_in_onnx_runtime() {
         let before = dir.path().join("before.onnx");
         files::save(&model, &before, &EXPORT).expect("it writes");
         let mut pairs = Vec::new();
+        // Every pair of target and engine on the small models; each target and each engine once on those of half a gigabyte.
+        let large = std::fs::metadata(&before).expect("written").len() > 200 << 20;
         for target in [Target::Portable, Target::Onnx, Target::Ort] {
             let standard = Options::standard(target).expect("the library loads");
             for (name, options) in
                 [("greedy", Options { engine: Engine::Greedy, ..standard.clone() }), ("saturate", standard)]
             {
+                if large && (target == Target::Ort || (name == "greedy") == (target == Target::Onnx)) {
+                    continue;
+                }
                 let mut optimized = model.clone();
                 let report =
                     optimize(&mut optimized, &options).map_err(|problems| problems.to_string()).expect("it optimizes");

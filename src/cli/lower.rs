@@ -89,8 +89,7 @@ mod with_tensorrt {
     use crate::passes::optimize::{Options, optimize};
     use crate::passes::target::Target;
     use crate::tensorrt::engine::{self, BuildOptions, Profile, ProfileRange};
-    use crate::tensorrt::listing::kernels;
-    use crate::tensorrt::{Worker, lower};
+    use crate::tensorrt::{TensorRt, Worker};
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
     use std::path::Path;
@@ -110,22 +109,22 @@ mod with_tensorrt {
             if !self.as_is {
                 optimize(&mut model, &Options::standard(Target::TensorRt)?)?;
             }
-            let spec = lower::lower(&model)?;
             let start = Instant::now();
-            let worker = worker(self.trt_lib.as_deref())?;
-            let (summary, engine) =
-                engine::build(&worker, &spec, &options).map_err(|error| Diagnostics::from(error.diagnostic()))?;
+            let tensorrt = TensorRt { worker: worker(self.trt_lib.as_deref())?, options };
+            let (report, engine) = tensorrt.build(&model)?;
             let seconds = start.elapsed().as_secs_f64();
             if let Some(file) = &self.save_engine {
                 engine.save(file, &hash).map_err(|error| Diagnostics::from(error.diagnostic()))?;
             }
-            let listed: Vec<Value> = kernels(&engine.layers)
-                .map(|layer| json!({ "name": layer.name, "kind": layer.kind, "nodes": layer.origins }))
+            let listed: Vec<Value> = report
+                .kernels
+                .iter()
+                .map(|kernel| json!({ "name": kernel.name, "kind": kernel.kind, "nodes": names(&kernel.nodes) }))
                 .collect();
             let result = json!({
-                "layers": summary.n_layers(),
+                "layers": report.network.n_layers(),
                 "kernels": listed,
-                "engine_bytes": engine.plan.len(),
+                "engine_bytes": report.engine_bytes,
                 "seconds": seconds,
             });
             if let Some(file) = &self.export_layer_info {
@@ -136,20 +135,18 @@ mod with_tensorrt {
                 print_json(&result);
                 return Ok(0);
             }
-            let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-            for kernel in kernels(&engine.layers) {
-                *kinds.entry(&kernel.kind).or_default() += 1;
-                if self.verbose {
-                    println!("{:16} {}  <- {}", kernel.kind, kernel.name, kernel.origins.join(", "));
+            if self.verbose {
+                for kernel in &report.kernels {
+                    println!("{:16} {}  <- {}", kernel.kind, kernel.name, names(&kernel.nodes).join(", "));
                 }
             }
-            let kinds: Vec<String> = kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
-            println!("network: {} layers, built for SM {}.{}", summary.n_layers(), self.sm / 10, self.sm % 10);
+            let kinds: Vec<String> = report.kinds().iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+            println!("network: {} layers, built for SM {}.{}", report.network.n_layers(), self.sm / 10, self.sm % 10);
             println!(
                 "engine: {} kernels ({}), {}",
                 listed.len(),
                 kinds.join(", "),
-                render::bytes(engine.plan.len() as f64)
+                render::bytes(report.engine_bytes as f64)
             );
             if let Some(file) = &self.save_engine {
                 println!("wrote {} and its manifest", file.display());
@@ -196,5 +193,9 @@ mod with_tensorrt {
             }
             Ok(options)
         }
+    }
+
+    fn names(nodes: &[crate::ir::Name]) -> Vec<&str> {
+        nodes.iter().map(crate::ir::Name::as_str).collect()
     }
 }
