@@ -110,7 +110,12 @@ fn unsafe_code_stays_at_the_boundary() {
 #[test]
 fn no_environment_variable_changes_a_result() {
     // Where a library of the machine lies is not a result.
-    let finders = ["backends/tensorrt/src/library.rs", "xtask/src/setup.rs", "tests/architecture.rs"];
+    let finders = [
+        "backends/tensorrt/src/library.rs",
+        "backends/tensorrt/tests/common/mod.rs",
+        "xtask/src/setup.rs",
+        "tests/architecture.rs",
+    ];
     for (path, text) in sources(".") {
         if finders.contains(&path.as_str()) {
             continue;
@@ -129,7 +134,7 @@ fn rules_read_no_tensor_contents() {
             continue;
         }
         for (line, content) in code(&text) {
-            let reads = [".to_f64s(", ".view::<", ".bytes()"].iter().any(|read| content.contains(read));
+            let reads = [".to_f64s(", ".view::<", "tensor.bytes()"].iter().any(|read| content.contains(read));
             assert!(!reads, "{path}:{line}: {content}");
         }
     }
