@@ -84,7 +84,7 @@ impl<S: Scalar> Datum<S> {
         Ok(Self { element: tensor.element(), shape: tensor.shape().to_vec(), contents })
     }
 
-    /// The same as a tensor, real elements rounded to the element type. Errors: narrow floats and integers.
+    /// The same as a tensor, real elements rounded to the element type. Errors: floats narrower than 16 bits.
     pub fn to_tensor(&self) -> Result<Tensor, Reason> {
         let fail = |error: TensorError| Reason(error.to_string());
         let unsupported = || Reason(format!("{} is not evaluated", self.element));
@@ -101,8 +101,13 @@ impl<S: Scalar> Datum<S> {
                 Tensor::new(self.element, &self.shape, bytes.into()).map_err(fail)
             }
             Contents::Int(elements) => {
-                if self.element.bits() < 8 {
-                    return Err(unsupported());
+                let bits = self.element.bits();
+                if bits < 8 {
+                    let pack = |chunk: &[i128]| {
+                        chunk.iter().rev().fold(0u8, |byte, value| byte << bits | (value & ((1 << bits) - 1)) as u8)
+                    };
+                    let bytes: Vec<u8> = elements.chunks(8 / bits).map(pack).collect();
+                    return Tensor::new(self.element, &self.shape, bytes.into()).map_err(fail);
                 }
                 let width = self.element.bits() / 8;
                 let narrow = |value: &i128| value.to_le_bytes().into_iter().take(width);

@@ -351,3 +351,69 @@ fn mean<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     let means = total.real()?.iter().map(|&sum| sum.div(n)).collect();
     Ok(vec![Datum::of_real(total.element, &total.shape, means)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attr::Attrs;
+    use crate::eval::run_call;
+    use crate::graph::Op;
+    use crate::ops::cases::infer;
+
+    fn run(op: &'static OpDef, inputs: &[Datum<f32>]) -> Result<Vec<f64>, Reason> {
+        let inputs: Vec<Option<Datum<f32>>> = inputs.iter().cloned().map(Some).collect();
+        let attrs = op.complete(Attrs::new()).expect("defaults");
+        let result = run_call(&Op::Builtin(op), &attrs, &inputs, &[], 1, true).map_err(|error| error.reason)?;
+        Ok(match &result[0].contents {
+            Contents::Real(elements) => elements.iter().map(|&x| x.into()).collect(),
+            Contents::Int(elements) => elements.iter().map(|&x| x as f64).collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    fn int(element: crate::types::Element, value: i128) -> Datum<f32> {
+        Datum::of_int(element, &[], vec![value])
+    }
+
+    #[test]
+    fn shape_arithmetic_stays_symbolic_and_says_nothing_it_cannot_know() {
+        assert_eq!(infer("Add", &[], &["int64[2] = n,3", "int64[] = 1"]), "int64[2] = n + 1,4");
+        assert_eq!(infer("Mul", &[], &["int64[1] = n", "int64[1] = m"]), "int64[1] = m*n");
+        assert_eq!(infer("Div", &[], &["int64[1] = n", "int64[] = 2"]), "int64[1] = floor((n)/(2))");
+        assert_eq!(infer("Div", &[], &["int64[1] = n - 1", "int64[] = 2"]), "int64[1]");
+        assert_eq!(infer("Div", &[], &["int64[1] = -7", "int64[] = 2"]), "int64[1] = -3");
+        assert_eq!(infer("Mod", &[], &["int64[1] = -7", "int64[] = 4"]), "int64[1] = 1");
+        assert_eq!(infer("Add", &[], &["int8[1] = 127", "int8[1] = 1"]), "int8[1]");
+        assert_eq!(infer("Mul", &[], &["int64[1] = 4611686018427387904", "int64[1] = 2"]), "int64[1]");
+    }
+
+    #[test]
+    fn integers_wrap_to_their_width_and_do_not_divide_by_zero() {
+        assert_eq!(run(&MUL, &[int(Uint64, u64::MAX.into()), int(Uint64, u64::MAX.into())]), Ok(vec![1.0]));
+        assert_eq!(run(&DIV, &[int(Int8, -128), int(Int8, -1)]), Ok(vec![-128.0]));
+        assert_eq!(run(&NEG, &[int(Int64, i64::MIN.into())]), Ok(vec![i64::MIN as f64]));
+        assert!(run(&DIV, &[int(Int32, 1), int(Int32, 0)]).is_err());
+        assert!(run(&MOD, &[int(Int32, 1), int(Int32, 0)]).is_err());
+        assert!(run(&POW, &[int(Int32, 0), int(Int32, -1)]).is_err());
+    }
+
+    #[test]
+    fn the_extremes_keep_nan_and_order_the_zeros() {
+        let both = |a: f32, b: f32| [Datum::of_real(Float, &[], vec![a]), Datum::of_real(Float, &[], vec![b])];
+        for (a, b) in [(0.0, -0.0), (-0.0, 0.0)] {
+            assert_eq!(run(&MAX, &both(a, b)).map(|found| found[0].is_sign_negative()), Ok(false));
+            assert_eq!(run(&MIN, &both(a, b)).map(|found| found[0].is_sign_negative()), Ok(true));
+        }
+        assert!(run(&MAX, &both(f32::NAN, 1.0)).is_ok_and(|found| found[0].is_nan()));
+        assert!(run(&MIN, &both(1.0, f32::NAN)).is_ok_and(|found| found[0].is_nan()));
+    }
+
+    #[test]
+    fn a_small_input_does_not_broadcast_to_all_of_memory() {
+        let column = Datum::of_real(Float, &[1 << 17, 1], vec![0.0; 1 << 17]);
+        let row = Datum::of_real(Float, &[1, 1 << 17], vec![0.0; 1 << 17]);
+        assert!(run(&ADD, &[column, row]).is_err());
+        let empty = Datum::of_real(Float, &[0, usize::MAX, usize::MAX], Vec::new());
+        assert_eq!(run(&ADD, &[empty.clone(), empty]), Ok(Vec::new()));
+    }
+}

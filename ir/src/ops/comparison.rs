@@ -382,3 +382,24 @@ fn bit_shift<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
         (None, _) => 0,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::cases::infer;
+
+    #[test]
+    fn the_shape_that_exporters_build_for_expand_stays_symbolic() {
+        // PyTorch writes expand(n, -1, 4) as Where(Equal(shape, -1), ones, shape).
+        let test = infer("Equal", &[], &["int64[3] = n,-1,4", "int64[] = -1"]);
+        assert_eq!(test, "bool[3] = 0,1,0");
+        let shape = infer("Where", &[], &[&test, "int64[3] = 1,1,1", "int64[3] = n,-1,4"]);
+        assert_eq!(shape, "int64[3] = n,1,4");
+    }
+
+    #[test]
+    fn what_depends_on_a_size_is_not_decided() {
+        assert_eq!(infer("Equal", &[], &["int64[1] = n", "int64[1] = 1"]), "bool[1]");
+        assert_eq!(infer("Less", &[], &["int64[] = n", "int64[] = 0"]), "bool[] = 0");
+        assert_eq!(infer("Where", &[], &["bool[1]", "int64[1] = n", "int64[1] = m"]), "int64[1]");
+    }
+}
