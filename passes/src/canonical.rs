@@ -11,6 +11,7 @@
 //! | `Sum`, `Max`, `Min` of one input, `Mean` of one input | gone |
 //! | `Sum`, `Max`, `Min` of more | a chain of binary calls from the left: `Add (Add (a, b), c)` |
 //! | `SplitToSequence` read by `SequenceAt` at constant positions | `Split`; `Squeeze` behind it where `keepdims` is 0 |
+//! | `SequenceConstruct` read by `SequenceAt` at constant positions | gone; by `ConcatFromSequence`: `Concat`, of `Unsqueeze`d tensors where `new_axis` is 1 |
 //! | `Split` | sizes are the second input, a weight; no `num_outputs` |
 //! | `Transpose` | `perm` explicit |
 //! | `Reduce*` | `axes` is an input, a weight, explicit, ascending; `noop_with_empty_axes` is 0 |
@@ -89,6 +90,8 @@ fn canonicalize_call(graph: &mut Graph, id: NodeId) -> Option<()> {
         "Min" => linear::chain(graph, id, Some("Min")),
         "Mean" => linear::chain(graph, id, None),
         "SplitToSequence" => split::split_to_sequence(graph, id),
+        "SequenceAt" => split::sequence_at(graph, id),
+        "ConcatFromSequence" => split::concat_from_sequence(graph, id),
         "Split" => {
             let axis = axes::generic(graph, id);
             split::split(graph, id).or(axis)

@@ -21,3 +21,4 @@ pub mod target;
 #[cfg(test)]
 mod testing;
 pub mod tidy;
+pub mod unflatten;

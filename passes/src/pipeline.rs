@@ -7,6 +7,7 @@ use crate::fold::{FoldBudget, fold};
 use crate::pass::{Change, Pass, Pipeline};
 use crate::shapes::shapes;
 use crate::tidy::tidy;
+use crate::unflatten::unflatten;
 use eutectic_ir::infer;
 
 /// Rounds of [`prepare`]; exporters' graphs are stable after three or four.
@@ -22,7 +23,7 @@ pub fn types() -> Pass {
 
 /// What comes before rules: canonical form, constants computed, shape computations folded, nothing twice, nothing idle.
 pub fn prepare(budget: FoldBudget) -> Pipeline {
-    let round = vec![canonical(), fold(budget), shapes(), cse(), dce()];
+    let round = vec![canonical(), fold(budget), shapes(), unflatten(), cse(), dce()];
     Pipeline(vec![Pass::until_stable(MOST_ROUNDS, round), types()])
 }
 

@@ -1,9 +1,9 @@
-//! Normal forms of splitting: `Split` with sizes, and no sequences of its parts.
+//! Normal forms of splitting: `Split` with sizes, and tensors in place of sequences.
 
 use super::axes::write_ints;
 use crate::rewire::{call, call_with_outputs, replace_result};
-use eutectic_ir::graph::{Graph, NodeId, Use};
-use eutectic_ir::types::Element;
+use eutectic_ir::graph::{Graph, NodeId, Use, ValueId};
+use eutectic_ir::types::{Element, normalize_axis};
 use eutectic_ir::{Attr, Tensor};
 
 /// `num_outputs` becomes sizes: equal ones, the last one smaller when they do not divide the axis.
@@ -80,6 +80,41 @@ pub(super) fn split_to_sequence(graph: &mut Graph, id: NodeId) -> Option<()> {
     // Nothing reads it any more.
     let _ = graph.remove_node(id);
     Some(())
+}
+
+/// One tensor of a sequence of tensors that the graph shows.
+pub(super) fn sequence_at(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let parts = constructed(graph, node.input(0)?)?;
+    let position = graph.weight(node.input(1)?)?.to_i64s()?;
+    let [position] = position.as_slice() else { return None };
+    let part = parts[normalize_axis(*position, parts.len())?];
+    replace_result(graph, id, part);
+    Some(())
+}
+
+/// Tensors of a sequence that the graph shows, one after the other, or stacked along a new axis.
+pub(super) fn concat_from_sequence(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let mut parts = constructed(graph, node.input(0)?)?;
+    let stacks = node.attrs.flag("new_axis");
+    let rank = graph.ty(*parts.first()?)?.rank();
+    let axis = normalize_axis(node.attrs.int("axis")?, if stacks { rank.checked_add(1)? } else { rank })?;
+    let axis = i64::try_from(axis).ok()?;
+    if stacks {
+        let axes = graph.add_weight("", Tensor::vector(&[axis]));
+        for part in &mut parts {
+            *part = call(graph, "Unsqueeze", [], [Some(*part), Some(axes)])?;
+        }
+    }
+    let result = call(graph, "Concat", [("axis", Attr::Int(axis))], parts.into_iter().map(Some))?;
+    replace_result(graph, id, result);
+    Some(())
+}
+
+fn constructed(graph: &Graph, sequence: ValueId) -> Option<Vec<ValueId>> {
+    let node = graph.node(graph.producer(sequence)?.0);
+    if node.op.is("SequenceConstruct") { node.inputs().iter().copied().collect() } else { None }
 }
 
 /// Sizes of the chunks of an axis of `size`, the last one smaller when they do not divide it.

@@ -142,3 +142,32 @@ fn a_sequence_of_parts_becomes_a_split() {
         assert_eq!(canonical_model(&mut model), 0);
     }
 }
+
+#[test]
+fn a_sequence_that_the_graph_shows_becomes_its_tensors() {
+    let at = |position: i64| {
+        let (mut graph, x) = graph_of(&["n", "5"]);
+        let negative = call(&mut graph, "Neg", &[], &[x]);
+        let parts = call(&mut graph, "SequenceConstruct", &[], &[x, negative]);
+        let position = graph.add_weight("", Tensor::scalar(position));
+        let y = call(&mut graph, "SequenceAt", &[], &[parts, position]);
+        let mut model = model_of(graph, y);
+        canonical_model(&mut model);
+        crate::dce::sweep(&mut model.graph);
+        operators(&model)
+    };
+    assert_eq!((at(0).as_str(), at(-1).as_str()), ("", "Neg"));
+    for (new_axis, expected) in [(0, "Concat"), (1, "Unsqueeze Unsqueeze Concat")] {
+        let (mut graph, x) = graph_of(&["n", "5"]);
+        let parts = call(&mut graph, "SequenceConstruct", &[], &[x, x]);
+        let attrs = [("axis", Attr::Int(-1)), ("new_axis", Attr::Int(new_axis))];
+        let y = call(&mut graph, "ConcatFromSequence", &attrs, &[parts]);
+        let mut model = model_of(graph, y);
+        canonical_model(&mut model);
+        crate::dce::sweep(&mut model.graph);
+        assert_eq!(operators(&model), expected);
+        let expected = if new_axis == 1 { "float[n,5,2]" } else { "float[n,10]" };
+        let ty = model.graph.ty(model.graph.outputs()[0].value).map(ToString::to_string);
+        assert_eq!(ty.as_deref(), Some(expected));
+    }
+}

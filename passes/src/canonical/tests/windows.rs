@@ -72,3 +72,18 @@ fn pools_get_an_explicit_window() {
         assert_eq!(only(&model, op).attrs.int("ceil_mode"), Some(0), "{op}");
     }
 }
+
+#[test]
+fn a_transposed_convolution_gets_a_bias_and_explicit_padding() {
+    for (auto_pad, pads) in [("SAME_UPPER", [0, 1]), ("SAME_LOWER", [1, 0]), ("VALID", [0, 0]), ("NOTSET", [0, 0])] {
+        let (mut graph, x) = graph_of(&["n", "4", "5"]);
+        let w = drawn(&mut graph, &[4, 3, 3]);
+        let attrs = [("auto_pad", string(auto_pad)), ("strides", list(&[2])), ("group", Attr::Int(2))];
+        let y = call(&mut graph, "ConvTranspose", &attrs, &[x, w]);
+        let model = check(&model_of(graph, y), canonical);
+        assert_eq!(ints_attr(&model, "ConvTranspose", "pads"), pads, "{auto_pad}");
+        assert_eq!(ints_attr(&model, "ConvTranspose", "output_padding"), [0]);
+        let bias = only(&model, "ConvTranspose").input(2).and_then(|bias| model.graph.weight(bias));
+        assert_eq!(bias.map(Tensor::shape), Some(&[6][..]));
+    }
+}
