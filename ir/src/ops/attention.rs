@@ -315,8 +315,10 @@ fn softmax<S: Scalar>(logits: &[S]) -> Vec<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::attr::Attr;
     use crate::ops::cases::{infer, infer_outputs};
+    use crate::types::Element;
 
     #[test]
     fn heads_are_split_and_the_past_extends_the_keys() {
@@ -339,5 +341,76 @@ mod tests {
         assert_eq!(infer("Attention", &[], &["float[b,s,8]", "float[b,s,8]", "float[b,s,8]"]), refused);
         let odd = [("q_num_heads", Attr::Int(3)), ("kv_num_heads", Attr::Int(1))];
         assert_eq!(infer("Attention", &odd, &["float[b,s,8]", "float[b,s,8]", "float[b,s,8]"]), "8 in 3 heads");
+    }
+
+    /// The numbers (i * step mod 11 - 5) / 4.
+    fn numbers(shape: &[usize], step: usize) -> Option<Datum<f64>> {
+        let count: usize = shape.iter().product();
+        let values = (0..count).map(|at| ((at * step % 11) as f64 - 5.0) / 4.0).collect();
+        Some(Datum::of_real(Element::Double, shape, values))
+    }
+
+    fn check(attrs: &[(&str, Attr)], inputs: &[Option<Datum<f64>>], expected: &[&[f64]]) {
+        let given: Attrs = attrs.iter().map(|(name, value)| (*name, value.clone())).collect();
+        let attrs = ATTENTION.complete(given).expect("attributes fit");
+        let call = EvalCall { attrs: &attrs, inputs, captures: &[], n_outputs: expected.len() };
+        let found = attention(&call).expect("a result");
+        for (found, expected) in found.iter().zip(expected).filter(|(_, expected)| !expected.is_empty()) {
+            let found = found.real().expect("real");
+            let close = found.iter().zip(*expected).all(|(a, b)| a == b || (a - b).abs() < 1e-8);
+            assert!(found.len() == expected.len() && close, "{found:?}, expected {expected:?}");
+        }
+    }
+
+    // The expected numbers are those of ONNX's reference implementation.
+
+    #[test]
+    fn queries_after_a_past_see_it_and_share_their_keys() {
+        let inputs = [
+            numbers(&[1, 2, 2, 2], 7),
+            numbers(&[1, 1, 2, 2], 3),
+            numbers(&[1, 1, 2, 1], 5),
+            None,
+            numbers(&[1, 1, 1, 2], 4),
+            numbers(&[1, 1, 1, 1], 9),
+        ];
+        let y = [-1.25, -0.690947618, -1.25, -0.607238278];
+        let keys = [-1.25, -0.25, -1.25, -0.5, 0.25, 1.0];
+        let attrs = [("is_causal", Attr::Int(1)), ("scale", Attr::Float(0.5))];
+        check(&attrs, &inputs, &[&y, &keys, &[-1.25, -1.25, 0.0]]);
+    }
+
+    #[test]
+    fn a_short_mask_hides_the_keys_behind_its_end() {
+        let mask = Some(Datum::of_bool(&[2, 2], vec![true, false, true, true]));
+        let inputs = [numbers(&[1, 2, 4], 7), numbers(&[1, 3, 4], 3), numbers(&[1, 3, 2], 5), mask];
+        let y = [-1.25, 0.0, -0.055063646, -0.133404061];
+        let hidden = f64::NEG_INFINITY;
+        let logits = [
+            [0.476161139, hidden, hidden, 0.044079443, -0.044079443, hidden],
+            [0.460150513, hidden, hidden, 0.169761549, 0.304429683, hidden],
+        ];
+        let weights = [[1.0, 0.0, 0.0, 0.522025458, 0.477974542, 0.0], [1.0, 0.0, 0.0, 0.466383755, 0.533616245, 0.0]];
+        for (mode, shown) in [(2, logits), (3, weights)] {
+            let attrs = [
+                ("q_num_heads", Attr::Int(2)),
+                ("kv_num_heads", Attr::Int(2)),
+                ("softcap", Attr::Float(0.5)),
+                ("qk_matmul_output_mode", Attr::Int(mode)),
+            ];
+            check(&attrs, &inputs, &[&y, &[], &[], &shown.concat()]);
+        }
+    }
+
+    #[test]
+    fn windows_follow_the_valid_keys_and_blind_queries_attend_to_nothing() {
+        let (q, k, v) = (numbers(&[2, 1, 3, 2], 7), numbers(&[2, 1, 4, 2], 3), numbers(&[2, 1, 4, 1], 5));
+        let lengths = Some(Datum::of_i64s(&[2], &[4, 2]));
+        let inputs = [q.clone(), k.clone(), v.clone(), None, None, None, lengths];
+        let y = [-0.861262527, 0.425107048, 0.694340144, 0.0, 1.0, -0.047599663];
+        check(&[("is_causal", Attr::Int(1)), ("left_window_size", Attr::Int(1))], &inputs, &[&y]);
+        let mask = numbers(&[2, 1, 3, 4], 2);
+        let y = [-0.716676120, -0.206543524, 0.394953414, -0.239672094, 0.941121895, -0.218063230];
+        check(&[("right_window_size", Attr::Int(1))], &[q, k, v, mask], &[&y]);
     }
 }
