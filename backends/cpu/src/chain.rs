@@ -87,6 +87,15 @@ impl Chain {
         fits.then_some(Self(instructions))
     }
 
+    /// What one element costs, in additions, roughly.
+    pub(crate) fn cost(&self) -> usize {
+        let cost = |instruction: &Instruction| match instruction {
+            Instruction::Unary { f, .. } => f.cost(),
+            Instruction::Binary { .. } => 1,
+        };
+        self.0.iter().map(cost).sum()
+    }
+
     /// Replaces `part`, which stands at element `at` and at column `column` of the result and does not pass the end of
     /// its row, by the result of the chain. Called inside a vectorized region.
     #[inline(always)]

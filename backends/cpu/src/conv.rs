@@ -5,9 +5,9 @@
 
 use crate::epilogue::Epilogue;
 use crate::gemm::{Left, Packed, Run, Starts, multiply};
+use crate::parallel::for_each_chunk;
 use crate::simd::{AlignedBuffer, Arch, Simd, WithSimd};
 use crate::window::{Window, for_each_index};
-use rayon::prelude::*;
 
 /// Weights in the order in which the kernels read them.
 #[derive(Debug)]
@@ -199,21 +199,20 @@ pub fn convolve(
             }
             let offsets = tap_offsets(&plan.runs);
             let positions = plan.starts.len().div_ceil(4 * rayon::current_num_threads());
-            out.par_chunks_mut(positions * channels).zip(plan.starts.par_chunks(positions)).enumerate().for_each(
-                |(at, (out, starts))| {
-                    let first = at * positions * channels;
-                    Arch::new().dispatch(Depthwise {
-                        data,
-                        taps,
-                        offsets: &offsets,
-                        starts,
-                        epilogue,
-                        channels,
-                        first,
-                        out,
-                    });
-                },
-            );
+            for_each_chunk(out, positions * channels, offsets.len(), |at, out| {
+                let starts = &plan.starts[at * positions..][..out.len() / channels];
+                let first = at * positions * channels;
+                Arch::new().dispatch(Depthwise {
+                    data,
+                    taps,
+                    offsets: &offsets,
+                    starts,
+                    epilogue,
+                    channels,
+                    first,
+                    out,
+                });
+            });
         }
     }
 }
@@ -235,7 +234,7 @@ fn pad(plan: &ConvPlan, channels: usize, input: &[f32], padded: &mut [f32]) {
         return;
     }
     let lead = plan.window.pads_begin[last] * channels;
-    padded.par_chunks_mut(padded_line).with_min_len(8).enumerate().for_each(|(line_at, target)| {
+    for_each_chunk(padded, padded_line, 1, |line_at, target| {
         // The index of the padded line, from the innermost of the outer axes outwards, gives that of the input line.
         let (mut rest, mut source, mut step, mut inside) = (line_at, 0, 1, true);
         for axis in (0..last).rev() {

@@ -1,9 +1,9 @@
 //! Elementwise operators on f32 with broadcasting, over all threads.
 
 use crate::broadcast::Broadcast;
+use crate::parallel::{for_each_chunk, for_each_pair};
 use crate::simd::vectorized;
 use crate::unary::Unary;
-use rayon::prelude::*;
 
 /// Elements that one task works on: little enough for the first-level cache, much more than starting a task costs.
 const PIECE: usize = 8192;
@@ -42,7 +42,7 @@ pub enum Compare {
 /// When the lengths differ.
 pub fn unary(f: Unary, input: &[f32], out: &mut [f32]) {
     assert_eq!(input.len(), out.len(), "one output per input");
-    out.par_chunks_mut(PIECE).zip(input.par_chunks(PIECE)).for_each(|(out, input)| {
+    for_each_pair(out, input, PIECE, f.cost(), |_, out, input| {
         vectorized(
             #[inline(always)]
             || {
@@ -55,7 +55,7 @@ pub fn unary(f: Unary, input: &[f32], out: &mut [f32]) {
 
 /// Applies `f` to every element in place.
 pub fn unary_in_place(f: Unary, values: &mut [f32]) {
-    values.par_chunks_mut(PIECE).for_each(|part| {
+    for_each_chunk(values, PIECE, f.cost(), |_, part| {
         vectorized(
             #[inline(always)]
             || f.apply(part),
@@ -202,7 +202,7 @@ pub fn compare(f: Compare, walk: &Broadcast<2>, a: &[f32], b: &[f32], out: &mut 
 pub fn choose<T: Copy + Send + Sync>(walk: &Broadcast<3>, condition: &[u8], a: &[T], b: &[T], out: &mut [T]) {
     assert_eq!(walk.len(), out.len(), "one output per element of the broadcast shape");
     let [step_c, step_a, step_b] = walk.inner();
-    out.par_chunks_mut(PIECE).enumerate().for_each(|(chunk_at, out)| {
+    for_each_chunk(out, PIECE, 1, |chunk_at, out| {
         let first = chunk_at * PIECE;
         walk.for_pieces(first..first + out.len(), |at, [c, x, y], count| {
             for (i, slot) in out[at - first..][..count].iter_mut().enumerate() {
@@ -232,7 +232,7 @@ fn zip<T: Send>(
         let data: &[f32] = data;
         if step == 0 { Operand::One(data[from]) } else { Operand::Many(&data[from..from + count]) }
     };
-    out.par_chunks_mut(PIECE).enumerate().for_each(|(chunk_at, out)| {
+    for_each_chunk(out, PIECE, 1, |chunk_at, out| {
         let first = chunk_at * PIECE;
         walk.for_pieces(first..first + out.len(), |at, [x, y], count| {
             piece(operand(a, step_a, x, count), operand(b, step_b, y, count), &mut out[at - first..][..count]);

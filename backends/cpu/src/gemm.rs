@@ -22,6 +22,8 @@ const MAX_ROWS: usize = 8;
 const BLOCK: usize = 768;
 /// Rows that one task works on: their block of `k` stays in the second-level cache while all panels pass.
 const ROWS_PER_TASK: usize = 96;
+/// Products below which a task is not worth waking a thread.
+const PRODUCTS_PER_TASK: usize = 1 << 18;
 
 /// The packed right side of a multiplication, for one or several groups of columns.
 #[derive(Debug)]
@@ -143,7 +145,9 @@ pub fn multiply(left: &Left<'_>, right: &Packed, epilogue: &Epilogue<'_>, out: &
     }
     let blocks = blocks(left.runs);
     let n_panels = right.groups * right.panels_per_group();
-    let wanted = 4 * rayon::current_num_threads();
+    // Several tasks a thread, so that one that is held up does not hold up all; but none of trifling size.
+    let products = left.n_rows.saturating_mul(n_columns).saturating_mul(right.depth);
+    let wanted = (products / PRODUCTS_PER_TASK).clamp(1, 4 * rayon::current_num_threads());
     let n_chunks = left.n_rows.div_ceil(ROWS_PER_TASK);
     // Few rows: the columns are divided too, and a thread reads only its part of the right side.
     let n_parts = if n_chunks >= wanted { 1 } else { n_panels.min(wanted.div_ceil(n_chunks)) };
@@ -178,7 +182,7 @@ pub fn multiply(left: &Left<'_>, right: &Packed, epilogue: &Epilogue<'_>, out: &
         }
         tasks.append(&mut parts);
     }
-    if let [_] = tasks.as_slice() {
+    if wanted == 1 {
         tasks.into_iter().for_each(|task| Arch::new().dispatch(task));
     } else {
         tasks.into_par_iter().for_each(|task| Arch::new().dispatch(task));

@@ -16,6 +16,7 @@ pub mod matmul;
 pub mod moves;
 pub mod norm;
 mod ops;
+mod parallel;
 mod plan;
 pub mod pool;
 mod program;

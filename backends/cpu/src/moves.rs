@@ -2,6 +2,7 @@
 //! that one kernel serves every element type.
 
 use crate::broadcast::Broadcast;
+use crate::parallel::for_each_chunk;
 use crate::window::for_each_index;
 use rayon::prelude::*;
 
@@ -152,7 +153,7 @@ pub fn pad(
 pub fn expand<T: Copy + Send + Sync>(walk: &Broadcast<1>, input: &[T], out: &mut [T]) {
     assert_eq!(walk.len(), out.len(), "one output per element of the broadcast shape");
     let [step] = walk.inner();
-    out.par_chunks_mut(PIECE).enumerate().for_each(|(chunk_at, out)| {
+    for_each_chunk(out, PIECE, 1, |chunk_at, out| {
         let first = chunk_at * PIECE;
         walk.for_pieces(first..first + out.len(), |at, [from], count| {
             let out = &mut out[at - first..][..count];

@@ -1,8 +1,8 @@
 //! Normalisations: each computes statistics of a group of elements and applies an affine map.
 
+use crate::parallel::for_each_pair;
 use crate::reduce::fold_row;
 use crate::simd::vectorized;
-use rayon::prelude::*;
 
 /// Which statistics are taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub fn normalize_rows(
     }
     assert_eq!(out.len() % width, 0, "whole rows");
     let per_task = (8192 / width).max(1) * width;
-    out.par_chunks_mut(per_task).zip(input.par_chunks(per_task)).for_each(|(out, input)| {
+    for_each_pair(out, input, per_task, 2, |_, out, input| {
         vectorized(
             #[inline(always)]
             || {
@@ -109,7 +109,7 @@ pub fn normalize_groups(
     assert!(n_groups > 0 && channels % n_groups == 0, "groups divide the channels");
     let per_group = channels / n_groups;
     let len = per_group * area;
-    out.par_chunks_mut(len).zip(input.par_chunks(len)).enumerate().for_each(|(at, (out, group))| {
+    for_each_pair(out, input, len, 2, |at, out, group| {
         let first = at % n_groups * per_group;
         vectorized(
             #[inline(always)]
@@ -163,7 +163,7 @@ pub fn scale_channels(inner: usize, input: &[f32], scale: &[f32], shift: &[f32],
     assert_eq!(out.len() % len, 0, "whole images");
     if inner == 1 {
         let per_task = (8192 / channels).max(1) * channels;
-        out.par_chunks_mut(per_task).zip(input.par_chunks(per_task)).for_each(|(out, input)| {
+        for_each_pair(out, input, per_task, 2, |_, out, input| {
             vectorized(
                 #[inline(always)]
                 || {
@@ -177,7 +177,7 @@ pub fn scale_channels(inner: usize, input: &[f32], scale: &[f32], shift: &[f32],
         });
         return;
     }
-    out.par_chunks_mut(inner).zip(input.par_chunks(inner)).enumerate().for_each(|(at, (out, plane))| {
+    for_each_pair(out, input, inner, 1, |at, out, plane| {
         let (scale, shift) = (scale[at % channels], shift[at % channels]);
         vectorized(
             #[inline(always)]
@@ -213,7 +213,7 @@ pub fn normalize_neighbours(
     assert_eq!(out.len() % channels, 0, "whole rows");
     let (below, above) = ((size - 1) / 2, size / 2);
     let per_task = (4096 / channels).max(1) * channels;
-    out.par_chunks_mut(per_task).zip(input.par_chunks(per_task)).for_each(|(out, input)| {
+    for_each_pair(out, input, per_task, 2, |_, out, input| {
         for (out, row) in out.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
             for (c, slot) in out.iter_mut().enumerate() {
                 let around = &row[c.saturating_sub(below)..(c.saturating_add(above).saturating_add(1)).min(channels)];

@@ -1,8 +1,8 @@
 //! Pooling over channels-last data: input `[batch, spatial.., channels]`, output alike.
 
+use crate::parallel::for_each_chunk;
 use crate::simd::vectorized;
 use crate::window::{Window, for_each_index};
-use rayon::prelude::*;
 
 /// What a window of elements becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn pool(
     let line = output.last().copied().unwrap_or(1);
     let outer = &output[..output.len().saturating_sub(1)];
     let n_lines: usize = outer.iter().product();
-    out.par_chunks_mut(line * channels).enumerate().for_each(|(line_at, out)| {
+    for_each_chunk(out, line * channels, window.n_taps(), |line_at, out| {
         let mut position = vec![0; output.len()];
         let mut rest = line_at % n_lines;
         for axis in (0..outer.len()).rev() {

@@ -85,7 +85,7 @@ struct Runnable {
 impl Program for Runnable {
     fn run(&mut self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>, Error> {
         let inputs = self.checked(inputs)?;
-        let outputs = self.execute(&inputs)?;
+        let outputs = rayon::scope(|_| self.execute(&inputs))?;
         self.last_inputs = Some(inputs);
         let to_tensor = |value: Value| value.to_tensor(&mut self.pool);
         let outputs: Result<Vec<Tensor>, Reason> = outputs.into_iter().map(to_tensor).collect();
@@ -101,7 +101,7 @@ impl Program for Runnable {
             )
             .into());
         };
-        let outputs = self.execute(&inputs);
+        let outputs = rayon::scope(|_| self.execute(&inputs));
         self.last_inputs = Some(inputs);
         outputs?.into_iter().for_each(|value| self.pool.recycle(value));
         Ok(())
@@ -142,6 +142,7 @@ impl Runnable {
         problems.into_result(inputs).map(|(inputs, _)| inputs).map_err(Error)
     }
 
+    /// Runs the steps. Called inside the thread pool: there, dividing work wakes one thread less.
     fn execute(&mut self, inputs: &[Tensor]) -> Result<Vec<Value>, Error> {
         self.pool.settle(self.kept);
         let mut slots: Vec<Option<Value>> = vec![None; self.plan.n_slots];

@@ -1,8 +1,8 @@
 //! Reductions over any axes, and softmax.
 
 use crate::math;
+use crate::parallel::{for_each_chunk, for_each_pair};
 use crate::simd::vectorized;
-use rayon::prelude::*;
 
 /// How elements are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ fn step(kind: Reduce, first: bool, count: usize, inner: usize, input: &[f32], ou
     }
     // Enough elements per task to be worth starting it.
     let per_task = (16384 / (count * inner).max(1)).max(1);
-    out.par_chunks_mut(per_task * inner).enumerate().for_each(|(task_at, out)| {
+    for_each_chunk(out, per_task * inner, count, |task_at, out| {
         let input = &input[task_at * per_task * count * inner..];
         vectorized(
             #[inline(always)]
@@ -219,7 +219,7 @@ pub fn softmax(logarithm: bool, count: usize, inner: usize, input: &[f32], out: 
     }
     assert_eq!(out.len() % (count * inner), 0, "whole rows");
     let per_task = (4096 / (count * inner)).max(1) * count * inner;
-    out.par_chunks_mut(per_task).zip(input.par_chunks(per_task)).for_each(|(out, input)| {
+    for_each_pair(out, input, per_task, 4, |_, out, input| {
         vectorized(
             #[inline(always)]
             || {

@@ -1,5 +1,6 @@
 //! Permuting axes, for elements of any size.
 
+use crate::parallel::{for_each_chunk, is_small};
 use rayon::prelude::*;
 
 /// Edge of the square that is transposed at a time: its lines of both sides stay in the first-level cache.
@@ -63,7 +64,7 @@ pub fn transpose<T: Copy + Send + Sync>(extents: &[usize], permutation: &[usize]
     if steps[rank - 1] == 1 {
         // Whole lines move.
         let per_task = (4096 / width).max(1);
-        out.par_chunks_mut(per_task * width).enumerate().for_each(|(task_at, out)| {
+        for_each_chunk(out, per_task * width, 1, |task_at, out| {
             for (at, line) in out.chunks_exact_mut(width).enumerate() {
                 let from = offset(task_at * per_task + at, &shape[..rank - 1], &steps);
                 line.copy_from_slice(&input[from..from + width]);
@@ -89,7 +90,7 @@ pub fn transpose<T: Copy + Send + Sync>(extents: &[usize], permutation: &[usize]
         }
     }
     debug_assert_eq!(tasks.len() % tasks_per_block, 0);
-    tasks.into_par_iter().for_each(|(from, part)| {
+    let tile = |(from, part): (usize, &mut [T])| {
         let n_rows = part.len() / line;
         for middle_at in 0..n_middle {
             let from = from + offset(middle_at, middle, &steps[fast + 1..]);
@@ -111,7 +112,12 @@ pub fn transpose<T: Copy + Send + Sync>(extents: &[usize], permutation: &[usize]
                 }
             }
         }
-    });
+    };
+    if is_small(input.len()) {
+        tasks.into_iter().for_each(tile);
+    } else {
+        tasks.into_par_iter().for_each(tile);
+    }
 }
 
 /// Where the `at`-th index of `shape` lies when its axes advance by `steps`.

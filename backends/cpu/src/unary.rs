@@ -61,6 +61,18 @@ pub enum Unary {
 }
 
 impl Unary {
+    /// What one element costs, in additions, roughly.
+    pub(crate) fn cost(self) -> usize {
+        match self {
+            Unary::Relu | Unary::LeakyRelu { .. } | Unary::ThresholdedRelu { .. } | Unary::Clip { .. } => 1,
+            Unary::HardSigmoid { .. } | Unary::HardSwish | Unary::Neg | Unary::Abs | Unary::Sign | Unary::Identity => 1,
+            Unary::Floor | Unary::Ceil | Unary::Round => 1,
+            // Scalar calls of the mathematical library.
+            Unary::Log | Unary::Sin | Unary::Cos | Unary::Softplus | Unary::Mish => 16,
+            _ => 4,
+        }
+    }
+
     /// Replaces every element by its image. Called inside a vectorized region.
     #[inline(always)]
     pub(crate) fn apply(self, values: &mut [f32]) {

@@ -4,11 +4,11 @@ use super::{Arguments, Kernel, given};
 use crate::broadcast::broadcast_shape;
 use crate::chain::{Chain, Operand};
 use crate::epilogue::Epilogue;
+use crate::parallel::for_each_chunk;
 use crate::simd::vectorized;
 use crate::unary::Unary;
 use crate::value::{Layout, Pool, Value, count};
 use eutectic_ir::op::Reason;
-use rayon::prelude::*;
 
 /// Adds one input, then applies an activation, or any chain of pointwise operators.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -149,7 +149,7 @@ pub(crate) fn pointwise(tail: Tail) -> Option<Kernel> {
             (true, Layout::Plain) => shape.last().copied().unwrap_or(1),
         };
         let mut out = pool.take(len)?;
-        out.par_chunks_mut(PIECE).enumerate().for_each(|(chunk_at, out)| {
+        for_each_chunk(&mut out, PIECE, chain.cost(), |chunk_at, out| {
             vectorized(
                 #[inline(always)]
                 || {
