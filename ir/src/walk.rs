@@ -5,6 +5,7 @@ use petgraph::Direction;
 use petgraph::visit as pv;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, VecDeque};
 
 /// The nodes of one cycle, in order.
@@ -71,8 +72,8 @@ fn shortest_cycle(graph: &Graph) -> Cycle {
                 cycle.reverse();
                 return Cycle(cycle);
             }
-            if !came_from.contains_key(&reader) {
-                came_from.insert(reader, id);
+            if let Entry::Vacant(slot) = came_from.entry(reader) {
+                slot.insert(id);
                 queue.push_back(reader);
             }
         }

@@ -90,6 +90,9 @@ impl<S: Scalar> Datum<S> {
         let unsupported = || Reason(format!("{} is not evaluated", self.element));
         match &self.contents {
             Contents::Real(elements) if self.element == Element::Float => {
+                if let Some(bytes) = S::shared(elements, self.element) {
+                    return Tensor::new(self.element, &self.shape, bytes).map_err(fail);
+                }
                 let values = elements.iter().map(|value| value.to_f64() as f32).collect();
                 Tensor::from_vec::<f32>(&self.shape, values).map_err(fail)
             }
@@ -194,6 +197,8 @@ impl<S: Scalar> Datum<S> {
     /// Real elements rounded to what the element type can hold; everything else as it is.
     pub fn rounded(self) -> Self {
         match &self.contents {
+            // What is in its memory form already needs no look at its elements.
+            Contents::Real(elements) if S::shared(elements, self.element).is_some() => self,
             Contents::Real(elements) if elements.iter().any(|value| value.round(self.element) != *value) => {
                 let rounded = elements.iter().map(|value| value.round(self.element)).collect();
                 Self::of_real(self.element, &self.shape, rounded)

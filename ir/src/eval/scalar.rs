@@ -1,8 +1,9 @@
 //! What can carry real numbers.
 
-use super::{Eval, EvalFn};
+use super::{Buffer, Eval, EvalFn};
 use crate::tensor::Tensor;
 use crate::types::Element;
+use bytes::Bytes;
 use half::{bf16, f16};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -55,6 +56,10 @@ pub trait Scalar: Copy + Send + Sync + PartialEq + Debug + 'static {
     fn round(self, element: Element) -> Self;
     /// The contents of a real tensor; `None` for other elements.
     fn of_tensor(tensor: &Tensor) -> Option<Cow<'_, [Self]>>;
+    /// The memory form of `elements` as elements of type `element`, shared; `None` when the carrier holds them otherwise.
+    fn shared(_elements: &Buffer<Self>, _element: Element) -> Option<Bytes> {
+        None
+    }
     /// This carrier's entry; `None` when the interpreter does not run in it.
     fn select(eval: &Eval) -> Option<EvalFn<Self>>;
 }
@@ -179,6 +184,15 @@ impl Scalar for f32 {
     }
     fn of_tensor(tensor: &Tensor) -> Option<Cow<'_, [Self]>> {
         tensor.view::<f32>().or_else(|| converted(tensor))
+    }
+    fn shared(elements: &Buffer<Self>, element: Element) -> Option<Bytes> {
+        struct Owner(Buffer<f32>);
+        impl AsRef<[u8]> for Owner {
+            fn as_ref(&self) -> &[u8] {
+                bytemuck::cast_slice(&self.0)
+            }
+        }
+        (element == Element::Float).then(|| Bytes::from_owner(Owner(elements.clone())))
     }
     fn select(eval: &Eval) -> Option<EvalFn<Self>> {
         Some(eval.f32)

@@ -293,7 +293,7 @@ static CLIP: OpDef = OpDef {
 fn clip<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     let x = call.input(0)?;
     let bounds = [call.given(1), call.given(2)];
-    for bound in bounds.into_iter().flatten().filter(|bound| bound.count() != 1) {
+    if let Some(bound) = bounds.into_iter().flatten().find(|bound| bound.count() != 1) {
         return Err(Reason(format!("a bound is one number, found the shape {:?}", bound.shape)));
     }
     if let Contents::Int(elements) = &x.contents {

@@ -105,10 +105,10 @@ fn infer_top_k(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     let data = call.ty(0)?;
     let axis = call.axis("axis", data.rank())?;
     let k = contents(call.input(1)?).and_then(|dims| dims.into_iter().next());
-    if let (Some(k), Some(len)) = (k.as_ref().and_then(Dim::as_known), data.shape[axis].as_known()) {
-        if k < 0 || k > len {
-            return Err(Reason(format!("{k} elements are wanted of {len}")));
-        }
+    if let (Some(k), Some(len)) = (k.as_ref().and_then(Dim::as_known), data.shape[axis].as_known())
+        && (k < 0 || k > len)
+    {
+        return Err(Reason(format!("{k} elements are wanted of {len}")));
     }
     let mut shape = data.shape.clone();
     shape[axis] = k.unwrap_or_else(|| call.fresh(0));
