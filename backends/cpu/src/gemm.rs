@@ -329,9 +329,7 @@ fn accumulate<S: Simd, const MR: usize, const NV: usize>(
     let mut sums = [[simd.splat_f32s(0.0); NV]; MR];
     for m in 0..MR {
         let (line, _) = S::as_simd_f32s(&tile[m]);
-        for v in 0..NV {
-            sums[m][v] = line[v];
-        }
+        sums[m].copy_from_slice(&line[..NV]);
     }
     let mut first = 0;
     for run in runs {

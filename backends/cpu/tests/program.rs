@@ -95,7 +95,7 @@ fn an_output_may_be_an_input_a_constant_or_another_output() {
     let mut program = program("agraph (float[2] x) => (x, c, y, z) <float[1] c = {7}> { y = Neg (x)  z = Neg (y) }");
     let x = Tensor::vector(&[0.5f32, -1.0]);
     for _ in 0..2 {
-        let outputs = program.run(&[x.clone()]).unwrap_or_else(|error| panic!("{error}"));
+        let outputs = program.run(std::slice::from_ref(&x)).unwrap_or_else(|error| panic!("{error}"));
         let values: Vec<Vec<f64>> = outputs.iter().map(|tensor| tensor.to_f64s().expect("reals")).collect();
         assert_eq!(values, [vec![0.5, -1.0], vec![7.0], vec![-0.5, 1.0], vec![0.5, -1.0]]);
     }

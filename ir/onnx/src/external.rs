@@ -258,7 +258,7 @@ impl<'a> Roots<'a> {
         let refused = |why: &str| {
             Diagnostic::error(Kind::Path, "L0132", format!("the model asks for data in `{location}`, {why}"))
         };
-        if check_location(location).map_err(|why| refused(why))? == Steps::Up {
+        if check_location(location).map_err(&refused)? == Steps::Up {
             let message = format!("the model asks for data in `{location}`, which contains `..`");
             diagnostics.push(Diagnostic::warning("L0135", message));
         }
@@ -366,7 +366,7 @@ fn check_location(location: &str) -> Result<Steps, &'static str> {
                 let name = name.to_str().ok_or("which is not UTF-8")?;
                 let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();
                 let numbered = |prefix: &str| {
-                    stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && matches!(n.as_bytes()[0], b'0'..=b'9'))
+                    stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && n.as_bytes()[0].is_ascii_digit())
                 };
                 let device = matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL");
                 if device || numbered("COM") || numbered("LPT") {

@@ -115,7 +115,7 @@ mod tests {
         // A quarter turn of the first pair, none of the second; the last feature is left alone.
         let (x, cos, sin) = (vec![1.0, 2.0, 3.0, 4.0, 5.0], vec![0.0, 1.0], vec![1.0, 0.0]);
         let part = ("rotary_embedding_dim", Attr::Int(4));
-        let halves = turn(&[part.clone()], &[1, 1, 1, 5], x.clone(), cos.clone(), sin.clone());
+        let halves = turn(std::slice::from_ref(&part), &[1, 1, 1, 5], x.clone(), cos.clone(), sin.clone());
         assert_eq!(halves, [-3.0, 2.0, 1.0, 4.0, 5.0]);
         let neighbours = turn(&[part, ("interleaved", Attr::Int(1))], &[1, 1, 1, 5], x, cos, sin);
         assert_eq!(neighbours, [-2.0, 1.0, 3.0, 4.0, 5.0]);

@@ -165,7 +165,7 @@ fn compare(rule: &Rule, mut drawn: Instance) -> Result<Option<f64>, Diagnostic> 
             Contract::Reassociates => 1e-9,
             Contract::Approximates(bound) => bound,
         };
-        if !(error <= bound) {
+        if error.is_nan() || error > bound {
             let message = format!("the sides differ by {error:e} where {bound:e} is allowed");
             return Err(Diagnostic::error(Failure::Invalid, "R0021", message).note(shown(&drawn)));
         }

@@ -12,9 +12,9 @@ pub(super) const KERNELS: &[(&str, Prepare)] = &[
     ("Transpose", |setup| Ok(Some(transposed(setup)))),
     ("Concat", |setup| Ok(concatenated(setup))),
     ("Split", |setup| Ok(split(setup))),
-    ("Slice", |_| Ok(Some(Box::new(|arguments, pool| sliced(arguments, pool))))),
+    ("Slice", |_| Ok(Some(Box::new(sliced)))),
     ("Gather", |setup| Ok(gathered(setup))),
-    ("Expand", |_| Ok(Some(Box::new(|arguments, pool| expanded(arguments, pool))))),
+    ("Expand", |_| Ok(Some(Box::new(expanded)))),
     ("Pad", |setup| Ok(padded(setup))),
 ];
 

@@ -143,7 +143,7 @@ fn range(builder: &mut Builder, call: &Call) -> Lowered {
 fn known_range(builder: &mut Builder, start: f64, limit: f64, delta: f64, data_type: DataType) -> Lowered {
     const LONGEST: f64 = 1e8;
     let count = ((limit - start) / delta).ceil().max(0.0);
-    if !(count <= LONGEST) {
+    if count.is_nan() || count > LONGEST {
         return Err(Refusal::new(format!("it has {count} elements")));
     }
     let count = count as usize;

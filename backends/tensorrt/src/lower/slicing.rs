@@ -96,7 +96,7 @@ fn bounded(builder: &mut Builder, index: &Term, extent: &Term, low: i64, above: 
         // Far below zero means the front itself.
         Term::Known(known) if *known < i64::from(i32::MIN) => return Ok(Term::Known(low)),
         Term::Known(_) => builder.add(extent, index)?,
-        Term::At(_) => builder.from_front(index, extent)?,
+        Term::At(_) => builder.counted_from_front(index, extent)?,
     };
     if let (Term::Known(0), 0, 0) = (from_front, low, above) {
         return Ok(Term::Known(0));

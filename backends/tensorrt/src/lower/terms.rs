@@ -205,7 +205,7 @@ impl Builder {
     }
 
     /// A computed index counted from the front: `extent` is added where it is negative.
-    pub fn from_front(&mut self, index: &Term, extent: &Term) -> Result<Term, Refusal> {
+    pub fn counted_from_front(&mut self, index: &Term, extent: &Term) -> Result<Term, Refusal> {
         let (index, zero) = (self.term(index)?, self.vector(&[0])?);
         let shifted = self.term(extent)?;
         let shifted = self.pair(ElementWiseKind::Sum, &index, &shifted)?;

@@ -170,10 +170,10 @@ impl Exporter {
                     filled.push(self.node(call));
                     new_weights.push((shape, extents));
                 }
-                Def::Weight(tensor) | Def::Input { default: Some(tensor), .. } => {
-                    if matches!(value.def(), Def::Input { .. }) || read.contains(&name) {
-                        weights.push((name, tensor.clone()));
-                    }
+                Def::Weight(tensor) | Def::Input { default: Some(tensor), .. }
+                    if (matches!(value.def(), Def::Input { .. }) || read.contains(&name)) =>
+                {
+                    weights.push((name, tensor.clone()));
                 }
                 Def::Result(..) if value.ty.is_some() && defined.contains(&name) && !interface.contains(&name) => {
                     value_info.push(values::export(&name, value.ty.as_ref()));
