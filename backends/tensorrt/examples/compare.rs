@@ -62,11 +62,11 @@ fn main() -> Result<(), String> {
                 Err(problem) => println!("{name} {who}: {problem}"),
             }
         }
-        if let (Ok(ours), Ok(theirs)) = (&ours, &theirs) {
-            if ours.network.outputs != theirs.network.outputs || ours.network.inputs != theirs.network.inputs {
-                println!("{name}: ours {:?} {:?}", ours.network.inputs, ours.network.outputs);
-                println!("{name}: parser {:?} {:?}", theirs.network.inputs, theirs.network.outputs);
-            }
+        if let (Ok(ours), Ok(theirs)) = (&ours, &theirs)
+            && (ours.network.outputs != theirs.network.outputs || ours.network.inputs != theirs.network.inputs)
+        {
+            println!("{name}: ours {:?} {:?}", ours.network.inputs, ours.network.outputs);
+            println!("{name}: parser {:?} {:?}", theirs.network.inputs, theirs.network.outputs);
         }
     }
     Ok(())
