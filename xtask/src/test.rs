@@ -9,7 +9,7 @@ pub fn run() -> Result<()> {
     python("tests/requirements.txt")?;
     say("testing");
     // One command, so that features are resolved once and nothing is built twice. Benches are built, not run.
-    let arguments = ["test", "--workspace", "--features", "tensorrt", "--lib", "--bins", "--tests"];
+    let arguments = ["test", "--workspace", "--features", "tensorrt", "--lib", "--bins", "--tests", "--no-fail-fast"];
     setup::run(Command::new(env!("CARGO")).args(arguments))?;
     setup::run(Command::new(env!("CARGO")).args(["test", "--workspace", "--features", "tensorrt", "--doc"]))
 }
