@@ -115,15 +115,25 @@ fn poolings() {
 fn products() {
     agrees(
         r#"g (float[4,8] a, float[2,3,8,5] b, float[8] v)
-        => (float[2,3,4,5] batched, float[4] column, float[2,3,5] row, float[4,6] gemm, float[6,4] flipped, float[2,3,4,5] einsum)
+        => (float[2,3,4,5] batched, float[4] column, float[4,6] gemm, float[6,4] flipped, float[2,3,4,5] einsum)
         <float[8,6] w = ["location": "seed:1"], float[6,8] u = ["location": "seed:2"], float[6] c = {1,2,3,4,5,6}> {
             batched = MatMul (a, b)
             column = MatMul (a, v)
-            row = MatMul (v, b)
             gemm = Gemm <alpha = 0.5, beta = 2.0> (a, w, c)
             flipped = Gemm <transB = 1> (u, a)
             einsum = Einsum <equation = "ik,nhkj->nhij"> (a, b)
         }"#,
+    );
+}
+
+#[test]
+fn a_vector_times_a_batch_of_matrices() {
+    // NVIDIA's parser squeezes the wrong axes here.
+    check(
+        18,
+        "g (float[8] v, float[2,3,8,5] b) => (float[2,3,5] row) { row = MatMul (v, b) }",
+        Parser::Refuses,
+        &[],
     );
 }
 
@@ -383,7 +393,7 @@ fn attention_with_grouped_heads_a_mask_and_a_cache() {
 fn attention_of_flat_heads() {
     check(
         23,
-        r#"g (float[2,5,32] q, float[2,7,32] k, float[2,7,16] v, float[5,7] bias) => (float[2,5,16] y) {
+        r#"g (float[2,5,32] q, float[2,7,32] k, float[2,7,32] v, float[5,7] bias) => (float[2,5,32] y) {
             y = Attention <q_num_heads = 4, kv_num_heads = 4> (q, k, v, bias)
         }"#,
         Parser::Agrees,

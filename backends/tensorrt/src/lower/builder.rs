@@ -67,7 +67,8 @@ impl Builder {
         let Some(result) = result else { return };
         let own = self.spec.layers[self.first_layer..].iter_mut();
         let Some(layer) = own.rev().find(|layer| layer.first_result == result.at) else { return };
-        if !self.node.is_empty() && self.layer_names.insert(self.node.clone()) {
+        if !self.node.is_empty() && !self.node.contains('\0') && self.layer_names.insert(self.node.clone()) {
+            self.layer_names.remove(&layer.name);
             layer.name.clone_from(&self.node);
         }
     }
