@@ -129,12 +129,7 @@ fn products() {
 #[test]
 fn a_vector_times_a_batch_of_matrices() {
     // NVIDIA's parser squeezes the wrong axes here.
-    check(
-        18,
-        "g (float[8] v, float[2,3,8,5] b) => (float[2,3,5] row) { row = MatMul (v, b) }",
-        Parser::Refuses,
-        &[],
-    );
+    check(18, "g (float[8] v, float[2,3,8,5] b) => (float[2,3,5] row) { row = MatMul (v, b) }", Parser::Refuses, &[]);
 }
 
 #[test]
