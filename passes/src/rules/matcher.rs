@@ -1,7 +1,8 @@
 //! One matcher for every engine: backtracking over the calls of a host, under a budget.
 //!
 //! A host is a graph, where a value has at most one definition, or an e-graph, where a class has several. Several
-//! roots are matched jointly. Operands of commutative operators match in both orders.
+//! roots are matched jointly. Operands of commutative operators match in both orders. Roots that are constant do not
+//! match: folding computes them.
 
 use super::expr::{Known, is_near};
 use super::{Condition, PatternCall, PatternInput, Rule, Var, Via};
@@ -188,6 +189,10 @@ impl<'a, H: Host> Search<'a, H> {
         let inputs = self.host.inputs(call);
         self.calls[index] = Some(call);
         self.records[index] = Some(attrs);
+        if at == 0 && self.defines_constants(call, pattern) {
+            self.calls[index] = None;
+            return ControlFlow::Continue(());
+        }
         self.bind_and_go_on(at, pattern, call, &inputs)?;
         let swaps = pattern.op.builtin().is_some_and(|def| def.has(Law::Commutative));
         if swaps && inputs.len() == 2 && inputs[0] != inputs[1] {
@@ -196,6 +201,12 @@ impl<'a, H: Host> Search<'a, H> {
         self.calls[index] = None;
         self.records[index] = None;
         ControlFlow::Continue(())
+    }
+
+    // What is computed from weights alone is folded: to rewrite it is idle.
+    fn defines_constants(&self, call: H::Call, pattern: &PatternCall) -> bool {
+        let mut outputs = (0..pattern.outputs.len()).filter_map(|index| self.host.output(call, index)).peekable();
+        outputs.peek().is_some() && outputs.all(|output| self.host.is_constant(output))
     }
 
     // Two calls that both define roots are two calls: a rule that merges siblings does not merge a call with itself.

@@ -47,6 +47,8 @@ pub mod syntax;
 mod tests;
 pub mod verify;
 pub mod vocabulary;
+#[cfg(test)]
+mod vocabulary_tests;
 
 pub use apply::{Applied, Sink, apply};
 pub use expr::{Expr, Known, Value};
