@@ -176,7 +176,7 @@ fn normalization_and_dropout_of_old_files_are_inference() {
 
 #[test]
 fn upsampling_is_carried_or_becomes_resizing() {
-    // The table has no `Resize`, so both stay what they are; the step itself is there for files that go up.
+    // The table has no `Upsample`: it stays what it is until the file goes up to a version that has `Resize` alone.
     let scales = AttributeProto {
         name: "scales".into(),
         r#type: Some(attribute_type::FLOATS),
@@ -187,8 +187,8 @@ fn upsampling_is_carried_or_becomes_resizing() {
     let model = accepted(&model(7, main));
     assert_eq!(written(&model, 7), ["y = Upsample(x) mode=nearest scales=[1.0, 2.0]"]);
     assert_eq!(written(&model, 9), ["y = Upsample(x [1.0, 2.0]) mode=nearest"]);
-    let resize =
-        "y = Resize(x [] [1.0, 2.0]) mode=nearest coordinate_transformation_mode=asymmetric nearest_mode=floor";
+    let resize = "y = Resize(x [] [1.0, 2.0]) coordinate_transformation_mode=asymmetric cubic_coeff_a=-0.75 \
+                  exclude_outside=0 extrapolation_value=0 mode=nearest nearest_mode=floor";
     assert_eq!(written(&model, 11), [resize]);
 }
 
