@@ -146,6 +146,8 @@ struct Builder<'a> {
     /// The original value that stands for a class; the first in the order of the original graph.
     namesakes: FxHashMap<Id, ValueId>,
     taken: FxHashSet<Name>,
+    /// New names tried so far.
+    n_named: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -160,6 +162,7 @@ impl<'a> Builder<'a> {
             values: FxHashMap::default(),
             tuples: FxHashMap::default(),
             namesakes: FxHashMap::default(),
+            n_named: 0,
             taken: original.values().map(|(_, value)| value.name.clone()).collect(),
         };
         for (id, value) in original.values() {
@@ -248,11 +251,14 @@ impl<'a> Builder<'a> {
                 return name.clone();
             }
         }
-        let mut name = Name::from(format!("e{class}"));
-        while !self.taken.insert(name.clone()) {
-            name = Name::from(format!("{name}_"));
+        // Counted in the order of the graph: a number of the e-graph would change with every rule that is added.
+        loop {
+            let name = Name::from(format!("e{}", self.n_named));
+            self.n_named += 1;
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
         }
-        name
     }
 
     fn finish(mut self) -> Graph {
