@@ -21,7 +21,7 @@ impl Importer<'_> {
             self.error(Kind::Invalid, "I0107", "the node has no operator");
         }
         if proto.output.iter().all(String::is_empty) && proto.output.len() != 1 {
-            self.error(Kind::Invalid, "I0107", "the node has no outputs");
+            return self.error(Kind::Invalid, "I0107", "the node has no outputs");
         }
         self.dropped("descriptions of nodes", (!proto.doc_string.is_empty()).into());
         self.dropped("device configurations of nodes", proto.device_configurations.len());

@@ -77,6 +77,8 @@ fn unknown_operators_are_carried_and_listed_once_each() {
 fn a_node_needs_an_operator_and_an_output() {
     refuses(&model(17, graph([node("", "x", "a"), relu("x", "y")])), &[(Kind::Invalid, "no operator")]);
     refuses(&model(17, graph([relu("x", ""), relu("x", "y")])), &[(Kind::Invalid, "no outputs")]);
+    // Where types are derived from old files, too.
+    refuses(&model(9, graph([relu("x", ""), relu("x", "y")])), &[(Kind::Invalid, "no outputs")]);
 }
 
 #[test]
