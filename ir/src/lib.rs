@@ -15,6 +15,7 @@ pub mod ops;
 pub mod tensor;
 pub mod text;
 pub mod types;
+pub mod value;
 pub mod verify;
 pub mod walk;
 
@@ -25,4 +26,4 @@ pub use graph::{Graph, Node, NodeId, Op, Use, Value, ValueId};
 pub use model::{Function, Model};
 pub use op::{OpDef, Reason};
 pub use tensor::Tensor;
-pub use types::{Element, TensorType};
+pub use types::{Element, TensorType, Type};

@@ -2,8 +2,8 @@
 //! in single and in double precision, and through inference.
 
 use bytes::Bytes;
-use eutectic_ir::eval::{Contents, Datum, Scalar, run_call};
-use eutectic_ir::op::{Call, Fact, OpDef, Operand};
+use eutectic_ir::eval::{Contents, Datum, Scalar, run_tensors};
+use eutectic_ir::op::{Argument, Call, Fact, OpDef, Operand};
 use eutectic_ir::tensor::encode;
 use eutectic_ir::types::ElementKind;
 use eutectic_ir::{Attr, Attrs, Dim, Element, Op, Tensor, TensorType, ops};
@@ -184,7 +184,7 @@ fn check_carrier<S: Scalar>(def: &'static OpDef, case: &Case, attrs: &Attrs) -> 
     let read =
         |input: &Option<Expected>| input.as_ref().map(|input| Datum::<S>::of_tensor(&input.tensor())).transpose();
     let inputs = case.inputs.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(|reason| reason.to_string())?;
-    let found = run_call(&Op::Builtin(def), attrs, &inputs, &[], case.outputs.len(), true)
+    let found = run_tensors(&Op::Builtin(def), attrs, &inputs, case.outputs.len())
         .map_err(|error| format!("{}: {}", S::NAME, error.reason))?;
     for (expected, found) in case.outputs.iter().zip(&found) {
         if let Some(expected) = expected {
@@ -197,15 +197,15 @@ fn check_carrier<S: Scalar>(def: &'static OpDef, case: &Case, attrs: &Attrs) -> 
 fn check_inference(def: &'static OpDef, case: &Case, attrs: &Attrs, with_constants: bool) -> Result<(), String> {
     let tensors: Vec<Option<Tensor>> = case.inputs.iter().map(|input| input.as_ref().map(Expected::tensor)).collect();
     let types: Vec<_> = tensors.iter().map(|tensor| tensor.as_ref().map(Tensor::ty)).collect();
-    fn operand<'a>(ty: &'a Option<TensorType>, constant: Option<&'a Tensor>) -> Option<Operand<'a>> {
-        ty.as_ref().map(|ty| Operand { ty, content: None, constant })
+    fn operand<'a>(ty: &'a Option<TensorType>, constant: Option<&'a Tensor>) -> Option<Argument<'a>> {
+        ty.as_ref().map(|ty| Operand { ty, content: None, constant }.into())
     }
-    let operands: Vec<Option<Operand>> = types
+    let operands: Vec<Option<Argument>> = types
         .iter()
         .zip(&tensors)
         .map(|(ty, tensor)| operand(ty, tensor.as_ref().filter(|_| with_constants)))
         .collect();
-    let call = Call { attrs, inputs: &operands, n_outputs: case.outputs.len(), scope: "case" };
+    let call = Call { attrs, inputs: &operands, captures: &[], n_outputs: case.outputs.len(), scope: "case" };
     let facts = (def.infer)(&call).map_err(|reason| format!("inference: {reason}"))?;
     if facts.len() < case.outputs.len() {
         return Err(format!("inference: {} of {} outputs", facts.len(), case.outputs.len()));
@@ -222,9 +222,12 @@ fn check_inference(def: &'static OpDef, case: &Case, attrs: &Attrs, with_constan
 
 fn agrees(expected: &Expected, fact: &Fact) -> Result<(), String> {
     let dim_agrees = |(dim, &size): (&Dim, &usize)| dim.as_size() == Some(size) || dim.is_unknown();
-    let same = fact.ty.element == expected.element
-        && fact.ty.rank() == expected.shape.len()
-        && fact.ty.shape.iter().zip(&expected.shape).all(dim_agrees);
+    let fits = |ty: &TensorType| {
+        ty.element == expected.element
+            && ty.rank() == expected.shape.len()
+            && ty.shape.iter().zip(&expected.shape).all(dim_agrees)
+    };
+    let same = fact.tensor().is_some_and(fits);
     if !same {
         return Err(format!("inferred {}, computed {}{:?}", fact.ty, expected.element, expected.shape));
     }

@@ -239,7 +239,7 @@ pub(super) fn absolute<S: Scalar>(x: S) -> S {
 
 fn infer_unary(call: &Call, f: impl Fn(&Dim) -> Option<Dim>) -> Result<Vec<Option<Fact>>, Reason> {
     let fact = Fact::from(call.ty(0)?.clone());
-    let content = content::map(call, &fact.ty, f);
+    let content = content::map(call, &fact, f);
     Ok(vec![Some(fact.with(content))])
 }
 
@@ -356,14 +356,14 @@ fn mean<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
 mod tests {
     use super::*;
     use crate::attr::Attrs;
-    use crate::eval::run_call;
+    use crate::eval::run_tensors;
     use crate::graph::Op;
     use crate::ops::cases::infer;
 
     fn run(op: &'static OpDef, inputs: &[Datum<f32>]) -> Result<Vec<f64>, Reason> {
         let inputs: Vec<Option<Datum<f32>>> = inputs.iter().cloned().map(Some).collect();
         let attrs = op.complete(Attrs::new()).expect("defaults");
-        let result = run_call(&Op::Builtin(op), &attrs, &inputs, &[], 1, true).map_err(|error| error.reason)?;
+        let result = run_tensors(&Op::Builtin(op), &attrs, &inputs, 1).map_err(|error| error.reason)?;
         Ok(match &result[0].contents {
             Contents::Real(elements) => elements.iter().map(|&x| x.into()).collect(),
             Contents::Int(elements) => elements.iter().map(|&x| x as f64).collect(),

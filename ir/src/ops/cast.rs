@@ -1,14 +1,14 @@
 //! Conversions between element types, and the identity.
 
 use super::content;
-use super::pointwise::same_as_first;
 use crate::attr::AttrKind;
 use crate::dim::Dim;
-use crate::eval;
 use crate::eval::{Contents, Datum, EvalCall, Scalar, wrap};
 use crate::op::{AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
 use crate::types::Element::{self, *};
 use crate::types::ElementKind;
+use crate::value::Value;
+use crate::{eval, eval_values};
 use bytes::Bytes;
 
 /// The operators of this family.
@@ -89,8 +89,8 @@ fn infer_cast(call: &Call, to: Element) -> Result<Vec<Option<Fact>>, Reason> {
     let from = call.ty(0)?;
     let fact = Fact::new(to, from.shape.iter().cloned());
     let content = match to {
-        Bool => content::map(call, &fact.ty, |x| content::truth(x).map(|truth| Dim::known(i64::from(truth)))),
-        _ if to.is_integer() => content::map(call, &fact.ty, |x| Some(wrapped(to, x))),
+        Bool => content::map(call, &fact, |x| content::truth(x).map(|truth| Dim::known(i64::from(truth)))),
+        _ if to.is_integer() => content::map(call, &fact, |x| Some(wrapped(to, x))),
         _ => None,
     };
     Ok(vec![Some(fact.with(content))])
@@ -198,17 +198,17 @@ static IDENTITY: OpDef = OpDef {
     outputs: &[Param::required("output", "V")],
     types: &[("V", sets::ALL)],
     infer: infer_identity,
-    eval: eval!(identity),
+    eval: eval_values!(identity),
     work: |_, _| Some(Work::free()),
     laws: &[Law::View],
     ..OpDef::BASE
 };
 
 fn infer_identity(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
-    let content = call.input(0)?.content.map(<[Dim]>::to_vec);
-    Ok(same_as_first(call)?.into_iter().map(|fact| fact.map(|fact| fact.with(content.clone()))).collect())
+    let content = call.given(0).and_then(|operand| operand.content).map(<[Dim]>::to_vec);
+    Ok(vec![Some(Fact::from(call.argument(0)?.ty()).with(content))])
 }
 
-fn identity<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    Ok(vec![call.input(0)?.clone()])
+fn identity<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Value<Datum<S>>>, Reason> {
+    Ok(vec![call.value(0)?.clone()])
 }

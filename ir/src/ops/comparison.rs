@@ -216,7 +216,7 @@ static NOT: OpDef = OpDef {
 
 fn infer_not(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     let fact = Fact::from(call.ty(0)?.clone());
-    let content = content::map(call, &fact.ty, |x| content::truth(x).map(|truth| Dim::known(i64::from(!truth))));
+    let content = content::map(call, &fact, |x| content::truth(x).map(|truth| Dim::known(i64::from(!truth))));
     Ok(vec![Some(fact.with(content))])
 }
 
@@ -267,7 +267,8 @@ fn infer_where(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
 }
 
 fn where_content(call: &Call, fact: &Fact) -> Option<Vec<Dim>> {
-    if fact.ty.rank() > 1 {
+    let ty = fact.tensor()?;
+    if ty.rank() > 1 {
         return None;
     }
     let (x, y) = (contents(call.given(1)?)?, contents(call.given(2)?)?);
@@ -276,7 +277,7 @@ fn where_content(call: &Call, fact: &Fact) -> Option<Vec<Dim>> {
         let [condition, x, y] = parts[..] else { return None };
         if x == y { Some(x.clone()) } else { content::truth(condition).map(|holds| if holds { x } else { y }.clone()) }
     };
-    content::checked(&fact.ty, content::broadcast(&[&condition, &x, &y])?.map(pick).collect::<Option<_>>()?)
+    content::checked(ty, content::broadcast(&[&condition, &x, &y])?.map(pick).collect::<Option<_>>()?)
 }
 
 fn select<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {

@@ -38,7 +38,7 @@ static EINSUM: OpDef = OpDef {
     infer: infer_einsum,
     eval: eval!(einsum),
     work: |call, outputs| {
-        let types: Vec<&TensorType> = call.inputs.iter().flatten().map(|operand| operand.ty).collect();
+        let types: Vec<&TensorType> = call.tensors().map(|operand| operand.ty).collect();
         let ranks: Vec<usize> = types.iter().map(|ty| ty.rank()).collect();
         let equation = Equation::bind(call.attrs, &ranks).ok()?;
         let dims = equation.dims(&types, |_| None).ok()?;

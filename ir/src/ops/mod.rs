@@ -8,6 +8,7 @@ mod cases;
 mod cast;
 mod comparison;
 mod content;
+mod control;
 mod convolution;
 mod einsum;
 mod functions;
@@ -16,6 +17,7 @@ mod lanes;
 mod linear;
 mod movement;
 mod normalization;
+mod optional;
 mod pointwise;
 mod pooling;
 mod quantization;
@@ -59,6 +61,8 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("rotary", rotary::OPS),
     ("resize", resize::OPS),
     ("sequence", sequence::OPS),
+    ("optional", optional::OPS),
+    ("control", control::OPS),
     ("reduction", reduction::OPS),
     ("sorting", sorting::OPS),
     ("normalization", normalization::OPS),

@@ -74,7 +74,9 @@ fn infer_reduction(call: &Call, f: Option<fn(&[Dim]) -> Option<Dim>>) -> Result<
     let axes = reduced_axes(&given, rank, noop)?;
     let fact = Fact::new(element, reduced_shape(&data.ty.shape, &axes, keep, Dim::known(1)));
     let content = match (f, contents(data)) {
-        (Some(f), Some(dims)) if axes.len() == rank => f(&dims).and_then(|dim| content::checked(&fact.ty, vec![dim])),
+        (Some(f), Some(dims)) if axes.len() == rank => {
+            f(&dims).and_then(|dim| content::checked(fact.tensor()?, vec![dim]))
+        }
         _ => None,
     };
     Ok(vec![Some(fact.with(content))])

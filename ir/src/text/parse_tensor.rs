@@ -20,18 +20,22 @@ impl Cursor<'_> {
     /// and gives `None`: reading goes on behind them.
     pub(super) fn data(&mut self, ty: &TypeSyntax, span: Range<usize>) -> Parsed<Option<Tensor>> {
         let start = self.peek().start;
-        let made = match ty.sizes() {
+        let sizes = match ty {
+            TypeSyntax::Tensor(ty) => ty.sizes().map(|sizes| (ty.element, sizes)),
+            TypeSyntax::Sequence(_) | TypeSyntax::Optional(_) => None,
+        };
+        let made = match sizes {
             None => {
                 let message = "the shape of a tensor with contents is known in every dim";
                 self.report(Diagnostic::error(Failure::Invalid, "T0008", message).at_span(span));
                 self.skip_data()?;
                 return Ok(None);
             }
-            Some(shape) if self.eat("{") => match self.elements(ty.element, &shape, start)? {
+            Some((element, shape)) if self.eat("{") => match self.elements(element, &shape, start)? {
                 Some(made) => made,
                 None => return Ok(None),
             },
-            Some(shape) if self.eat("[") => match self.recipe(ty.element, &shape)? {
+            Some((element, shape)) if self.eat("[") => match self.recipe(element, &shape)? {
                 Some(made) => made,
                 None => return Ok(None),
             },

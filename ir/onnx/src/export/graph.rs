@@ -161,7 +161,7 @@ impl Exporter {
         for (id, value) in graph.values() {
             let name = names.get(id);
             if let Some(ty) = &value.ty {
-                self.elements.insert(ty.element);
+                self.elements.insert(ty.element());
             }
             match value.def() {
                 Def::Weight(tensor) if read.contains(&name) && splat::is_call(tensor, self.opset) => {
@@ -183,7 +183,7 @@ impl Exporter {
         }
         filled.append(&mut nodes);
         weights.extend(new_weights.iter().cloned());
-        let declare = |id: ValueId, name: &Name| values::export(name, graph.ty(id));
+        let declare = |id: ValueId, name: &Name| values::export(name, graph.value(id).ty.as_ref());
         self.has_metadata |= !graph.metadata.is_empty();
         let proto = GraphProto {
             node: filled,

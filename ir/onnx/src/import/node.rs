@@ -10,7 +10,7 @@ use crate::proto::{AttributeProto, NodeProto};
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use eutectic_ir::graph::CustomOp;
-use eutectic_ir::op::{CANONICAL_OPSET, Call as Typed, Operand as Typing};
+use eutectic_ir::op::{Argument, CANONICAL_OPSET, Call as Typed, Operand as Typing};
 use eutectic_ir::{Attr, Attrs, Name, NodeId, Op, Tensor, ops};
 use std::sync::Arc;
 
@@ -259,26 +259,27 @@ fn infer(builder: &mut Builder, id: NodeId) {
     }
     let node = builder.graph.node(id);
     let Some(def) = node.op.builtin() else { return };
-    let operands: Option<Vec<_>> = node
+    let operands: Option<Vec<Option<Argument>>> = node
         .inputs()
         .iter()
         .map(|input| match input {
             None => Some(None),
             Some(id) => {
                 let ty = builder.ty(*id)?;
-                Some(Some(Typing { ty, content: None, constant: builder.graph.weight(*id) }))
+                Some(Some(Typing { ty, content: None, constant: builder.graph.weight(*id) }.into()))
             }
         })
         .collect();
     let Some(operands) = operands else { return };
     let scope = builder.graph.value(node.output()).name.clone();
-    let call = Typed { attrs: &node.attrs, inputs: &operands, n_outputs: node.outputs().len(), scope: &scope };
+    let n_outputs = node.outputs().len();
+    let call = Typed { attrs: &node.attrs, inputs: &operands, captures: &[], n_outputs, scope: &scope };
     // A call that does not fit is the verifier's to report.
     let Ok(facts) = (def.infer)(&call) else { return };
     let outputs = node.outputs().to_vec();
     for (output, fact) in outputs.into_iter().zip(facts) {
-        if let Some(fact) = fact {
-            builder.inferred.insert(output, fact.ty);
+        if let Some(ty) = fact.and_then(|fact| fact.ty.into_tensor()) {
+            builder.inferred.insert(output, ty);
         }
     }
 }
