@@ -15,6 +15,7 @@ pub mod ops;
 pub mod tensor;
 pub mod text;
 pub mod types;
+pub mod value;
 pub mod verify;
 pub mod walk;
 

@@ -79,11 +79,13 @@ pub struct Eval {
     pub f32: EvalFn<f32>,
     /// In double precision: the oracle of tests.
     pub f64: EvalFn<f64>,
+    /// False for an operator that has no reference semantics.
+    pub given: bool,
 }
 
 impl Eval {
     /// For an operator that has no reference semantics.
-    pub const NONE: Eval = Eval { f32: none, f64: none };
+    pub const NONE: Eval = Eval { f32: none, f64: none, given: false };
 }
 
 fn none<S>(_: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
@@ -94,6 +96,6 @@ fn none<S>(_: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
 #[macro_export]
 macro_rules! eval {
     ($function:path) => {
-        $crate::eval::Eval { f32: $function, f64: $function }
+        $crate::eval::Eval { f32: $function, f64: $function, given: true }
     };
 }
