@@ -186,11 +186,7 @@ fn verdict(case: &LoadedCase, through: Through, settings: &Settings) -> Result<(
         Through::Optimize => rewritten(&case.model, &settings.saturate)?,
         Through::Greedy => rewritten(&case.model, &settings.greedy)?,
     };
-    let missing = without_semantics(&model);
-    if !missing.is_empty() {
-        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
-        return Err(Verdict::Skipped(format!("not evaluated: {}", names.join(", "))));
-    }
+    can_run(&model).map_err(Verdict::Skipped)?;
     for data in &case.data {
         let inputs = by_position(&model, &data.inputs)?;
         let outputs = if through == Through::Cpu { on_cpu(&model, &inputs) } else { interpret(&model, &inputs) };
@@ -233,21 +229,29 @@ fn rewritten(model: &Model, options: &Options) -> Result<Model, Verdict> {
     }
 }
 
-/// The operators of a model, its bodies and functions that the interpreter cannot run.
-fn without_semantics(model: &Model) -> BTreeSet<String> {
-    fn walk(graph: &Graph, found: &mut BTreeSet<String>) {
+/// Errors: operators of the model, its bodies and functions that the interpreter cannot run, all of them by name.
+fn can_run(model: &Model) -> Result<(), String> {
+    fn walk(graph: &Graph, unknown: &mut BTreeSet<String>, silent: &mut BTreeSet<String>) {
         for (_, node) in graph.nodes() {
             match &node.op {
                 Op::Builtin(def) if def.eval.given => {}
-                Op::Function(function) => walk(&function.body, found),
-                op => drop(found.insert(op.to_string())),
+                Op::Builtin(def) => drop(silent.insert(def.name.to_string())),
+                Op::Function(function) => walk(&function.body, unknown, silent),
+                Op::Opaque(_) => drop(unknown.insert(node.op.to_string())),
             }
-            node.bodies().for_each(|body| walk(body, found));
+            node.bodies().for_each(|body| walk(body, unknown, silent));
         }
     }
-    let mut found = BTreeSet::new();
-    walk(&model.graph, &mut found);
-    found
+    let (mut unknown, mut silent) = (BTreeSet::new(), BTreeSet::new());
+    walk(&model.graph, &mut unknown, &mut silent);
+    let listed = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
+    if !unknown.is_empty() {
+        return Err(format!("not in the operator table: {}", listed(unknown)));
+    }
+    if !silent.is_empty() {
+        return Err(format!("without reference semantics: {}", listed(silent)));
+    }
+    Ok(())
 }
 
 /// The value of each input of the model, those that the data leaves out being left to their defaults.
@@ -309,11 +313,74 @@ fn check(model: &Model, outputs: &[Value<Tensor>], data: &DataSet, tolerance: To
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files;
+    use crate::ir::text::parse_model;
+    use std::path::Path;
 
     #[test]
     fn what_is_not_supported_is_skipped_and_everything_else_fails() {
         let error = |kind| Diagnostics::from(Diagnostic::error(kind, "X0001", "why"));
         assert_eq!(Verdict::from(error(Kind::Unsupported)), Verdict::Skipped("X0001: why".into()));
         assert_eq!(Verdict::from(error(Kind::Invalid)), Verdict::Failed("X0001: why".into()));
+    }
+
+    /// A `TensorProto` of a few floats, as bytes: dims, element type, raw data.
+    fn floats(values: &[f32]) -> Vec<u8> {
+        let length = values.len() as u8;
+        let mut bytes = vec![0x08, length, 0x10, 0x01, 0x4a, 4 * length];
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        bytes
+    }
+
+    /// A case whose only node is `node`, with the input -1, 2 and this output.
+    fn write_case(folder: &Path, node: &str, output: &[f32]) {
+        let data = folder.join("test_data_set_0");
+        std::fs::create_dir_all(&data).expect("a folder");
+        let text = format!(
+            "<ir_version: 10, opset_import: [\"\" : 20, \"other\" : 1]>\n\
+             agraph (float[2] x) => (float[2] y) {{ y = {node} (x) }}"
+        );
+        let (model, _) = parse_model(&text).map_err(|problems| problems.to_string()).expect("it parses");
+        let options = ExportOptions { opset: None, external_data: false };
+        files::save(&model, &folder.join("model.onnx"), &options).expect("it writes");
+        std::fs::write(data.join("input_0.pb"), floats(&[-1.0, 2.0])).expect("it writes");
+        std::fs::write(data.join("output_0.pb"), floats(output)).expect("it writes");
+    }
+
+    fn run_all(root: &Path) -> (Vec<String>, Vec<Vec<Verdict>>) {
+        let cases = find_cases(root).expect("cases");
+        let budget = saturate::Limits { nodes: 1000, iterations: 3, candidates: 10_000, time: None };
+        let settings = Settings::new(Limits::stated(), budget, Duration::from_secs(60), 2).expect("the library loads");
+        let verdicts = run(&cases, &Through::ALL, &Arc::new(settings)).expect("threads");
+        (cases.into_iter().map(|case| case.name).collect(), verdicts)
+    }
+
+    #[test]
+    fn a_tree_of_cases_is_judged_on_every_path() {
+        let root = tempfile::tempdir().expect("a folder");
+        write_case(&root.path().join("a/relu"), "Relu", &[0.0, 2.0]);
+        write_case(&root.path().join("a/wrong"), "Relu", &[0.0, 2.5]);
+        write_case(&root.path().join("b/unknown"), "other.Unknown", &[0.0, 2.0]);
+        let (names, verdicts) = run_all(root.path());
+        assert_eq!(names, ["a/relu", "a/wrong", "b/unknown"]);
+        let wrong = "test_data_set_0: output `y`: 1 of 2 elements differ, the first at 1: expected 2.5, found 2";
+        let unknown = "not in the operator table: other.Unknown";
+        for at in 0..Through::ALL.len() {
+            assert_eq!(verdicts[0][at], Verdict::Passed);
+            assert_eq!(verdicts[1][at], Verdict::Failed(wrong.into()));
+            assert_eq!(verdicts[2][at], Verdict::Skipped(unknown.into()));
+        }
+    }
+
+    #[test]
+    fn a_case_states_its_own_tolerance_and_has_its_folders_name() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join("near");
+        write_case(&folder, "Relu", &[0.0, 2.5]);
+        std::fs::write(folder.join("tolerance.json"), "{\"rtol\": 0.5, \"atol\": 0}").expect("it writes");
+        assert_eq!(run_all(&folder), (vec!["near".to_string()], vec![vec![Verdict::Passed; 5]]));
+        std::fs::write(folder.join("tolerance.json"), "{\"rtol\": 0.5}").expect("it writes");
+        let (_, verdicts) = run_all(&folder);
+        assert!(verdicts[0][0].reason().is_some_and(|reason| reason.starts_with("C0153")), "{verdicts:?}");
     }
 }

@@ -6,7 +6,7 @@
 prints the folder of the version. A folder whose manifest and files agree is left as it is.
 
 Operator tests draw their inputs when they are imported, from NumPy's global generator. ONNX seeds it before each test;
-Python's own generator is seeded here, so that the files of a version are the same everywhere.
+Python's own generator is seeded here. So a version gives the same files wherever NumPy computes the same.
 """
 
 import hashlib
