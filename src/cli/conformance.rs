@@ -3,6 +3,7 @@
 use super::{Global, Outcome, misuse, print_json};
 use crate::conformance::{Case, Settings, Through, Verdict, find_cases, run};
 use crate::ir::diag::Escaped;
+use crate::onnx::Policy;
 use crate::passes::saturate::Limits;
 use clap::Args;
 use comfy_table::{Table, presets};
@@ -37,7 +38,9 @@ impl Conformance {
         }
         let begun = Instant::now();
         let n_threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let settings = Settings::new(global.budgets(), Limits::STANDARD, Duration::from_secs(self.time), n_threads)?;
+        let policy = Policy { untrusted: global.untrusted, ..Policy::interactive() };
+        let time = Duration::from_secs(self.time);
+        let settings = Settings::new(global.budgets(), policy, Limits::STANDARD, time, n_threads)?;
         let verdicts = run(&cases, &[self.through], &Arc::new(settings))?.concat();
         let n_of = |name: &str| verdicts.iter().filter(|verdict| verdict.name() == name).count();
         let [passed, failed, skipped] = ["passed", "failed", "skipped"].map(n_of);

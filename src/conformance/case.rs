@@ -78,11 +78,11 @@ fn name_of(root: &Path, folder: &Path) -> String {
 
 impl LoadedCase {
     /// Reads the case in `folder`. Errors: the model or a value cannot be read, or there is no data.
-    pub fn load(folder: &Path, limits: &Limits) -> Result<Self, Diagnostics> {
+    pub fn load(folder: &Path, limits: &Limits, policy: &Policy) -> Result<Self, Diagnostics> {
         let path = folder.join(MODEL);
         // The declared types say how the data is read, and a model that is refused has them too.
         let interface = read_interface(&path, limits)?;
-        let (model, _) = crate::onnx::read(&path, limits, &Policy::interactive())?;
+        let (model, _) = crate::onnx::read(&path, limits, policy)?;
         let mut data = Vec::new();
         for folder in data_folders(folder)? {
             let inputs = read_values(&folder, "input", &interface.inputs, limits)?;

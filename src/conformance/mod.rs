@@ -119,6 +119,8 @@ fn in_words(error: &Diagnostic) -> String {
 pub struct Settings {
     /// The budgets under which files are read.
     pub limits: Limits,
+    /// How far reading a model may go beyond its file.
+    pub policy: Policy,
     /// What saturation is given.
     pub saturate: Options,
     /// What greedy rewriting is given.
@@ -135,6 +137,7 @@ impl Settings {
     /// Errors: a built-in rule does not load, which a test rules out.
     pub fn new(
         limits: Limits,
+        policy: Policy,
         budget: saturate::Limits,
         time: Duration,
         n_threads: usize,
@@ -142,7 +145,7 @@ impl Settings {
         let standard = Options::standard(Target::Portable)?;
         let saturate =
             Options { engine: Engine::Saturate { limits: budget, extract: Extract::Dag }, ..standard.clone() };
-        Ok(Self { limits, saturate, greedy: Options { engine: Engine::Greedy, ..standard }, time, n_threads })
+        Ok(Self { limits, policy, saturate, greedy: Options { engine: Engine::Greedy, ..standard }, time, n_threads })
     }
 }
 
@@ -158,8 +161,8 @@ pub fn run(cases: &[Case], paths: &[Through], settings: &Arc<Settings>) -> Resul
 }
 
 fn run_case(case: &Case, paths: &[Through], settings: &Arc<Settings>) -> Vec<Verdict> {
-    let (folder, limits) = (case.folder.clone(), settings.limits);
-    let loaded = guard::run(settings.time, move || LoadedCase::load(&folder, &limits).map(Arc::new));
+    let (folder, how) = (case.folder.clone(), Arc::clone(settings));
+    let loaded = guard::run(settings.time, move || LoadedCase::load(&folder, &how.limits, &how.policy).map(Arc::new));
     let loaded = loaded.map_err(Verdict::Failed).and_then(|loaded| loaded.map_err(Verdict::from));
     let verdict = |&through: &Through| match &loaded {
         Err(verdict) => verdict.clone(),
@@ -350,7 +353,9 @@ mod tests {
     fn run_all(root: &Path) -> (Vec<String>, Vec<Vec<Verdict>>) {
         let cases = find_cases(root).expect("cases");
         let budget = saturate::Limits { nodes: 1000, iterations: 3, candidates: 10_000, time: None };
-        let settings = Settings::new(Limits::stated(), budget, Duration::from_secs(60), 2).expect("the library loads");
+        let time = Duration::from_secs(60);
+        let settings =
+            Settings::new(Limits::stated(), Policy::interactive(), budget, time, 2).expect("the library loads");
         let verdicts = run(&cases, &Through::ALL, &Arc::new(settings)).expect("threads");
         (cases.into_iter().map(|case| case.name).collect(), verdicts)
     }
