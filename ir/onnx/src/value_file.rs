@@ -115,11 +115,17 @@ impl Reader<'_> {
             let message = format!("a sequence states elements of kind {stated} and has {n} of kind {found}");
             return Err(Diagnostic::error(Kind::Invalid, "L0180", message));
         }
-        let tensors = proto.tensor_values.into_iter().map(Contents::Tensor);
-        let sequences = proto.sequence_values.into_iter().map(Contents::Sequence);
-        let optionals = proto.optional_values.into_iter().map(Contents::Optional);
-        let elements = tensors.chain(sequences).chain(optionals).map(|contents| self.value(contents));
-        elements.collect::<Result<_, _>>().map(Value::Sequence)
+        let mut elements = Vec::new();
+        for proto in proto.tensor_values {
+            elements.push(self.tensor(proto)?);
+        }
+        for proto in proto.sequence_values {
+            elements.push(self.sequence(proto)?);
+        }
+        for proto in proto.optional_values {
+            elements.push(self.optional(proto)?);
+        }
+        Ok(Value::Sequence(elements))
     }
 
     fn optional(&mut self, proto: OptionalProto) -> Result<Value<Tensor>, Diagnostic> {
@@ -127,33 +133,18 @@ impl Reader<'_> {
             return Err(not_read("an optional sparse tensor or map"));
         }
         let stated = proto.elem_type.unwrap_or(contents_type::UNDEFINED);
-        let contents = match stated {
-            contents_type::TENSOR => proto.tensor_value.map(Contents::Tensor),
-            contents_type::SEQUENCE => proto.sequence_value.map(Contents::Sequence),
-            contents_type::OPTIONAL => proto.optional_value.map(|inner| Contents::Optional(*inner)),
+        let value = match stated {
+            contents_type::TENSOR => proto.tensor_value.map(|proto| self.tensor(proto)),
+            contents_type::SEQUENCE => proto.sequence_value.map(|proto| self.sequence(proto)),
+            contents_type::OPTIONAL => proto.optional_value.map(|proto| self.optional(*proto)),
             contents_type::UNDEFINED => None,
             other => {
                 let message = format!("an optional value states contents of kind {other}");
                 return Err(Diagnostic::error(Kind::Unsupported, "L0181", message));
             }
         };
-        let value = contents.map(|contents| self.value(contents)).transpose()?;
-        Ok(Value::Optional(value.map(Box::new)))
+        Ok(Value::Optional(value.transpose()?.map(Box::new)))
     }
-
-    fn value(&mut self, contents: Contents) -> Result<Value<Tensor>, Diagnostic> {
-        match contents {
-            Contents::Tensor(proto) => self.tensor(proto),
-            Contents::Sequence(proto) => self.sequence(proto),
-            Contents::Optional(proto) => self.optional(proto),
-        }
-    }
-}
-
-enum Contents {
-    Tensor(TensorProto),
-    Sequence(SequenceProto),
-    Optional(OptionalProto),
 }
 
 fn not_read(what: &str) -> Diagnostic {
