@@ -10,6 +10,7 @@
 //! | `L0120`..`L0129` | opening and reading |
 //! | `L0130`..`L0159` | external data |
 //! | `L0160`..`L0179` | writing |
+//! | `L0180`..`L0189` | values in files of their own |
 //! | `I0101`..`I0119` | the model: names, cycles, functions, nodes, attributes, versions, tensors |
 //! | `I0120`..`I0129` | expressing the model in an operator set |
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@ mod save;
 mod scan;
 mod sniff;
 mod tensor;
+mod value_file;
 mod values;
 mod wire;
 
@@ -39,6 +41,7 @@ mod tests;
 pub use export::{ExportOptions, Written, to_bytes, write};
 pub use external::Policy;
 pub use limits::Limits;
+pub use value_file::{Form, Interface, read_interface, read_value};
 
 use bytes::Bytes;
 use eutectic_ir::Model;

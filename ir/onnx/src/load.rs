@@ -6,6 +6,7 @@ use crate::proto::ModelProto;
 use crate::rope::Rope;
 use crate::scan::{Gap, Scanned, scan};
 use crate::sniff;
+use crate::wire::Type;
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use prost::Message;
@@ -17,10 +18,20 @@ pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics
     if let Some(other) = sniff::signature(&head, input.size()) {
         return Err(other);
     }
-    let scanned = scan(input, limits).map_err(|error| {
+    decode(input, Type::Model, limits, diagnostics).map_err(|error| {
         // A file that shrank under us tells nothing about its format.
         if error.kind == Kind::Io { error } else { sniff::text(&head).unwrap_or(error) }
-    })?;
+    })
+}
+
+/// Decodes a file that holds one message, `M`, which is the type `of` of the schema. Warnings go to `diagnostics`.
+pub(crate) fn decode<M: Message + Default>(
+    input: &Input,
+    of: Type,
+    limits: &Limits,
+    diagnostics: &mut Diagnostics,
+) -> Result<M, Diagnostic> {
+    let scanned = scan(input, of, limits)?;
     report(&scanned, diagnostics);
     let Scanned { skeleton, gaps, .. } = scanned;
     let pieces = read_gaps(input, &gaps)?;
@@ -37,7 +48,7 @@ pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics
         }
     }
     rope.push(skeleton.slice(from..));
-    ModelProto::decode(rope).map_err(|error| {
+    M::decode(rope).map_err(|error| {
         Diagnostic::error(Kind::Malformed, "L0102", format!("the protobuf decoder refuses the file: {error}"))
     })
 }

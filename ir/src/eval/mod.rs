@@ -58,7 +58,7 @@ impl<S: Scalar> EvalCall<'_, S> {
             let (wanted, given) = (body.inputs().len(), inputs.len());
             return Err(Reason(format!("the body `{name}` has {wanted} inputs, {given} are given")));
         }
-        run_graph(body, inputs, self.captures, self.attrs, self.round)
+        run_graph(body, inputs, self.captures, &Attrs::new(), self.round)
             .map_err(|error| Reason(format!("in the body `{name}`: {error}")))
     }
 
@@ -101,11 +101,13 @@ pub struct Eval {
     pub f32: EvalFn<f32>,
     /// In double precision: the oracle of tests.
     pub f64: EvalFn<f64>,
+    /// False for an operator that has no reference semantics.
+    pub given: bool,
 }
 
 impl Eval {
     /// For an operator that has no reference semantics.
-    pub const NONE: Eval = Eval { f32: none, f64: none };
+    pub const NONE: Eval = Eval { f32: none, f64: none, given: false };
 }
 
 fn none<S>(_: &EvalCall<S>) -> Result<Vec<Value<Datum<S>>>, Reason> {
@@ -124,6 +126,7 @@ macro_rules! eval {
         $crate::eval::Eval {
             f32: |call| $function(call).map($crate::eval::tensors::<f32>),
             f64: |call| $function(call).map($crate::eval::tensors::<f64>),
+            given: true,
         }
     };
 }
@@ -133,6 +136,6 @@ macro_rules! eval {
 #[macro_export]
 macro_rules! eval_values {
     ($function:path) => {
-        $crate::eval::Eval { f32: $function, f64: $function }
+        $crate::eval::Eval { f32: $function, f64: $function, given: true }
     };
 }

@@ -7,6 +7,7 @@ mod load;
 mod opset;
 mod save;
 mod tensor;
+mod value_file;
 mod wire;
 
 use crate::input::{Input, OpenFile};
