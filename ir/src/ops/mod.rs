@@ -19,6 +19,7 @@ mod normalization;
 mod pointwise;
 mod pooling;
 mod quantization;
+mod quantized;
 mod reduction;
 mod resize;
 mod rotary;
@@ -50,6 +51,7 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("comparison", comparison::OPS),
     ("functions", functions::OPS),
     ("quantization", quantization::OPS),
+    ("quantized", quantized::OPS),
     ("softmax", softmax::OPS),
     ("convolution", convolution::OPS),
     ("pooling", pooling::OPS),
