@@ -4,12 +4,14 @@
 //! only serialization.
 
 pub mod attr;
+mod codec;
 pub mod diag;
 pub mod dim;
 pub mod eval;
 pub mod graph;
 pub mod infer;
 pub mod model;
+pub mod narrow;
 pub mod op;
 pub mod ops;
 pub mod tensor;

@@ -4,6 +4,7 @@ use super::content;
 use crate::attr::AttrKind;
 use crate::dim::Dim;
 use crate::eval::{Contents, Datum, EvalCall, Scalar, wrap};
+use crate::narrow::{self, RoundMode, Rounding};
 use crate::op::{AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
 use crate::types::Element::{self, *};
 use crate::types::ElementKind;
@@ -102,14 +103,33 @@ fn wrapped(to: Element, dim: &Dim) -> Dim {
 }
 
 fn cast<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    Ok(vec![converted(call.input(0)?, element_of_code(call.int("to")?)?)?])
+    Ok(vec![converted(call.input(0)?, element_of_code(call.int("to")?)?, rounding_of(call)?)?])
 }
 
 fn cast_like<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    Ok(vec![converted(call.input(0)?, call.input(1)?.element)?])
+    Ok(vec![converted(call.input(0)?, call.input(1)?.element, rounding_of(call)?)?])
 }
 
-fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason> {
+fn rounding_of<S: Scalar>(call: &EvalCall<S>) -> Result<Rounding, Reason> {
+    let mode = match call.attrs.string("round_mode") {
+        Some("up") | None => RoundMode::Up,
+        Some("down") => RoundMode::Down,
+        Some("nearest") => RoundMode::Nearest,
+        Some(other) => return Err(Reason(format!("attribute `round_mode` is `{other}`"))),
+    };
+    Ok(Rounding { saturate: call.attrs.flag("saturate"), mode })
+}
+
+/// `values` rounded to the narrow floating-point type `to`, then as the carrier holds them; of other types as they are.
+pub(super) fn narrowed<S: Scalar>(to: Element, values: Vec<S>, rounding: Rounding) -> Vec<S> {
+    let round = |value: S| narrow::round(to, value.to_f64(), rounding).map_or(value, S::from_f64);
+    values.into_iter().map(round).collect()
+}
+
+fn converted<S: Scalar>(from: &Datum<S>, to: Element, rounding: Rounding) -> Result<Datum<S>, Reason> {
+    let refused = || Reason(format!("{} is not cast to {to}", from.element));
+    let is_narrow = to.is_real() && to.bits() <= 8;
+
     // A field has residues, not magnitudes: nothing that truncates or prints them makes sense.
     let has_magnitude = || if S::ORDERED { Ok(()) } else { Err(Reason(format!("{} has no magnitude", S::NAME))) };
     let to_int = |values: Result<Vec<i128>, Reason>| Ok(Datum::of_int(to, &from.shape, values?));
@@ -119,10 +139,15 @@ fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason
         shape: from.shape.clone(),
         contents: Contents::Text(texts.into_iter().map(Bytes::from).collect::<Vec<_>>().into()),
     };
-    let to_real = |values: Vec<S>| Ok(Datum::of_real(to, &from.shape, values));
+    let to_real = |values: Vec<S>| {
+        if is_narrow {
+            has_magnitude()?;
+        }
+        Ok(Datum::of_real(to, &from.shape, if is_narrow { narrowed(to, values, rounding) } else { values }))
+    };
     match (to.kind(), &from.contents) {
-        (ElementKind::Real, _) if !sets::FLOAT.contains(&to) => Err(Reason(format!("{to} is not evaluated"))),
-        (ElementKind::Complex, _) => Err(Reason(format!("{to} is not evaluated"))),
+        (ElementKind::Complex, _) | (ElementKind::Real, Contents::Complex(_)) => Err(refused()),
+        (ElementKind::Real, Contents::Real(elements)) if is_narrow => to_real(elements.to_vec()),
         (ElementKind::Real, Contents::Real(elements)) => {
             Ok(Datum { element: to, shape: from.shape.clone(), contents: Contents::Real(elements.clone()) })
         }
@@ -140,6 +165,7 @@ fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason
             }
             Contents::Int(elements) => to_int(Ok(elements.to_vec())),
             Contents::Bool(elements) => to_int(Ok(elements.iter().map(|&x| x.into()).collect())),
+            Contents::Complex(_) => Err(refused()),
             Contents::Text(elements) => {
                 let integer =
                     |text: &Bytes| match std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok()) {
@@ -154,6 +180,7 @@ fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason
             Contents::Int(elements) => to_bool(elements.iter().map(|&x| x != 0).collect()),
             Contents::Bool(_) => Ok(from.clone()),
             Contents::Text(_) => Err(Reason::new("a string has no truth value")),
+            Contents::Complex(_) => Err(refused()),
         },
         (ElementKind::Text, contents) => match contents {
             Contents::Real(elements) => {
@@ -165,6 +192,7 @@ fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason
                 Ok(to_text(elements.iter().map(|&x| if x { "True" } else { "False" }.to_owned()).collect()))
             }
             Contents::Text(_) => Ok(from.clone()),
+            Contents::Complex(_) => Err(refused()),
         },
     }
 }
@@ -179,7 +207,7 @@ fn parsed(text: &Bytes) -> Result<f64, Reason> {
     number.ok_or_else(|| Reason(format!("`{}` is not a number", std::string::String::from_utf8_lossy(text))))
 }
 
-/// The shortest decimal that reads back as the same number of type `element`.
+/// The shortest decimal that reads back as the same number of type `element`, or of type float if it is narrow.
 fn printed(element: Element, value: f64) -> std::string::String {
     match element {
         Double => format!("{value:?}"),

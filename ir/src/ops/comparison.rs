@@ -295,6 +295,7 @@ fn select<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
         (Contents::Int(x), Contents::Int(y)) => Contents::Int(pick(x, y, places).into()),
         (Contents::Bool(x), Contents::Bool(y)) => Contents::Bool(pick(x, y, places).into()),
         (Contents::Text(x), Contents::Text(y)) => Contents::Text(pick(x, y, places).into()),
+        (Contents::Complex(x), Contents::Complex(y)) => Contents::Complex(pick(x, y, places).into()),
         _ => return Err(mismatch(x, y)),
     };
     Ok(vec![Datum { element: x.element, shape, contents }])

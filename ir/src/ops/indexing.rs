@@ -286,6 +286,7 @@ fn non_zero<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
         Contents::Int(values) => positions(values, |&value| value != 0),
         Contents::Bool(values) => positions(values, |&value| value),
         Contents::Text(values) => positions(values, |value| !value.is_empty()),
+        Contents::Complex(values) => positions(values, |value| *value != [0.0; 2]),
     };
     let (strides, set) = (&strides_of(&x.shape), &set);
     let axis = |axis: usize| set.iter().map(move |at| (at / strides[axis] % x.shape[axis]) as i64);

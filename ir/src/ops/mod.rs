@@ -21,6 +21,7 @@ mod optional;
 mod pointwise;
 mod pooling;
 mod quantization;
+mod quantized;
 mod reduction;
 mod resize;
 mod rotary;
@@ -52,6 +53,7 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("comparison", comparison::OPS),
     ("functions", functions::OPS),
     ("quantization", quantization::OPS),
+    ("quantized", quantized::OPS),
     ("softmax", softmax::OPS),
     ("convolution", convolution::OPS),
     ("pooling", pooling::OPS),

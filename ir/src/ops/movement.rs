@@ -82,6 +82,9 @@ pub(super) fn picked<S: Scalar>(
             let strings = from.iter().map(text).collect::<Result<Vec<_>, _>>()?;
             Contents::Text(pick(strings.iter().map(Vec::as_slice).collect(), sources)?)
         }
+        Contents::Complex(_) => {
+            Contents::Complex(pick(from.iter().map(|datum| datum.complex()).collect::<Result<_, _>>()?, sources)?)
+        }
     };
     Ok(Datum { element: first.element, shape: shape.to_vec(), contents })
 }

@@ -187,6 +187,8 @@ fn scattered<S: Scalar>(
             });
             Datum::of_bool(&data.shape, values)
         }
-        Contents::Text(_) => return Err(Reason::new("strings are only replaced")),
+        Contents::Text(_) | Contents::Complex(_) => {
+            return Err(Reason(format!("elements of {} are only replaced", data.element)));
+        }
     })
 }

@@ -32,7 +32,9 @@ KINDS = {
         ("float32", "float"), ("float64", "double"), ("float16", "float16"), ("int8", "int8"), ("int16", "int16"),
         ("int32", "int32"), ("int64", "int64"), ("uint8", "uint8"), ("uint16", "uint16"), ("uint32", "uint32"),
         ("uint64", "uint64"), ("bool", "bool"), ("bfloat16", "bfloat16"), ("int4", "int4"), ("uint4", "uint4"),
-        ("int2", "int2"), ("uint2", "uint2"),
+        ("int2", "int2"), ("uint2", "uint2"), ("float8_e4m3fn", "float8e4m3fn"), ("float8_e4m3fnuz", "float8e4m3fnuz"),
+        ("float8_e5m2", "float8e5m2"), ("float8_e5m2fnuz", "float8e5m2fnuz"), ("float8_e8m0fnu", "float8e8m0"),
+        ("float4_e2m1fn", "float4e2m1"),
     ]
 }  # fmt: skip
 
@@ -58,7 +60,7 @@ def number(value, kind):
         return str(int(value))
     if kind == "float":
         return repr(float(str(np.float32(value)))).removesuffix(".0")
-    if kind in ("double", "float16", "bfloat16"):
+    if kind in ("double", "float16", "bfloat16") or kind.startswith(("float8", "float4")):
         return repr(float(value)).removesuffix(".0")
     return str(int(value))
 

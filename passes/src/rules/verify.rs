@@ -200,6 +200,7 @@ fn difference(left: &Datum<f64>, right: &Datum<f64>, contract: Contract) -> f64 
         (Contents::Int(a), Contents::Int(b)) => truth(a[..] == b[..]),
         (Contents::Bool(a), Contents::Bool(b)) => truth(a[..] == b[..]),
         (Contents::Text(a), Contents::Text(b)) => truth(a[..] == b[..]),
+        (Contents::Complex(a), Contents::Complex(b)) => truth(a[..] == b[..]),
         _ => f64::INFINITY,
     }
 }
