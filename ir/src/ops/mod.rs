@@ -19,6 +19,7 @@ mod normalization;
 mod pointwise;
 mod pooling;
 mod quantization;
+mod recurrence;
 mod reduction;
 mod resize;
 mod rotary;
@@ -57,6 +58,7 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("einsum", einsum::OPS),
     ("attention", attention::OPS),
     ("rotary", rotary::OPS),
+    ("recurrence", recurrence::OPS),
     ("resize", resize::OPS),
     ("sequence", sequence::OPS),
     ("reduction", reduction::OPS),

@@ -12,7 +12,7 @@ import pathlib
 import onnx
 import onnx.defs
 
-CANONICAL_OPSET = 26
+CANONICAL_OPSET = 28
 ARITY = {0: "", 1: "?", 2: "*"}  # FormalParameterOption: single, optional, variadic.
 
 

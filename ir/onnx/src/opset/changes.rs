@@ -122,10 +122,14 @@ pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
             (23, New("precision", Int(0))),
         ],
         "Range" => &[(27, New("stash_type", Int(1)))],
-        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
-        | "ReduceProd" | "ReduceSumSquare" => {
+        "ReduceL1" | "ReduceL2" | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSumSquare" => {
             &[(18, IntsToInput("axes", 1)), (18, New("noop_with_empty_axes", Int(0)))]
         }
+        "ReduceLogSum" | "ReduceLogSumExp" => &[
+            (18, IntsToInput("axes", 1)),
+            (18, New("noop_with_empty_axes", Int(0))),
+            (28, Step { up: logarithm_of_integers, down: same }),
+        ],
         "ReduceSum" => &[(13, IntsToInput("axes", 1)), (13, New("noop_with_empty_axes", Int(0)))],
         "Reshape" => &[(14, Step { up: same, down: reshape_from_14 })],
         "Resize" => &[

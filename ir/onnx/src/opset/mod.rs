@@ -16,8 +16,8 @@ use std::fmt;
 
 /// The lowest version that is read.
 pub(crate) const LOWEST: u64 = 7;
-/// The highest version whose steps are known.
-pub(crate) const HIGHEST: u64 = 28;
+/// The highest version that is read and written.
+pub(crate) const HIGHEST: u64 = CANONICAL_OPSET;
 
 /// Why a call cannot be expressed in a version.
 #[derive(Clone, Debug)]

@@ -270,6 +270,26 @@ pub(super) fn softmax_from_13(mut call: Call, facts: &dyn Facts) -> Steps {
     Ok(vec![call])
 }
 
+/// Before version 28 integers had a logarithm: that of the same real numbers, truncated.
+pub(super) fn logarithm_of_integers(mut call: Call, facts: &dyn Facts) -> Steps {
+    let Some(element) = call.inputs.first().and_then(|operand| facts.ty(operand)).map(|ty| ty.element) else {
+        return Ok(vec![call]);
+    };
+    if !element.is_integer() {
+        return Ok(vec![call]);
+    }
+    let (Some(output), Some(input)) = (call.outputs.first().cloned(), call.inputs.first().cloned()) else {
+        return cannot(&call, "lacks an input or an output");
+    };
+    let (before, after) = (Name::from(format!("{output}/real")), Name::from(format!("{output}/logarithm")));
+    let to = |element: Element| -> Attrs { [("to", Attr::Int(element.code().into()))].into_iter().collect() };
+    let widen = call.helper("Cast", vec![input], before.clone(), to(Element::Double));
+    let narrow = call.helper("Cast", vec![Operand::Named(after.clone())], output, to(element));
+    call.inputs[0] = Operand::Named(before);
+    call.outputs = vec![after];
+    Ok(vec![widen, call, narrow])
+}
+
 pub(super) fn mod_from_28(call: Call, facts: &dyn Facts) -> Steps {
     let reals = call.inputs.first().and_then(|operand| facts.ty(operand)).is_none_or(|ty| ty.element.is_real());
     if reals && !call.attrs.flag("fmod") {
