@@ -130,9 +130,12 @@ pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
             (25, New("left_window_size", Int(-1))),
             (25, New("right_window_size", Int(-1))),
         ],
-        "AveragePool" => {
-            &[(7, New("count_include_pad", Int(0))), (10, New("ceil_mode", Int(0))), (19, New("dilations", Ones))]
-        }
+        "AveragePool" => &[
+            (7, New("count_include_pad", Int(0))),
+            (10, New("ceil_mode", Int(0))),
+            (19, New("dilations", Ones)),
+            (22, Step { up: same, down: windows_within }),
+        ],
         "BatchNormalization" => &[
             (6, Step { up: batch_norm_to_6, down: batch_norm_from_6 }),
             (7, Step { up: inference_to_7, down: inference_from_7 }),
@@ -186,6 +189,7 @@ pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
             (8, New("storage_order", Int(0))),
             (10, New("ceil_mode", Int(0))),
             (10, New("dilations", Ones)),
+            (22, Step { up: same, down: windows_within }),
         ],
         "Mod" => &[(28, Step { up: same, down: mod_from_28 })],
         "OptionalHasElement" => &[(18, Step { up: same, down: has_input })],

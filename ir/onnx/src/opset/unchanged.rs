@@ -38,7 +38,7 @@ pub(super) const UNCHANGED: &[Reasoned] = &[
     (
         "the text says more clearly what strides, dilations and automatic padding are",
         &[
-            ("AveragePool", &[11, 22]),
+            ("AveragePool", &[11]),
             ("Conv", &[11]),
             ("ConvTranspose", &[11]),
             ("LpPool", &[11]),

@@ -182,6 +182,11 @@ pub(crate) fn clip_from_11(mut call: Call, facts: &dyn Facts) -> Steps {
             call.attrs.set(attr, Attr::Float(bound));
         }
     }
+    if let (Some(&Attr::Float(min)), Some(&Attr::Float(max))) = (call.attrs.get("min"), call.attrs.get("max"))
+        && min > max
+    {
+        return cannot(&call, "has a minimum above its maximum");
+    }
     call.inputs.truncate(1);
     Ok(vec![call])
 }
