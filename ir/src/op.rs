@@ -13,9 +13,12 @@ use crate::types::{Element, TensorType, Type};
 use std::fmt;
 
 /// The version of `ai.onnx` that the IR speaks: import upgrades to it, export comes down from it.
-pub const CANONICAL_OPSET: u64 = 26;
-/// The version of the file format that goes with it.
-pub const CANONICAL_IR_VERSION: u64 = 13;
+pub const CANONICAL_OPSET: u64 = 28;
+/// The version that a model states when no file did: the newest that released runtimes read. Export rises from it where
+/// the graph needs more.
+pub const DEFAULT_OPSET: u64 = 26;
+/// The version of the file format that goes with [`DEFAULT_OPSET`].
+pub const DEFAULT_IR_VERSION: u64 = 13;
 
 /// One operator.
 pub struct OpDef {

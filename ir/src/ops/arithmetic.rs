@@ -153,8 +153,8 @@ fn int_power(base: i128, exponent: i128) -> Result<i128, Reason> {
 
 static MOD: OpDef = OpDef {
     name: "Mod",
-    doc: "c = a - b * floor(a / b) of integers; with fmod, a - b * truncate(a / b)",
-    versions: &[10, 13],
+    doc: "c = a - b * floor(a / b); with fmod, a - b * truncate(a / b)",
+    versions: &[10, 13, 28],
     attrs: &[AttrDef::int("fmod", 0)],
     infer: infer_mod,
     eval: eval!(modulo),
@@ -172,8 +172,7 @@ fn modulo<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     if call.input(0)?.real().is_ok() {
         needs_order::<S>()?;
     }
-    // The remainder of two floats is a float of the same format: doubles lose nothing here. Without fmod the operator
-    // is for integers only up to version 26; later versions continue it to real numbers, and so does this.
+    // The truncated remainder of two floats is a float of the same format: doubles lose nothing here.
     let real = |a: S, b: S| {
         let (a, b) = (a.to_f64(), b.to_f64());
         let rest = a % b;

@@ -45,7 +45,7 @@ const NOT_COMPLEX: &[Element] = &[
 static CAST: OpDef = OpDef {
     name: "Cast",
     doc: "The input's elements converted to the type `to`",
-    versions: &[1, 6, 9, 13, 19, 21, 23, 24, 25],
+    versions: &[1, 6, 9, 13, 19, 21, 23, 24, 25, 28],
     inputs: &[Param::required("input", "T1")],
     outputs: &[Param::required("output", "T2")],
     attrs: &[AttrDef::string("round_mode", "up"), AttrDef::int("saturate", 1), AttrDef::required("to", AttrKind::Int)],

@@ -355,12 +355,11 @@ fn bitwise_not<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
 
 static BIT_SHIFT: OpDef = OpDef {
     name: "BitShift",
-    doc: "z = the bits of x shifted by y places, to the left or to the right; zeros move in",
-    versions: &[11],
+    doc: "z = the bits of x shifted by y places, to the left or to the right; copies of the sign bit or zeros move in",
+    versions: &[11, 28],
     inputs: &[Param::required("X", "T"), Param::required("Y", "T")],
     outputs: &[Param::required("Z", "T")],
     attrs: &[AttrDef::required("direction", crate::attr::AttrKind::String)],
-    types: &[("T", &[Uint8, Uint16, Uint32, Uint64])],
     infer: |call| to_the_left(call.attrs.string("direction")).and_then(|_| broadcast_all(call)),
     eval: eval!(bit_shift),
     laws: &[Law::Pointwise],
@@ -377,11 +376,12 @@ fn to_the_left(direction: Option<&str>) -> Result<bool, Reason> {
 
 fn bit_shift<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     let left = to_the_left(call.attrs.string("direction"))?;
-    // Elements are unsigned and at most 64 bits wide, so a longer shift leaves nothing.
+    // Elements are at most 64 bits wide: a longer shift, or a negative one, leaves zeros or copies of the sign bit.
     bitwise(call, |x, places| match (u32::try_from(places).ok().filter(|&places| places < 64), left) {
         (Some(places), true) => x << places,
         (Some(places), false) => x >> places,
-        (None, _) => 0,
+        (None, true) => 0,
+        (None, false) => x >> 127,
     })
 }
 

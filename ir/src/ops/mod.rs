@@ -22,6 +22,7 @@ mod pointwise;
 mod pooling;
 mod quantization;
 mod quantized;
+mod recurrence;
 mod reduction;
 mod resize;
 mod rotary;
@@ -61,6 +62,7 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("einsum", einsum::OPS),
     ("attention", attention::OPS),
     ("rotary", rotary::OPS),
+    ("recurrence", recurrence::OPS),
     ("resize", resize::OPS),
     ("sequence", sequence::OPS),
     ("optional", optional::OPS),

@@ -34,7 +34,7 @@ const QUANTIZED: &[Element] = &[
 static QUANTIZE_LINEAR: OpDef = OpDef {
     name: "QuantizeLinear",
     doc: "y = saturate(round(x / y_scale) + y_zero_point), halves to even; unrounded before the sum for float y",
-    versions: &[10, 13, 19, 21, 23, 24, 25],
+    versions: &[10, 13, 19, 21, 23, 24, 25, 28],
     inputs: &[Param::required("x", "T1"), Param::required("y_scale", "T2"), Param::optional("y_zero_point", "T3")],
     outputs: &[Param::required("y", "T3")],
     attrs: &[
@@ -135,7 +135,7 @@ fn check_zero_point<S: Scalar>(zero: Option<&Datum<S>>, scale: &Datum<S>) -> Res
 static DEQUANTIZE_LINEAR: OpDef = OpDef {
     name: "DequantizeLinear",
     doc: "y = (x - x_zero_point) * x_scale",
-    versions: &[10, 13, 19, 21, 23, 24, 25],
+    versions: &[10, 13, 19, 21, 23, 24, 25, 28],
     inputs: &[Param::required("x", "T1"), Param::required("x_scale", "T2"), Param::optional("x_zero_point", "T1")],
     outputs: &[Param::required("y", "T3")],
     attrs: &[AttrDef::int("axis", 1), AttrDef::int("block_size", 0), AttrDef::int("output_dtype", 0)],

@@ -1,7 +1,7 @@
 //! Reductions along axes, and running sums.
 
 use super::arithmetic::absolute;
-use super::cast::{integer_range, truncated};
+use super::cast::integer_range;
 use super::content;
 use super::functions::{EXP, FLOPS, LOG, SQRT};
 use super::lanes::{Lanes, groups, reduced_shape};
@@ -243,7 +243,12 @@ fn reduce_l2<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     })
 }
 
-const LOGARITHMIC: OpDef = OpDef { work: |call, outputs| Work::reduction(call, outputs, FLOPS), ..REDUCTION };
+const LOGARITHMIC: OpDef = OpDef {
+    versions: &[1, 11, 13, 18, 28],
+    types: &[("T", sets::FLOAT), ("I", sets::INT64)],
+    work: |call, outputs| Work::reduction(call, outputs, FLOPS),
+    ..REDUCTION
+};
 
 static REDUCE_LOG_SUM: OpDef = OpDef {
     name: "ReduceLogSum",
@@ -254,8 +259,7 @@ static REDUCE_LOG_SUM: OpDef = OpDef {
 
 fn reduce_log_sum<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     needs_functions::<S>("logarithm")?;
-    let real = |group: &[S]| S::sum(group.iter().copied()).apply(&LOG);
-    reduce(call, real, |group| truncated((total(group) as f64).ln()))
+    reduce(call, |group| S::sum(group.iter().copied()).apply(&LOG), |_| Err(no_logarithm()))
 }
 
 static REDUCE_LOG_SUM_EXP: OpDef = OpDef {
@@ -267,7 +271,11 @@ static REDUCE_LOG_SUM_EXP: OpDef = OpDef {
 
 fn reduce_log_sum_exp<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     needs_functions::<S>("logarithm")?;
-    reduce(call, log_sum_exp, |group| truncated(log_sum_exp(&group.iter().map(|&x| x as f64).collect::<Vec<f64>>())))
+    reduce(call, log_sum_exp, |_| Err(no_logarithm()))
+}
+
+fn no_logarithm() -> Reason {
+    Reason::new("integers have no logarithm since version 28")
 }
 
 fn log_sum_exp<S: Scalar>(group: &[S]) -> S {

@@ -17,7 +17,7 @@ import onnx
 import onnx.defs
 from onnx.backend.test.loader import load_node_model_tests
 
-CANONICAL_OPSET = 26
+CANONICAL_OPSET = 28
 MOST_ELEMENTS = 130
 MOST_PER_OPERATOR = 4000  # Characters; longer cases of an operator that has used them up are left out.
 # Of no use to a graph optimizer of inference.

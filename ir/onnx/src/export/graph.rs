@@ -4,7 +4,7 @@ use super::entries;
 use super::names::{InSight, Names};
 use super::splat;
 use crate::attribute;
-use crate::call::{Call, Facts, Operand};
+use crate::call::{Call, Facts, Operand, free_names};
 use crate::opset::{Needs, convert};
 use crate::proto::{AttributeProto, GraphProto, NodeProto, ValueInfoProto, attribute_type};
 use crate::{tensor, values};
@@ -231,8 +231,12 @@ impl Exporter {
         drop_zeros(&mut call, self.opset, view);
         call.trim_inputs();
         let from = if matches!(node.op, Op::Builtin(_)) { CANONICAL_OPSET } else { self.read_in };
+        let outputs = call.outputs.clone();
         match convert(call, from, self.opset, view) {
-            Ok(calls) => into.extend(calls),
+            Ok(mut calls) => {
+                free_names(&mut calls, &outputs, |name| self.in_sight.fresh(name));
+                into.extend(calls);
+            }
             Err(needs) => {
                 let output = names.get(node.output());
                 let place =

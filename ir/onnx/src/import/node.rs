@@ -4,7 +4,7 @@ use super::functions::callee;
 use super::graph::{Builder, Captures};
 use super::{Importer, Scope, entries};
 use crate::attribute::{self, Imported};
-use crate::call::{Call, Operand};
+use crate::call::{Call, Operand, free_names};
 use crate::opset::to_canonical;
 use crate::proto::{AttributeProto, NodeProto};
 use bytes::Bytes;
@@ -105,7 +105,11 @@ impl Importer<'_> {
         }
         match to_canonical(call.clone(), version, builder) {
             Ok(mut calls) if calls.iter().all(|call| ops::lookup("", &call.op_type).is_some()) => {
-                free_names(&mut calls, builder);
+                free_names(&mut calls, &call.outputs, |name| {
+                    let numbered = (1..).map(|n| Name::from(format!("{name}_{n}")));
+                    let mut candidates = std::iter::once(name.clone()).chain(numbered);
+                    candidates.find(|free| !builder.names.contains_key(free)).unwrap_or_default()
+                });
                 calls
             }
             Ok(_) => vec![as_written(call)],
@@ -197,27 +201,6 @@ impl Importer<'_> {
             Err(errors) => {
                 errors.iter().for_each(|error| self.error(Kind::Invalid, "I0108", error.to_string()));
                 (custom(key), Attrs::new())
-            }
-        }
-    }
-}
-
-/// Renames what the calls of one step hand to each other where the graph has such a name already.
-fn free_names(calls: &mut [Call], builder: &Builder) {
-    // The last call defines what the original did.
-    let Some((_, helpers)) = calls.split_last() else { return };
-    let made: Vec<Name> = helpers.iter().flat_map(|call| call.outputs.iter().cloned()).collect();
-    for name in made.into_iter().filter(|name| builder.names.contains_key(name)) {
-        let free = (1..).map(|n| Name::from(format!("{name}_{n}"))).find(|free| !builder.names.contains_key(free));
-        let Some(free) = free else { continue };
-        for call in calls.iter_mut() {
-            for output in call.outputs.iter_mut().filter(|output| **output == name) {
-                *output = free.clone();
-            }
-            for input in &mut call.inputs {
-                if matches!(input, Operand::Named(read) if *read == name) {
-                    *input = Operand::Named(free.clone());
-                }
             }
         }
     }

@@ -6,6 +6,10 @@
 
 mod changes;
 mod steps;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod unchanged;
 mod widened;
 
 use crate::call::{Call, Facts};
@@ -14,10 +18,10 @@ use eutectic_ir::Reason;
 use eutectic_ir::op::CANONICAL_OPSET;
 use std::fmt;
 
-/// The lowest version that is read.
-pub(crate) const LOWEST: u64 = 7;
-/// The highest version whose steps are known.
-pub(crate) const HIGHEST: u64 = 28;
+/// The lowest version that is read and written.
+pub(crate) const LOWEST: u64 = 1;
+/// The highest version that is read and written.
+pub(crate) const HIGHEST: u64 = CANONICAL_OPSET;
 
 /// Why a call cannot be expressed in a version.
 #[derive(Clone, Debug)]
