@@ -152,6 +152,7 @@ fn parse_attr(word: &str) -> (&str, Attr) {
         "tensor" => Attr::Tensor(parse_tensor(value).expect(word).tensor()),
         "ints" => Attr::Ints(list(value).into()),
         "floats" => Attr::Floats(list(value).into()),
+        "strings" => Attr::Strings(strings(value).into_iter().map(Into::into).collect()),
         _ => panic!("{word}"),
     };
     (name, attr)

@@ -6,9 +6,11 @@ mod attention;
 #[cfg(test)]
 mod cases;
 mod cast;
+mod columns;
 mod comparison;
 mod content;
 mod convolution;
+mod deformable;
 mod einsum;
 mod functions;
 mod indexing;
@@ -19,15 +21,19 @@ mod normalization;
 mod pointwise;
 mod pooling;
 mod quantization;
+mod recurrent;
 mod reduction;
 mod resize;
+mod roi;
 mod rotary;
+mod sampling;
 mod scatter;
 mod sequence;
 mod shape;
 mod slice;
 mod softmax;
 mod sorting;
+mod unique;
 mod view;
 mod windows;
 
@@ -52,15 +58,21 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("quantization", quantization::OPS),
     ("softmax", softmax::OPS),
     ("convolution", convolution::OPS),
+    ("deformable", deformable::OPS),
+    ("columns", columns::OPS),
     ("pooling", pooling::OPS),
     ("linear", linear::OPS),
     ("einsum", einsum::OPS),
     ("attention", attention::OPS),
     ("rotary", rotary::OPS),
+    ("recurrent", recurrent::OPS),
     ("resize", resize::OPS),
+    ("sampling", sampling::OPS),
+    ("roi", roi::OPS),
     ("sequence", sequence::OPS),
     ("reduction", reduction::OPS),
     ("sorting", sorting::OPS),
+    ("unique", unique::OPS),
     ("normalization", normalization::OPS),
 ];
 
