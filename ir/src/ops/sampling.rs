@@ -113,6 +113,8 @@ impl Sampler {
         if at < low || at > high {
             at = match self.padding {
                 Padding::Zeros => at,
+                // Cubic weights do see how far outside a place is, though all its neighbours are border elements.
+                Padding::Border if self.mode == Mode::Cubic => at.clamp(-3.0, length + 2.0),
                 Padding::Border => at.clamp(0.0, (length - 1.0).max(0.0)),
                 Padding::Reflection => reflect(at, low, high),
             };
