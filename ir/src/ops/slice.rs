@@ -320,6 +320,7 @@ fn center_crop_pad<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reaso
 #[cfg(test)]
 mod tests {
     use super::{indices, padded_source};
+    use crate::attr::Attr;
     use crate::ops::cases::infer;
 
     #[test]
