@@ -241,6 +241,22 @@ impl Attrs {
         }
     }
 
+    /// The floats `name`; `None` when absent or of another kind.
+    pub fn floats(&self, name: &str) -> Option<&[f32]> {
+        match self.get(name) {
+            Some(Attr::Floats(values)) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The strings `name`; `None` when absent or of another kind.
+    pub fn strings(&self, name: &str) -> Option<&[Name]> {
+        match self.get(name) {
+            Some(Attr::Strings(values)) => Some(values),
+            _ => None,
+        }
+    }
+
     /// The string `name`; `None` when absent or of another kind.
     pub fn string(&self, name: &str) -> Option<&str> {
         match self.get(name) {

@@ -231,6 +231,11 @@ impl AttrDef {
     pub const fn ints(name: &'static str, default: &'static [i64]) -> Self {
         Self { name, kind: AttrKind::Ints, default: Default::Ints(default) }
     }
+
+    /// Strings with a default.
+    pub const fn strings(name: &'static str, default: &'static [&'static str]) -> Self {
+        Self { name, kind: AttrKind::Strings, default: Default::Strings(default) }
+    }
 }
 
 /// What stands for an attribute that is left out.
@@ -248,6 +253,8 @@ pub enum Default {
     String(&'static str),
     /// These integers.
     Ints(&'static [i64]),
+    /// These strings.
+    Strings(&'static [&'static str]),
 }
 
 impl Default {
@@ -259,6 +266,7 @@ impl Default {
             Default::Float(value) => Some(Attr::Float(*value)),
             Default::String(value) => Some(Attr::String((*value).into())),
             Default::Ints(values) => Some(Attr::Ints((*values).into())),
+            Default::Strings(values) => Some(Attr::Strings(values.iter().map(|&value| value.into()).collect())),
         }
     }
 }

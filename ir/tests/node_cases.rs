@@ -1,5 +1,6 @@
-//! Runs the small cases of ONNX's own operator tests, as `data/node_cases.py` writes them down: through the interpreter
-//! in single and in double precision, and through inference.
+//! Runs the small cases of ONNX's own operator tests, as `data/node_cases.py` writes them down, and random calls that
+//! ONNX Runtime has computed (`data/runtime_cases.py`): through the interpreter in single and in double precision, and
+//! through inference.
 
 use bytes::Bytes;
 use eutectic_ir::eval::{Contents, Datum, Scalar, run_tensors};
@@ -152,6 +153,7 @@ fn parse_attr(word: &str) -> (&str, Attr) {
         "tensor" => Attr::Tensor(parse_tensor(value).expect(word).tensor()),
         "ints" => Attr::Ints(list(value).into()),
         "floats" => Attr::Floats(list(value).into()),
+        "strings" => Attr::Strings(strings(value).into_iter().map(Into::into).collect()),
         _ => panic!("{word}"),
     };
     (name, attr)
@@ -252,9 +254,18 @@ fn check(def: &'static OpDef, case: &Case) -> Result<(), String> {
 
 #[test]
 fn every_operator_meets_the_cases_of_onnx() {
+    check_all(include_str!("data/node_cases.tsv"), EXCEPTIONS);
+}
+
+#[test]
+fn operators_with_few_cases_meet_onnx_runtime() {
+    check_all(include_str!("data/runtime_cases.tsv"), &[]);
+}
+
+fn check_all(cases: &str, exceptions: &[(&str, &str)]) {
     let (mut n_met, mut missing, mut failures) = (0, BTreeMap::<&str, usize>::new(), Vec::new());
-    let mut unneeded: Vec<&str> = EXCEPTIONS.iter().map(|(name, _)| *name).collect();
-    for line in include_str!("data/node_cases.tsv").lines() {
+    let mut unneeded: Vec<&str> = exceptions.iter().map(|(name, _)| *name).collect();
+    for line in cases.lines() {
         let case = parse_case(line);
         let Some(def) = ops::lookup("", case.op) else {
             *missing.entry(case.op).or_default() += 1;

@@ -42,7 +42,7 @@ pub(super) fn filter_size(call: &Call, index: usize) -> Option<Dim> {
 }
 
 /// The size of the window, when it is known. Errors: attribute and weight disagree, or ranks do.
-fn kernel_of(attrs: &Attrs, x: &TensorType, w: &TensorType) -> Result<Option<Vec<i64>>, Reason> {
+pub(super) fn kernel_of(attrs: &Attrs, x: &TensorType, w: &TensorType) -> Result<Option<Vec<i64>>, Reason> {
     if x.rank() < 3 || w.rank() != x.rank() {
         return Err(Reason(format!("a filter {w} does not go with an input {x}")));
     }
@@ -59,14 +59,14 @@ fn kernel_of(attrs: &Attrs, x: &TensorType, w: &TensorType) -> Result<Option<Vec
     }
 }
 
-fn group_of(attrs: &Attrs) -> Result<i64, Reason> {
+pub(super) fn group_of(attrs: &Attrs) -> Result<i64, Reason> {
     match attrs.int("group") {
         Some(group) if group > 0 => Ok(group),
         group => Err(Reason(format!("attribute `group` is {}", group.unwrap_or(0)))),
     }
 }
 
-fn check_bias(bias: Option<&TensorType>, channels: &Dim) -> Result<(), Reason> {
+pub(super) fn check_bias(bias: Option<&TensorType>, channels: &Dim) -> Result<(), Reason> {
     let Some(bias) = bias else { return Ok(()) };
     let fits = match bias.shape.as_slice() {
         [length] => length.as_known().zip(channels.as_known()).is_none_or(|(length, channels)| length == channels),

@@ -6,10 +6,12 @@ mod attention;
 #[cfg(test)]
 mod cases;
 mod cast;
+mod columns;
 mod comparison;
 mod content;
 mod control;
 mod convolution;
+mod deformable;
 mod einsum;
 mod functions;
 mod indexing;
@@ -23,15 +25,19 @@ mod pooling;
 mod quantization;
 mod quantized;
 mod recurrence;
+mod recurrent;
 mod reduction;
 mod resize;
+mod roi;
 mod rotary;
+mod sampling;
 mod scatter;
 mod sequence;
 mod shape;
 mod slice;
 mod softmax;
 mod sorting;
+mod unique;
 mod view;
 mod windows;
 
@@ -57,18 +63,24 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("quantized", quantized::OPS),
     ("softmax", softmax::OPS),
     ("convolution", convolution::OPS),
+    ("deformable", deformable::OPS),
+    ("columns", columns::OPS),
     ("pooling", pooling::OPS),
     ("linear", linear::OPS),
     ("einsum", einsum::OPS),
     ("attention", attention::OPS),
     ("rotary", rotary::OPS),
     ("recurrence", recurrence::OPS),
+    ("recurrent", recurrent::OPS),
     ("resize", resize::OPS),
+    ("sampling", sampling::OPS),
+    ("roi", roi::OPS),
     ("sequence", sequence::OPS),
     ("optional", optional::OPS),
     ("control", control::OPS),
     ("reduction", reduction::OPS),
     ("sorting", sorting::OPS),
+    ("unique", unique::OPS),
     ("normalization", normalization::OPS),
 ];
 

@@ -304,7 +304,7 @@ impl Axis {
 }
 
 /// Keys' kernel with parameter `a`.
-fn cubic(a: f64, x: f64) -> f64 {
+pub(super) fn cubic(a: f64, x: f64) -> f64 {
     match x {
         x if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
         x if x < 2.0 => ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a,
