@@ -3,31 +3,41 @@
 mod activation;
 mod arithmetic;
 mod attention;
+mod bits;
 #[cfg(test)]
 mod cases;
 mod cast;
 mod comparison;
 mod content;
 mod convolution;
+mod determinant;
 mod einsum;
+mod fourier;
 mod functions;
+mod image;
 mod indexing;
 mod lanes;
 mod linear;
+mod loss;
 mod movement;
+mod ngrams;
 mod normalization;
 mod pointwise;
 mod pooling;
 mod quantization;
+mod random;
+mod re2;
 mod reduction;
 mod resize;
 mod rotary;
 mod scatter;
 mod sequence;
 mod shape;
+mod signal;
 mod slice;
 mod softmax;
 mod sorting;
+mod text;
 mod view;
 mod windows;
 
@@ -62,6 +72,14 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("reduction", reduction::OPS),
     ("sorting", sorting::OPS),
     ("normalization", normalization::OPS),
+    ("bits", bits::OPS),
+    ("determinant", determinant::OPS),
+    ("image", image::OPS),
+    ("loss", loss::OPS),
+    ("ngrams", ngrams::OPS),
+    ("random", random::OPS),
+    ("signal", signal::OPS),
+    ("text", text::OPS),
 ];
 
 /// Every operator, in the order of the families.
