@@ -152,8 +152,8 @@ fn parse_attr(word: &str) -> (&str, Attr) {
         "string" => Attr::String(strings(value).pop().expect(word).into()),
         "tensor" => Attr::Tensor(parse_tensor(value).expect(word).tensor()),
         "ints" => Attr::Ints(list(value).into()),
-        "floats" => Attr::Floats(list(value).into()),
         "strings" => Attr::Strings(strings(value).into_iter().map(Into::into).collect()),
+        "floats" => Attr::Floats(list(value).into()),
         _ => panic!("{word}"),
     };
     (name, attr)

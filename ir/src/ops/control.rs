@@ -301,7 +301,7 @@ fn stack<S: Scalar>(body: &Graph, index: usize, parts: &[Datum<S>], axis: usize)
         element if element.is_real() => Datum::of_real(element, &shape, Vec::new()),
         element if element.is_integer() => Datum::of_int(element, &shape, Vec::new()),
         Element::String => Datum { element: ty.element, shape, contents: Contents::Text(Vec::new().into()) },
-        element => return Err(Reason(format!("{element} is not evaluated"))),
+        element => Datum { element, shape, contents: Contents::Complex(Vec::new().into()) },
     })
 }
 

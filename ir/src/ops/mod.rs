@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 mod attention;
+mod bits;
 #[cfg(test)]
 mod cases;
 mod cast;
@@ -12,19 +13,26 @@ mod content;
 mod control;
 mod convolution;
 mod deformable;
+mod determinant;
 mod einsum;
+mod fourier;
 mod functions;
+mod image;
 mod indexing;
 mod lanes;
 mod linear;
+mod linear_attention;
+mod loss;
 mod movement;
+mod ngrams;
 mod normalization;
 mod optional;
 mod pointwise;
 mod pooling;
 mod quantization;
 mod quantized;
-mod recurrence;
+mod random;
+mod re2;
 mod recurrent;
 mod reduction;
 mod resize;
@@ -34,9 +42,11 @@ mod sampling;
 mod scatter;
 mod sequence;
 mod shape;
+mod signal;
 mod slice;
 mod softmax;
 mod sorting;
+mod text;
 mod unique;
 mod view;
 mod windows;
@@ -70,7 +80,7 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("einsum", einsum::OPS),
     ("attention", attention::OPS),
     ("rotary", rotary::OPS),
-    ("recurrence", recurrence::OPS),
+    ("linear_attention", linear_attention::OPS),
     ("recurrent", recurrent::OPS),
     ("resize", resize::OPS),
     ("sampling", sampling::OPS),
@@ -82,6 +92,14 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("sorting", sorting::OPS),
     ("unique", unique::OPS),
     ("normalization", normalization::OPS),
+    ("bits", bits::OPS),
+    ("determinant", determinant::OPS),
+    ("image", image::OPS),
+    ("loss", loss::OPS),
+    ("ngrams", ngrams::OPS),
+    ("random", random::OPS),
+    ("signal", signal::OPS),
+    ("text", text::OPS),
 ];
 
 /// Every operator, in the order of the families.

@@ -341,6 +341,8 @@ fn real<S: Scalar>(datum: &Datum<S>) -> Result<Datum<S>, Reason> {
 mod tests {
     use super::*;
     use crate::attr::{Attr, Attrs};
+    use crate::eval::run_tensors;
+    use crate::graph::Op;
     use crate::ops::cases::{infer, infer_outputs};
 
     type D = Datum<f32>;
@@ -349,8 +351,8 @@ mod tests {
         let def = crate::ops::lookup("", name).expect("declared");
         let attrs: Attrs = attrs.iter().map(|(name, value)| (*name, value.clone())).collect();
         let attrs = def.complete(attrs).expect("attributes fit");
-        let call = EvalCall { attrs: &attrs, inputs, captures: &[], n_outputs: 1 };
-        Ok((def.eval.f32)(&call)?.remove(0))
+        let results = run_tensors(&Op::Builtin(def), &attrs, inputs, 1).map_err(|error| error.reason)?;
+        results.into_iter().next().ok_or_else(|| Reason::new("no result"))
     }
 
     fn ints(element: Element, shape: &[usize], values: &[i128]) -> Option<D> {

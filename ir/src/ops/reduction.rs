@@ -1,4 +1,4 @@
-//! Reductions along axes, and running sums.
+//! Reductions along axes, and running sums and products.
 
 use super::arithmetic::absolute;
 use super::cast::integer_range;
@@ -27,6 +27,7 @@ pub const OPS: &[&OpDef] = &[
     &REDUCE_LOG_SUM_EXP,
     &REDUCE_SUM_SQUARE,
     &CUM_SUM,
+    &CUM_PROD,
 ];
 
 const REDUCTION: OpDef = OpDef {
@@ -315,6 +316,35 @@ static CUM_SUM: OpDef = OpDef {
 };
 
 fn cum_sum<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    cumulative(call, 0, S::add, i128::wrapping_add)
+}
+
+static CUM_PROD: OpDef = OpDef {
+    name: "CumProd",
+    doc: "The product of the elements up to each one along an axis, that one included unless exclusive",
+    versions: &[26],
+    inputs: &[Param::required("x", "T"), Param::required("axis", "T2")],
+    outputs: &[Param::required("y", "T")],
+    attrs: &[AttrDef::int("exclusive", 0), AttrDef::int("reverse", 0)],
+    types: &[("T", sets::HIGH_PRECISION), ("T2", sets::INDEX)],
+    infer: same_as_first,
+    eval: eval!(cum_prod),
+    work: |call, outputs| Work::pointwise(call, outputs, 1),
+    ..OpDef::BASE
+};
+
+fn cum_prod<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    // Wrapping at 128 bits does not disturb the lower ones.
+    cumulative(call, 1, S::mul, i128::wrapping_mul)
+}
+
+/// The elements up to each one along an axis, joined by `real` or `int`, of which `neutral` is the neutral element.
+fn cumulative<S: Scalar>(
+    call: &EvalCall<S>,
+    neutral: i128,
+    real: impl Fn(S, S) -> S,
+    int: impl Fn(i128, i128) -> i128,
+) -> Result<Vec<Datum<S>>, Reason> {
     let (x, axis) = (call.input(0)?, call.ints(1)?);
     let [axis] = axis[..] else { return Err(Reason::new("the axis is one number")) };
     let at = normalize_axis(axis, x.rank());
@@ -323,12 +353,13 @@ fn cum_sum<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     let (exclusive, reverse) = (call.attrs.flag("exclusive"), call.attrs.flag("reverse"));
     Ok(vec![match &x.contents {
         Contents::Real(elements) => {
-            Datum::of_real(x.element, &x.shape, running(elements, &lanes, exclusive, reverse, S::from_int(0), S::add))
+            let results = running(elements, &lanes, exclusive, reverse, S::from_int(neutral), real);
+            Datum::of_real(x.element, &x.shape, results)
         }
         Contents::Int(elements) => {
-            Datum::of_int(x.element, &x.shape, running(elements, &lanes, exclusive, reverse, 0, i128::wrapping_add))
+            Datum::of_int(x.element, &x.shape, running(elements, &lanes, exclusive, reverse, neutral, int))
         }
-        _ => return Err(Reason(format!("{} is not summed", x.element))),
+        _ => return Err(Reason(format!("{} is no number", x.element))),
     }])
 }
 
@@ -337,17 +368,17 @@ fn running<T: Copy>(
     lanes: &Lanes,
     exclusive: bool,
     reverse: bool,
-    zero: T,
-    add: impl Fn(T, T) -> T,
+    neutral: T,
+    join: impl Fn(T, T) -> T,
 ) -> Vec<T> {
     let mut result = elements.to_vec();
     for start in lanes.starts() {
-        let mut sum = zero;
+        let mut total = neutral;
         for step in 0..lanes.len {
             let at = start + lanes.inner * if reverse { lanes.len - 1 - step } else { step };
-            let next = add(sum, elements[at]);
-            result[at] = if exclusive { sum } else { next };
-            sum = next;
+            let next = join(total, elements[at]);
+            result[at] = if exclusive { total } else { next };
+            total = next;
         }
     }
     result

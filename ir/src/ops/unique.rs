@@ -93,6 +93,10 @@ fn unique<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
         Contents::Int(elements) => compare(elements, n_lanes, &offset, i128::cmp),
         Contents::Bool(elements) => compare(elements, n_lanes, &offset, bool::cmp),
         Contents::Text(elements) => compare(elements, n_lanes, &offset, Ord::cmp),
+        // As NumPy orders them: by the real part, then by the imaginary one.
+        Contents::Complex(elements) => compare(elements, n_lanes, &offset, |[a, b]: &[f64; 2], [c, d]: &[f64; 2]| {
+            a.total_cmp(c).then(b.total_cmp(d))
+        }),
     };
     let mut slices: Vec<usize> = (0..n_slices).collect();
     slices.sort_by(|&a, &b| order(a, b));

@@ -284,8 +284,7 @@ fn tensors_and_sequences_cross_the_border_and_maps_do_not() {
     main.input[1].r#type = ty;
     refuses(&model(17, main.clone()), &[(Kind::Limit, "nest")]);
     let map = type_proto::Map { key_type: Some(7), value_type: value("", 1, &[]).r#type };
-    main.input[1].r#type =
-        Some(TypeProto { value: Some(type_proto::Value::Map(Box::new(map))), ..Default::default() });
+    main.input[1].r#type = Some(TypeProto { value: Some(type_proto::Value::Map(Box::new(map))), ..Default::default() });
     refuses(&model(17, main.clone()), &[(Kind::Unsupported, "`s`, an input or output of the model, is a map")]);
     main.input[1].r#type = None;
     refuses(&model(17, main), &[(Kind::Invalid, "`s` has no type")]);
