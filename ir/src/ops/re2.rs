@@ -16,6 +16,11 @@ const MOST_BYTES: usize = 8 << 20;
 const MOST_REPEATS: u32 = 1000;
 /// Groups within groups.
 const MOST_NESTED: u32 = 250;
+/// The classes of ASCII characters that have a name between `[:` and `:]`.
+const POSIX_CLASSES: &[&str] = &[
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
 
 /// A matcher of whole UTF-8 strings. Errors: not RE2 syntax, or too large when compiled.
 pub(super) fn full_match(pattern: &str) -> Result<Regex, Reason> {
@@ -185,7 +190,7 @@ impl Translator<'_> {
             'p' | 'P' => Escape::Unicode(self.unicode_class(kind == 'P').ok_or_else(|| unsound(at, "unknown class"))?),
             'x' => Escape::Literal(self.hexadecimal().ok_or_else(|| unsound(at, "not a hexadecimal number"))?),
             '0'..='7' => Escape::Literal(self.octal(kind).ok_or_else(|| unsound(at, "RE2 refers to no group"))?),
-            kind if kind.is_ascii_punctuation() && kind != '_' || kind == ' ' => Escape::Literal(kind),
+            kind if kind.is_ascii() && !kind.is_ascii_alphanumeric() && kind != '_' => Escape::Literal(kind),
             _ => return Err(unsound(at, "unknown escape")),
         })
     }
@@ -252,6 +257,10 @@ impl Translator<'_> {
             if at.starts_with("[:")
                 && let Some(end) = at.find(":]")
             {
+                let name = &at[2..end];
+                if !POSIX_CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
+                    return Err(unsound(at, "unknown class"));
+                }
                 self.copy(end + 2);
                 continue;
             }

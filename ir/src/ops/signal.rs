@@ -18,6 +18,10 @@ use std::f64::consts::TAU;
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&DFT, &STFT, &BLACKMAN_WINDOW, &HAMMING_WINDOW, &HANN_WINDOW, &MEL_WEIGHT_MATRIX];
 
+/// The longest window, and the longest transform of a signal that is shorter by far: a number alone must not ask for all
+/// memory.
+const MOST_ELEMENTS: usize = 1 << 24;
+
 static DFT: OpDef = OpDef {
     name: "DFT",
     doc: "y[k] = sum over n of x[n] * exp(-2 pi i k n / N) along an axis; the inverse has the opposite sign and 1 / N",
@@ -160,7 +164,9 @@ fn dft<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     check_parts(Some(n_parts), onesided, inverse)?;
     let length = given_one(call, 1, "dft_length")?.map(Dim::known);
     let lengths = Lengths::of_dims(&x.shape[axis].into(), length, inverse, onesided)?.known()?;
-    affordable(&[lengths.full], x.count())?;
+    if lengths.full > x.shape[axis].saturating_mul(2).max(MOST_ELEMENTS) {
+        return Err(Reason(format!("a transform of length {} of {} elements", lengths.full, x.shape[axis])));
+    }
     let mut shape = x.shape.clone();
     (shape[axis], shape[rank - 1]) = (lengths.output, if lengths.real { 1 } else { 2 });
     let mut result = vec![S::from_int(0); affordable(&shape, x.count())?];
@@ -396,8 +402,8 @@ fn cosine_window<S: Scalar>(call: &EvalCall<S>, [a, b, c]: [f64; 3]) -> Result<V
     needs_functions::<S>("cos")?;
     let element = output_element(call.int("output_datatype"))?;
     let size = given_one(call, 0, "size")?.ok_or_else(|| Reason::new("the size is missing"))?;
-    let size = usize::try_from(size).map_err(|_| Reason(format!("a window of {size} elements")))?;
-    affordable(&[size], 0)?;
+    let fits = usize::try_from(size).ok().filter(|&size| size <= MOST_ELEMENTS);
+    let size = fits.ok_or_else(|| Reason(format!("a window of {size} elements")))?;
     let period = if call.attrs.flag("periodic") { size } else { size.saturating_sub(1) };
     let at = |n: usize| {
         if size == 1 {
@@ -466,8 +472,10 @@ fn mel<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     let (lower, upper) = (edge(3)?, edge(4)?);
     let n_bins = length / 2 + 1;
     let shape = [n_bins, n_mels];
+    if length.max(n_mels) > MOST_ELEMENTS {
+        return Err(Reason(format!("a matrix of shape {shape:?} is too large to evaluate")));
+    }
     let mut result = vec![0f64; affordable(&shape, 0)?];
-    affordable(&[n_mels], 0)?;
     let step = (upper - lower) / (n_mels as f64 + 2.0);
     // The bin of the spectrum at which triangle `index` starts, the one before has its top and the one before that ends.
     let bin = |index: usize| {
@@ -487,4 +495,67 @@ fn mel<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
         }
     }
     Ok(vec![numbers(element, &shape, result.into_iter())?])
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::attr::Attr;
+    use crate::ops::cases::infer;
+
+    fn flags(inverse: i64, onesided: i64) -> [(&'static str, Attr); 2] {
+        [("inverse", Attr::Int(inverse)), ("onesided", Attr::Int(onesided))]
+    }
+
+    #[test]
+    fn the_length_of_a_spectrum_follows_from_that_of_the_signal() {
+        let dft = |inverse, onesided, inputs: &[&str]| infer("DFT", &flags(inverse, onesided), inputs);
+        assert_eq!(dft(0, 0, &["float[b,n,1]"]), "float[b,n,2]");
+        assert_eq!(dft(0, 1, &["float[b,n,1]", "", "int64[] = 0"]), "float[floor((b)/(2)) + 1,n,2]");
+        assert_eq!(dft(1, 1, &["float[b,n,2]"]), "float[b,2*n - 2,1]");
+        assert_eq!(dft(1, 1, &["float[b,9,2]", "int64[] = 17"]), "float[b,17,1]");
+        assert_eq!(dft(0, 0, &["float[b,9,m]", "int32[]"]), "float[b,?t.3,2]");
+    }
+
+    #[test]
+    fn an_unknown_axis_leaves_only_what_holds_for_all_of_them() {
+        let dft = |onesided, inputs: &[&str]| infer("DFT", &flags(0, onesided), inputs);
+        assert_eq!(dft(0, &["float[b,n,1]", "", "int64[]"]), "float[b,n,2]");
+        assert_eq!(dft(1, &["float[b,n,1]", "", "int64[]"]), "float[?t.0,?t.1,2]");
+        assert_eq!(dft(1, &["float[8,1]", "", "int64[]"]), "float[5,2]");
+    }
+
+    #[test]
+    fn transforms_of_the_wrong_form_are_refused() {
+        let dft = |inverse, onesided, inputs: &[&str]| infer("DFT", &flags(inverse, onesided), inputs);
+        assert!(dft(0, 0, &["float[b,n,3]"]).contains("found 3"));
+        assert!(dft(0, 1, &["float[b,n,2]"]).contains("real signal"));
+        assert!(dft(1, 1, &["float[b,n,1]"]).contains("complex"));
+        assert!(dft(0, 0, &["float[b,n,1]", "", "int64[] = -1"]).contains("axis -1"));
+        assert!(dft(0, 0, &["float[b,n,1]", "int64[] = 0"]).contains("length 0"));
+        assert!(dft(0, 0, &["float[2]"]).contains("two axes"));
+    }
+
+    #[test]
+    fn frames_are_counted_as_far_as_their_length_is_known() {
+        let stft = |inputs: &[&str]| infer("STFT", &[], inputs);
+        assert_eq!(stft(&["float[b,128,1]", "int64[] = 8", "", "int64[] = 16"]), "float[b,15,9,2]");
+        assert_eq!(stft(&["float[b,n,1]", "int64[] = 8", "float[16]"]), "float[b,floor((n)/(8)) - 1,9,2]");
+        assert_eq!(stft(&["float[b,n,1]", "int64[]"]), "float[b,1,floor((n)/(2)) + 1,2]");
+        assert_eq!(stft(&["float[b,n,1]", "int64[]", "", "int64[]"]), "float[b,?t.0,floor((?t.1)/(2)) + 1,2]");
+        assert!(stft(&["float[b,9,1]", "int64[] = 8", "float[16]"]).contains("16 elements"));
+        assert!(stft(&["float[b,n,1]", "int64[] = 0", "float[16]"]).contains("0 elements apart"));
+        assert!(stft(&["float[b,n,1]", "int64[] = 1", "float[16]", "int64[] = 8"]).contains("window of 16"));
+        assert!(stft(&["float[b,n,2]", "int64[] = 1"]).contains("real signal"));
+    }
+
+    #[test]
+    fn windows_have_the_size_and_type_that_are_asked_for() {
+        let of = |code: i64| [("output_datatype", Attr::Int(code))];
+        assert_eq!(infer("HannWindow", &of(11), &["int64[] = n"]), "double[n]");
+        assert_eq!(infer("HannWindow", &of(3), &["int32[]"]), "int8[?t.0]");
+        assert!(infer("HannWindow", &of(9), &["int64[] = 4"]).contains("bool"));
+        assert!(infer("HannWindow", &of(1), &["int64[] = -4"]).contains("-4"));
+        let mel = ["int64[] = 8", "int32[] = n", "int32[]", "float[]", "float[]"];
+        assert_eq!(infer("MelWeightMatrix", &[], &mel), "float[floor((n)/(2)) + 1,8]");
+    }
 }
