@@ -120,13 +120,27 @@ pub fn count_of(shape: &[usize]) -> Option<usize> {
 }
 
 impl Tensor {
-    /// A tensor over `bytes`, row-major and little-endian. Errors: wrong length, strings, or too large.
+    /// A tensor over `bytes`, row-major and little-endian; bits behind the last packed element do not count. Errors: wrong
+    /// length, strings, or too large.
     pub fn new(element: Element, shape: &[usize], bytes: Bytes) -> Result<Self, TensorError> {
         let expected = byte_count(element, shape)?;
         if expected != bytes.len() {
             return Err(TensorError::WrongLength { expected, found: bytes.len() });
         }
-        Ok(Self { element, shape: shape.into(), data: Data::Bytes(bytes) })
+        let n_bits_used = count_of(shape).unwrap_or(0) % 8 * element.bits() % 8;
+        let excess = match bytes.last() {
+            Some(last) if n_bits_used != 0 => last >> n_bits_used,
+            _ => 0,
+        };
+        if excess == 0 {
+            return Ok(Self { element, shape: shape.into(), data: Data::Bytes(bytes) });
+        }
+        // Equal contents have equal bytes, so that they compare and hash equal.
+        let mut bytes = bytes.to_vec();
+        if let Some(last) = bytes.last_mut() {
+            *last -= excess << n_bits_used;
+        }
+        Ok(Self { element, shape: shape.into(), data: Data::Bytes(bytes.into()) })
     }
 
     /// A tensor that owns `values`. Errors: the shape has another number of elements.
@@ -429,6 +443,15 @@ mod tests {
         }
         let problem = Tensor::from_f64s(Element::Uint4, &[5], &[1.0; 6]);
         assert_eq!(problem, Err(TensorError::WrongLength { expected: 5, found: 6 }));
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_narrow_element_does_not_count() {
+        let new =
+            |bytes: &'static [u8]| Tensor::new(Element::Int2, &[5], Bytes::from_static(bytes)).expect("two bytes");
+        assert_eq!(new(&[0xE4, 0xFD]), new(&[0xE4, 0x01]));
+        assert_eq!(new(&[0xE4, 0xFD]).content_hash(), new(&[0xE4, 0x01]).content_hash());
+        assert_eq!(new(&[0xE4, 0xFD]).to_i64s(), Some(vec![0, 1, -2, -1, 1]));
     }
 
     #[test]

@@ -248,3 +248,60 @@ pub fn wrap(element: Element, value: i128) -> i128 {
     let low = value & ((1i128 << bits) - 1);
     if element.kind() == ElementKind::Signed && low >> (bits - 1) == 1 { low - (1i128 << bits) } else { low }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tensor of 5 elements of this type, all different where the type has as many.
+    fn some(element: Element) -> Tensor {
+        let numbers = [1.0, 0.5, 4.0, 2.0, 0.25];
+        match element.kind() {
+            ElementKind::Text => {
+                let strings = numbers.map(|number| Bytes::from(number.to_string())).to_vec();
+                Tensor::from_strings(&[5], strings).expect("counted")
+            }
+            ElementKind::Complex => {
+                let part = if element == Element::Complex64 { Element::Float } else { Element::Double };
+                let parts = numbers.iter().flat_map(|number| [*number, -number]);
+                Tensor::new(element, &[5], codec::encode_all(part, parts).expect("numbers").into()).expect("counted")
+            }
+            ElementKind::Signed => Tensor::from_f64s(element, &[5], &[-2.0, -1.0, 0.0, 1.0, -2.0]).expect("counted"),
+            ElementKind::Unsigned => Tensor::from_f64s(element, &[5], &[0.0, 1.0, 2.0, 3.0, 1.0]).expect("counted"),
+            ElementKind::Bool => Tensor::from_bools(&[5], &[true, false, false, true, true]).expect("counted"),
+            ElementKind::Real => Tensor::from_f64s(element, &[5], &numbers).expect("counted"),
+        }
+    }
+
+    fn check<S: Scalar>(element: Element) -> Result<(), Reason> {
+        let tensor = some(element);
+        let datum = Datum::<S>::of_tensor(&tensor)?;
+        assert_eq!(datum.clone().rounded().to_tensor()?, tensor, "{element} in {}", S::NAME);
+        let turned = datum.gathered(&[1, 5], (0..5).rev().map(Some))?.gathered(&[5], (0..5).rev().map(Some))?;
+        assert_eq!(turned.to_tensor()?, tensor, "{element} in {}", S::NAME);
+        Ok(())
+    }
+
+    #[test]
+    fn every_element_type_is_moved_unchanged() -> Result<(), Reason> {
+        for &element in Element::ALL {
+            check::<f32>(element)?;
+            check::<f64>(element)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_code_of_a_narrow_float_is_kept_but_for_the_payload_of_nan() -> Result<(), Reason> {
+        for &element in Element::ALL.iter().filter(|element| element.is_real() && element.bits() <= 8) {
+            let codes: Vec<u8> = (0..=255).collect();
+            let tensor =
+                Tensor::new(element, &[256 * 8 / element.bits()], codes.into()).map_err(|e| Reason(e.to_string()))?;
+            let again = Datum::<f32>::of_tensor(&tensor)?.rounded().to_tensor()?;
+            let (before, after) = (tensor.to_f64s().unwrap_or_default(), again.to_f64s().unwrap_or_default());
+            let differs = |(a, b): &(f64, f64)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan());
+            assert_eq!(before.into_iter().zip(after).find(differs), None, "{element}");
+        }
+        Ok(())
+    }
+}

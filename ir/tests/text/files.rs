@@ -101,6 +101,17 @@ fn a_constant_node_is_a_weight() {
 }
 
 #[test]
+fn narrow_floats_are_read_from_numbers_and_from_bit_patterns() {
+    let text = r#"g () => (a) <float8e4m3fn[5] a = {1.5, 60, 1e9, -nan, -0.0}, float4e2m1[3] b = {0.5, 0x1, -6.0},
+        float8e5m2[9] c = ["location": "splat:inf"]> { }"#;
+    let (graph, _) = parse_graph(text).expect("valid");
+    let printed = eutectic_ir::text::print_graph(&graph, &PrintOptions::EXACT);
+    for codes in ["{60, 60, 127, 255, 128}", "{1, 1, 15}", "splat:124"] {
+        assert!(printed.contains(codes), "{codes} in {printed}");
+    }
+}
+
+#[test]
 fn bits_that_no_number_spells_are_written_in_hexadecimal() {
     let text = r#"g () => (y) <float[2] w = {0x7fc00001, 0xff800001}, double[1] d = {0x7ff0000000000001}, string[2] s = {0x80ff, "a"}> {
         y = x.Op <f: float = 0x7fc00001, fs: floats = [1.0, 0x7fc00002], b: string = 0xff> ()
