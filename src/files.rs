@@ -24,8 +24,10 @@ pub fn load(path: &Path, limits: &Limits, untrusted: bool) -> Result<(Model, Dia
 
 /// Writes a model, in the form that its name asks for as in [`load`]; the number of bytes written.
 ///
-/// Errors: what the target operator set cannot express, or a file that cannot be written; then nothing is left behind.
+/// Errors: what the target operator set cannot express, what of the model's own file would be lost, or a file that cannot
+/// be written; then nothing is left behind.
 pub fn save(model: &Model, path: &Path, options: &ExportOptions) -> Result<u64, Diagnostics> {
+    crate::onnx::carries_all(model)?;
     if path.extension().is_some_and(|extension| extension == "onnxtxt") {
         let text = text::print_model(model, &PRINTED);
         let failed = |error: std::io::Error| {

@@ -28,6 +28,9 @@ pub struct Model {
     pub doc: Name,
     /// Key and value pairs.
     pub metadata: Vec<(Name, Name)>,
+    /// What the file holds beyond all this, a line each: it is lost when the model is written. Writers refuse while
+    /// there is any; who accepts the loss clears the list.
+    pub not_carried: Vec<Name>,
 }
 
 impl Model {

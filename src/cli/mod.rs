@@ -45,6 +45,9 @@ struct Global {
     /// Largest model file that is read, in bytes
     #[arg(long, global = true, value_name = "BYTES")]
     max_model_size: Option<u64>,
+    /// Write models although their files hold what would be lost: fields of a newer ONNX, training, device placement
+    #[arg(long, global = true)]
+    drop_unknown: bool,
     /// Print no warnings
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -122,8 +125,11 @@ impl Global {
 
     /// Reads a model and prints its warnings.
     fn load(&self, path: &Path) -> Result<Model, Diagnostics> {
-        let (model, warnings) = crate::files::load(path, &self.budgets(), self.untrusted)?;
+        let (mut model, warnings) = crate::files::load(path, &self.budgets(), self.untrusted)?;
         self.warn(&warnings);
+        if self.drop_unknown {
+            model.not_carried.clear();
+        }
         Ok(model)
     }
 

@@ -112,6 +112,10 @@ impl Optimize {
         let start = Instant::now();
         let mut model = global.load(&self.model)?;
         let read = start.elapsed();
+        if self.output.is_some() {
+            // Before the work, not after it.
+            crate::onnx::carries_all(&model)?;
+        }
         // Both share the weights; the original is kept for the certificate only.
         let original = (self.certify == Certify::Run).then(|| model.clone());
         let cost = CostModel::new(Device::h200());

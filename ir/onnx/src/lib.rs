@@ -36,7 +36,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use export::{ExportOptions, Written, to_bytes, write};
+pub use export::{ExportOptions, Written, carries_all, to_bytes, write};
 pub use external::Policy;
 pub use limits::Limits;
 
@@ -44,6 +44,7 @@ use bytes::Bytes;
 use eutectic_ir::Model;
 use eutectic_ir::diag::{Diagnostic, Diagnostics};
 use input::{Input, OpenFile};
+use load::Loaded;
 use std::path::Path;
 
 /// The version of ONNX whose schema this crate knows.
@@ -71,11 +72,10 @@ pub fn from_bytes(bytes: Bytes, limits: &Limits, policy: &Policy) -> Result<(Mod
 
 fn read_from(input: &Input, limits: &Limits, policy: &Policy) -> Result<(Model, Diagnostics), Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    let proto = match load::load(input, limits, &mut diagnostics) {
-        Ok(proto) => proto,
+    let Loaded { mut proto, unknown } = match load::load(input, limits, &mut diagnostics) {
+        Ok(loaded) => loaded,
         Err(error) => return Err(with(diagnostics, error)),
     };
-    let mut proto = proto;
     let file = match input {
         Input::File(file) => Some(file),
         Input::Memory(_) => None,
@@ -84,7 +84,8 @@ fn read_from(input: &Input, limits: &Limits, policy: &Policy) -> Result<(Model, 
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
-    let model = import::import(proto, limits, &mut diagnostics);
+    let mut model = import::import(proto, limits, &mut diagnostics);
+    model.not_carried.extend(unknown);
     diagnostics.into_result(model)
 }
 

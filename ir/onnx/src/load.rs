@@ -7,11 +7,20 @@ use crate::rope::Rope;
 use crate::scan::{Gap, Scanned, scan};
 use crate::sniff;
 use bytes::Bytes;
+use eutectic_ir::Name;
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use prost::Message;
 
+/// A decoded file.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub proto: ModelProto,
+    /// Fields that the schema does not have, a line each.
+    pub unknown: Vec<Name>,
+}
+
 /// Decodes a model file. Warnings go to `diagnostics`.
-pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics) -> Result<ModelProto, Diagnostic> {
+pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics) -> Result<Loaded, Diagnostic> {
     let mut head = vec![0; (input.size() as usize).min(sniff::HEAD)];
     input.fill(&mut head, 0)?;
     if let Some(other) = sniff::signature(&head, input.size()) {
@@ -21,7 +30,7 @@ pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics
         // A file that shrank under us tells nothing about its format.
         if error.kind == Kind::Io { error } else { sniff::text(&head).unwrap_or(error) }
     })?;
-    report(&scanned, diagnostics);
+    let unknown = report(&scanned, diagnostics);
     let Scanned { skeleton, gaps, .. } = scanned;
     let pieces = read_gaps(input, &gaps)?;
     input.still_as_opened()?;
@@ -37,9 +46,10 @@ pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics
         }
     }
     rope.push(skeleton.slice(from..));
-    ModelProto::decode(rope).map_err(|error| {
+    let proto = ModelProto::decode(rope).map_err(|error| {
         Diagnostic::error(Kind::Malformed, "L0102", format!("the protobuf decoder refuses the file: {error}"))
-    })
+    })?;
+    Ok(Loaded { proto, unknown })
 }
 
 /// The wanted gaps, read; `None` for the others.
@@ -60,18 +70,20 @@ fn read_gaps(input: &Input, gaps: &[Gap]) -> Result<Vec<Option<Bytes>>, Diagnost
     Ok(gaps.iter().map(|gap| if gap.wanted { read.next() } else { None }).collect())
 }
 
-fn report(scanned: &Scanned, diagnostics: &mut Diagnostics) {
-    if !scanned.unknown.is_empty() {
+/// Warns of what is odd; the unknown fields, a line each.
+fn report(scanned: &Scanned, diagnostics: &mut Diagnostics) -> Vec<Name> {
+    let line = |(of, number, n_times): &(&str, u32, u64)| format!("field {number} of {of}, {n_times} times");
+    let unknown: Vec<Name> = scanned.unknown.iter().map(|field| line(field).into()).collect();
+    if !unknown.is_empty() {
         let total: u64 = scanned.unknown.iter().map(|(_, _, n_times)| n_times).sum();
-        let message = format!("the file has {total} fields that ONNX {} does not have; they are dropped", crate::ONNX);
-        let mut warning = Diagnostic::warning("L0111", message);
-        for (of, number, n_times) in &scanned.unknown {
-            warning = warning.note(format!("field {number} of {of}, {n_times} times"));
-        }
-        diagnostics.push(warning);
+        let message =
+            format!("the file has {total} fields that ONNX {} does not have; they are passed over", crate::ONNX);
+        let warning = Diagnostic::warning("L0111", message).help("a newer version of this program may know them");
+        diagnostics.push(unknown.iter().fold(warning, |warning, line| warning.note(line.as_str())));
     }
     if scanned.mended_texts > 0 {
         let message = format!("{} documentation strings are not UTF-8; they are mended", scanned.mended_texts);
         diagnostics.push(Diagnostic::warning("L0112", message));
     }
+    unknown
 }

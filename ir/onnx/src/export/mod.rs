@@ -51,6 +51,8 @@ pub struct Written {
 const LARGEST_MESSAGE: u64 = i32::MAX as u64;
 
 /// Writes `model` to `path`: all of it or nothing. The file may be the one that the model was read from.
+///
+/// Errors: what the operator set cannot express, what [`carries_all`] says, or a file that cannot be written.
 pub fn write(model: &Model, path: &Path, options: &ExportOptions) -> Result<Written, Diagnostics> {
     let plan = plan(model, options)?;
     let external = options.external_data || plan.inline_size() > LARGEST_MESSAGE;
@@ -105,7 +107,19 @@ struct Plan {
     ir_version: u64,
 }
 
+/// Errors when the file that `model` was read from holds more than `model`, since that is lost by writing it.
+pub fn carries_all(model: &Model) -> Result<(), Diagnostic> {
+    if model.not_carried.is_empty() {
+        return Ok(());
+    }
+    let message = "the file that the model was read from holds what would be lost; nothing is written";
+    let error = Diagnostic::error(Kind::Invalid, "L0163", message);
+    let error = error.help("give `--drop-unknown` to write the model without it");
+    Err(model.not_carried.iter().fold(error, |error, line| error.note(line.as_str())))
+}
+
 fn plan(model: &Model, options: &ExportOptions) -> Result<Plan, Diagnostics> {
+    carries_all(model)?;
     let functions = functions(model);
     let read_in = model.opset("").unwrap_or(CANONICAL_OPSET);
     if let Some(wanted) = options.opset

@@ -109,7 +109,7 @@ impl Importer<'_> {
             inferred: FxHashMap::default(),
             captures,
         };
-        self.dropped("quantization annotations", proto.quantization_annotation.len());
+        self.lost("quantization annotations", proto.quantization_annotation.len());
         if !proto.sparse_initializer.is_empty() {
             let message = format!("{} sparse initializers are not supported", proto.sparse_initializer.len());
             self.error(Kind::Unsupported, "I0113", message);
@@ -139,6 +139,7 @@ impl Importer<'_> {
     fn declared(&mut self, value: &ValueInfoProto) -> Option<Declared> {
         self.dropped("descriptions of values", (!value.doc_string.is_empty()).into());
         self.dropped("metadata entries of values", value.metadata_props.len());
+        self.dropped("denotations of values", value.r#type.as_ref().is_some_and(|ty| !ty.denotation.is_empty()).into());
         values::import(&value.name, value.r#type.as_ref(), self.limits)
             .map_err(|error| self.diagnostics.push(error.within(format!("value `{}`", value.name))))
             .ok()
