@@ -16,8 +16,7 @@ fn binary(text: &str, directory: &Path) -> Vec<u8> {
     std::fs::read(&to).expect("read")
 }
 
-const RELU: &str =
-    "<ir_version: 8, opset_import: [\"\" : 17]>\nagraph (float[2] x) => (float[2] y) { y = Relu (x) }\n";
+const RELU: &str = "<ir_version: 8, opset_import: [\"\" : 17]>\nagraph (float[2] x) => (float[2] y) { y = Relu (x) }\n";
 
 // A16
 #[test]

@@ -12,6 +12,7 @@ pub mod infer;
 pub mod model;
 pub mod op;
 pub mod ops;
+pub mod stored;
 pub mod tensor;
 pub mod text;
 pub mod types;

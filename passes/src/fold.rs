@@ -43,7 +43,7 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, budget: FoldBudget) -> Change {
     let mut change = Change::default();
     let mut left = budget.total;
     for id in walk::order(graph).unwrap_or_default() {
-        let results = match fold_call(graph, facts, id, budget.tensor.min(left)) {
+        let results = match fold_call(graph, facts, id, FoldBudget { tensor: budget.tensor.min(left), ..budget }) {
             Folded::To(results) => results,
             Folded::Not => continue,
             Folded::TooLarge(size) => {
@@ -94,7 +94,7 @@ enum Folded {
     Not,
 }
 
-fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, limit: usize) -> Folded {
+fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, budget: FoldBudget) -> Folded {
     let node = graph.node(id);
     let pure = match &node.op {
         Op::Builtin(def) => !def.has(Law::Impure),
@@ -126,8 +126,17 @@ fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, limit: usize) -> Folded {
         .sum();
     let size = |&output: &ValueId| facts.get(output)?.ty.bytes()?.as_size();
     let Some(size) = node.outputs().iter().map(size).sum::<Option<usize>>() else { return Folded::Not };
-    if size.saturating_sub(freed) > limit {
+    if size.saturating_sub(freed) > budget.tensor {
         return Folded::TooLarge(size);
+    }
+    // What is not in memory comes there by being looked at: ranges of files, which are large models', as much as results.
+    let held = |of: fn(&Data) -> bool| -> usize {
+        weights.iter().flatten().filter(|weight| of(weight.data())).map(|weight| weight.byte_len()).sum()
+    };
+    let read = held(|data| matches!(data, Data::Stored(_)));
+    let made = held(|data| matches!(data, Data::Splat(_) | Data::Seeded(_)));
+    if read > budget.tensor || made > budget.total {
+        return Folded::TooLarge(read + made);
     }
     let wide = weights.iter().flatten().any(|weight| weight.element() == Element::Double)
         || node
@@ -199,7 +208,7 @@ fn known_content(fact: &Fact) -> Option<Tensor> {
 /// Bytes that the contents take in memory of their own.
 fn own_bytes(tensor: &Tensor) -> usize {
     match tensor.data() {
-        Data::Splat(_) | Data::Seeded(_) => 0,
+        Data::Splat(_) | Data::Seeded(_) | Data::Stored(_) => 0,
         Data::Bytes(_) | Data::Strings(_) => tensor.byte_len(),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! For any bytes and any directory content, reading ends within its [`Limits`] with a model or a typed error; it opens
 //! regular files below the granted directory only, and it never panics. Weights are slices of what was read: each large
-//! one has an allocation of its own, so the file is in memory once and a weight can be freed by itself.
+//! one has an allocation of its own, so the file is in memory once and a weight can be freed by itself. External data
+//! of more than [`Policy::resident`] bytes stays in its files until somebody asks for it.
 //!
 //! | codes | what |
 //! |---|---|
@@ -12,7 +13,7 @@
 //! | `L0160`..`L0179` | writing |
 //! | `I0101`..`I0119` | the model: names, cycles, functions, nodes, attributes, versions, tensors |
 //! | `I0120`..`I0129` | expressing the model in an operator set |
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod attribute;
 mod call;
@@ -23,6 +24,7 @@ mod import;
 mod input;
 mod limits;
 mod load;
+mod map;
 mod opset;
 mod proto;
 mod rope;
@@ -43,7 +45,7 @@ pub use limits::Limits;
 use bytes::Bytes;
 use eutectic_ir::Model;
 use eutectic_ir::diag::{Diagnostic, Diagnostics};
-use input::{Input, OpenFile};
+use input::Input;
 use load::Loaded;
 use std::path::Path;
 
@@ -58,7 +60,7 @@ pub fn read(path: &Path, limits: &Limits, policy: &Policy) -> Result<(Model, Dia
         }
         diagnostics
     };
-    let input = OpenFile::open(path).map(Input::File)?;
+    let input = Input::open(path, policy.mapped).map_err(|error| in_file(error.into()))?;
     match read_from(&input, limits, policy) {
         Ok((model, warnings)) => Ok((model, in_file(warnings))),
         Err(errors) => Err(in_file(errors)),
@@ -76,15 +78,12 @@ fn read_from(input: &Input, limits: &Limits, policy: &Policy) -> Result<(Model, 
         Ok(loaded) => loaded,
         Err(error) => return Err(with(diagnostics, error)),
     };
-    let file = match input {
-        Input::File(file) => Some(file),
-        Input::Memory(_) => None,
-    };
-    external::attach(&mut proto, file, policy, limits, &mut diagnostics);
+    let attached = external::attach(&mut proto, input.file(), policy, limits, &mut diagnostics);
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
-    let mut model = import::import(proto, limits, &mut diagnostics);
+    let mut model = import::import(proto, limits, &attached.stored, &mut diagnostics);
+    model.stores = attached.stores;
     model.not_carried.extend(unknown);
     diagnostics.into_result(model)
 }

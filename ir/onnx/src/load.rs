@@ -61,7 +61,7 @@ fn read_gaps(input: &Input, gaps: &[Gap]) -> Result<Vec<Option<Bytes>>, Diagnost
                 wanted.map(|gap| Piece { from: file, at: gap.file_at, length: gap.length }).collect();
             read_all(&pieces)?
         }
-        Input::Memory(_) => {
+        Input::Memory(_) | Input::Mapped(..) => {
             let wanted = gaps.iter().filter(|gap| gap.wanted);
             wanted.map(|gap| input.read_aligned(gap.file_at, gap.length)).collect::<Result<_, _>>()?
         }

@@ -32,6 +32,7 @@ pub(super) fn model(cursor: &mut Cursor, syntax: ModelSyntax) -> Model {
         doc: header.doc.unwrap_or_default(),
         metadata: header.metadata.unwrap_or_default(),
         not_carried: Vec::new(),
+        stores: Vec::new(),
     }
 }
 

@@ -59,6 +59,7 @@ pub fn write(model: &Model, path: &Path, options: &ExportOptions) -> Result<Writ
     let (opset, ir_version) = (plan.opset, plan.ir_version);
     if !external {
         let staged = stage(path, stream::inline(plan))?;
+        model.intact()?;
         let bytes = staged.size;
         staged.commit()?;
         return Ok(Written { bytes, external: None, opset, ir_version });
@@ -77,6 +78,8 @@ pub fn write(model: &Model, path: &Path, options: &ExportOptions) -> Result<Writ
     }
     let data = stage(&data_path, data_chunks)?;
     let staged = stage(path, model_chunks)?;
+    // Weights may have come from files until now.
+    model.intact()?;
     let (bytes, data_bytes) = (staged.size, data.size);
     // The data gets its name first: a reader that comes between finds the old model, whose weights we have read already.
     data.commit()?;
@@ -96,6 +99,7 @@ pub fn to_bytes(model: &Model, options: &ExportOptions) -> Result<Vec<u8>, Diagn
     let mut bytes = Vec::with_capacity(size as usize);
     let written: io::Result<()> = stream::inline(plan).iter().try_for_each(|chunk| chunk.write_to(&mut bytes));
     written.map_err(|error| Diagnostic::error(Kind::Io, "L0161", error.to_string()))?;
+    model.intact()?;
     Ok(bytes)
 }
 

@@ -161,7 +161,7 @@ impl Importer<'_> {
             }
             self.dropped("descriptions of tensors", (!proto.doc_string.is_empty()).into());
             self.dropped("metadata entries of tensors", proto.metadata_props.len());
-            match tensor::import(proto, self.limits, self.diagnostics) {
+            match tensor::import(proto, self.limits, self.stored, self.diagnostics) {
                 Ok(tensor) if input_names.contains(name.as_str()) => drop(defaults.insert(name, tensor)),
                 Ok(tensor) => weights.push((name, tensor)),
                 Err(error) => self.diagnostics.push(error.within(format!("initializer `{name}`"))),

@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::opset::{HIGHEST, LOWEST};
 use crate::proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
+use eutectic_ir::stored::Stored;
 use eutectic_ir::{Function, Model, Name};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smol_str::SmolStr;
@@ -21,9 +22,15 @@ use std::sync::Arc;
 const NEWEST_IR_VERSION: i64 = 14;
 
 /// Builds the model, or reports why not.
-pub(crate) fn import(proto: ModelProto, limits: &Limits, diagnostics: &mut Diagnostics) -> Model {
+pub(crate) fn import(
+    proto: ModelProto,
+    limits: &Limits,
+    stored: &[Arc<Stored>],
+    diagnostics: &mut Diagnostics,
+) -> Model {
     let mut importer = Importer {
         limits,
+        stored,
         diagnostics,
         functions: FxHashMap::default(),
         ir_version: proto.ir_version.unwrap_or(0),
@@ -41,6 +48,8 @@ type Key = (Name, Name, Name);
 
 struct Importer<'a> {
     limits: &'a Limits,
+    /// Ranges of data files that tensors may name.
+    stored: &'a [Arc<Stored>],
     diagnostics: &'a mut Diagnostics,
     functions: FxHashMap<Key, Arc<Function>>,
     ir_version: i64,

@@ -69,7 +69,7 @@ impl Importer<'_> {
                 continue;
             }
             let from = self.diagnostics.0.len();
-            match attribute::import(proto, scope.in_function, self.limits, self.diagnostics) {
+            match attribute::import(proto, scope.in_function, self.limits, self.stored, self.diagnostics) {
                 Ok(Imported::Value(value)) => attrs.set(name, value),
                 Ok(Imported::Graph(graph)) => {
                     let graph = self.graph(inner, graph, Some(captures));
