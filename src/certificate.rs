@@ -64,7 +64,9 @@ pub fn run_on_cpu(model: &Model, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor
     // Inputs that have defaults stand last in every file that has them at all; the backend takes the rest.
     let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
     let run = || -> Result<Vec<Tensor>, Error> { Cpu.compile(model, &options)?.run(&given) };
-    run().map_err(|Error(problems)| problems)
+    let outputs = run().map_err(|Error(problems)| problems)?;
+    model.intact()?;
+    Ok(outputs)
 }
 
 /// Compares two tensors element by element; another type or shape, or a NaN on one side only, is an infinite difference.

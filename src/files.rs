@@ -7,34 +7,68 @@ use crate::onnx::{ExportOptions, Limits, Policy};
 use npyz::WriterBuilder;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// Reads a model: ONNX's textual syntax when the name ends in `.onnxtxt`, the binary format otherwise.
 ///
 /// With `untrusted`, external data must not be reachable by hard links from elsewhere. Errors: everything that is wrong.
 pub fn load(path: &Path, limits: &Limits, untrusted: bool) -> Result<(Model, Diagnostics), Diagnostics> {
+    load_under(path, limits, &Policy { untrusted, ..Policy::interactive() })
+}
+
+/// The same under any policy of where a model's external data may lie and how files are read.
+pub fn load_under(path: &Path, limits: &Limits, policy: &Policy) -> Result<(Model, Diagnostics), Diagnostics> {
     if path.extension().is_some_and(|extension| extension == "onnxtxt") {
         let source = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
         return text::parse_model(&source)
             .map_err(|problems| Diagnostics(problems.into_iter().map(|problem| problem.in_file(path)).collect()));
     }
-    let policy = Policy { untrusted, ..Policy::interactive() };
-    crate::onnx::read(path, limits, &policy)
+    crate::onnx::read(path, limits, policy)
 }
 
-/// Writes a model, in the form that its name asks for as in [`load`]; the number of bytes written.
+/// What [`save`] wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Size of the model file, in bytes.
+    pub bytes: u64,
+    /// The file of large weights beside it and its size in bytes, when there is one.
+    pub external: Option<(PathBuf, u64)>,
+}
+
+/// Writes a model, in the form that its name asks for as in [`load`].
 ///
-/// Errors: what the target operator set cannot express, or a file that cannot be written; then nothing is left behind.
-pub fn save(model: &Model, path: &Path, options: &ExportOptions) -> Result<u64, Diagnostics> {
+/// Errors: what the target operator set cannot express, what of the model's own file would be lost, or a file that cannot
+/// be written; then nothing is left behind.
+pub fn save(model: &Model, path: &Path, options: &ExportOptions) -> Result<Saved, Diagnostics> {
+    crate::onnx::carries_all(model)?;
     if path.extension().is_some_and(|extension| extension == "onnxtxt") {
         let text = text::print_model(model, &PRINTED);
         let failed = |error: std::io::Error| {
             Diagnostic::error(Kind::Io, "C0113", format!("the model is not written: {error}")).in_file(path)
         };
+        model.intact()?;
         std::fs::write(path, &text).map_err(failed)?;
-        return Ok(text.len() as u64);
+        return Ok(Saved { bytes: text.len() as u64, external: None });
     }
-    Ok(crate::onnx::write(model, path, options)?.bytes)
+    let written = crate::onnx::write(model, path, options)?;
+    Ok(Saved { bytes: written.bytes, external: written.external })
+}
+
+/// Refuses an output that somebody else may have prepared: one reached through `..` or a symbolic link.
+pub fn check_output(path: &Path) -> Result<(), Diagnostic> {
+    let refused = |why: &str| {
+        let message = format!("the output leads through {why}, which `--untrusted` forbids");
+        Diagnostic::error(Kind::Path, "L0164", message).in_file(path)
+    };
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(refused("`..`"));
+    }
+    for part in path.ancestors() {
+        if std::fs::symlink_metadata(part).is_ok_and(|found| found.is_symlink()) {
+            return Err(refused(&format!("the symbolic link `{}`", part.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a tensor from a NumPy file (`.npy`). Errors: not such a file, Fortran order, or an element type we do not know.

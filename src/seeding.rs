@@ -15,7 +15,7 @@ pub fn seed_weights(graph: &mut Graph) -> usize {
     let large: Vec<(ValueId, Tensor)> = graph
         .values()
         .filter_map(|(id, value)| match value.def() {
-            Def::Weight(tensor) if tensor.count() > LARGEST_KEPT && matches!(tensor.data(), Data::Bytes(_)) => {
+            Def::Weight(tensor) if tensor.count() > LARGEST_KEPT && is_written_out(tensor) => {
                 Some((id, tensor.clone()))
             }
             _ => None,
@@ -30,6 +30,10 @@ pub fn seed_weights(graph: &mut Graph) -> usize {
         }
     }
     n_replaced
+}
+
+fn is_written_out(tensor: &Tensor) -> bool {
+    matches!(tensor.data(), Data::Bytes(_) | Data::Stored(_))
 }
 
 /// A copy of `model` without what identifies where it was made: documentation and metadata.

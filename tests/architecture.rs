@@ -96,7 +96,8 @@ fn egg_and_petgraph_each_stay_in_one_place() {
 fn unsafe_code_stays_at_the_boundary() {
     for (path, text) in sources(".") {
         let allowed =
-            path == "ir/src/tensor.rs" || path.starts_with("backends/tensorrt/") || path.starts_with("backends/cuda/");
+            // Mapping a file cannot be safe: another process may change it.
+            ["ir/src/tensor.rs", "ir/onnx/src/map.rs"].contains(&path.as_str()) || path.starts_with("backends/tensorrt/") || path.starts_with("backends/cuda/");
         if allowed || path == "tests/architecture.rs" {
             continue;
         }

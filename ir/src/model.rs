@@ -1,7 +1,9 @@
 //! A model: a graph, its functions, and what the file says about itself.
 
 use crate::attr::{Attr, AttrKind, Attrs, Name};
+use crate::diag::Diagnostics;
 use crate::graph::Graph;
+use crate::stored::Store;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +30,11 @@ pub struct Model {
     pub doc: Name,
     /// Key and value pairs.
     pub metadata: Vec<(Name, Name)>,
+    /// What the file holds beyond all this, a line each: it is lost when the model is written. Writers refuse while
+    /// there is any; who accepts the loss clears the list.
+    pub not_carried: Vec<Name>,
+    /// The files that stored weights lie in.
+    pub stores: Vec<Arc<dyn Store>>,
 }
 
 impl Model {
@@ -39,6 +46,15 @@ impl Model {
             ir_version: crate::op::DEFAULT_IR_VERSION,
             ..Self::default()
         }
+    }
+
+    /// Errors when a file that weights are stored in is not what the model was read with.
+    ///
+    /// To be asked after weights were read and before what came of them is handed out: a weight that cannot be read
+    /// any more reads as zeros.
+    pub fn intact(&self) -> Result<(), Diagnostics> {
+        let broken = Diagnostics(self.stores.iter().filter_map(|store| store.broken()).collect());
+        if broken.has_errors() { Err(broken) } else { Ok(()) }
     }
 
     /// The version of the operator set `domain` that the file imports.

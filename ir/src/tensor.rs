@@ -6,6 +6,7 @@
 
 pub use crate::codec::encode;
 use crate::codec::{decode, encode_all, pack};
+use crate::stored::Stored;
 use crate::types::Element;
 use bytes::Bytes;
 use half::{bf16, f16};
@@ -32,6 +33,8 @@ pub enum Data {
     Seeded(Seed),
     /// Byte strings, for [`Element::String`].
     Strings(Arc<[Bytes]>),
+    /// A range of a file, read when somebody asks for it.
+    Stored(Arc<Stored>),
 }
 
 /// The recipe of seeded contents: element `i` depends on `seed` and `i` alone.
@@ -143,6 +146,15 @@ impl Tensor {
         Ok(Self { element, shape: shape.into(), data: Data::Bytes(bytes.into()) })
     }
 
+    /// A tensor over a range of a file, row-major and little-endian. Errors: wrong length, strings, or too large.
+    pub fn stored(element: Element, shape: &[usize], stored: Arc<Stored>) -> Result<Self, TensorError> {
+        let expected = byte_count(element, shape)?;
+        if expected != stored.len() {
+            return Err(TensorError::WrongLength { expected, found: stored.len() });
+        }
+        Ok(Self { element, shape: shape.into(), data: Data::Stored(stored) })
+    }
+
     /// A tensor that owns `values`. Errors: the shape has another number of elements.
     pub fn from_vec<T: Native + Send + Sync>(shape: &[usize], values: Vec<T>) -> Result<Self, TensorError> {
         struct Owner<T>(Vec<T>);
@@ -238,6 +250,7 @@ impl Tensor {
     pub fn byte_len(&self) -> usize {
         match &self.data {
             Data::Bytes(bytes) => bytes.len(),
+            Data::Stored(stored) => stored.len(),
             Data::Strings(strings) => strings.iter().map(Bytes::len).sum(),
             Data::Splat(_) | Data::Seeded(_) => self.element.byte_len(self.count()).unwrap_or(0),
         }
@@ -248,10 +261,12 @@ impl Tensor {
         crate::types::TensorType::new(self.element, self.shape.iter().map(|&dim| dim.into()))
     }
 
-    /// The contents as bytes, row-major and little-endian; made on demand when splat or seeded. Empty for strings.
+    /// The contents as bytes, row-major and little-endian; made on demand when splat or seeded, read when
+    /// stored. Empty for strings.
     pub fn bytes(&self) -> Cow<'_, [u8]> {
         match &self.data {
             Data::Bytes(bytes) => Cow::Borrowed(bytes),
+            Data::Stored(stored) => Cow::Borrowed(stored.contents()),
             Data::Strings(_) => Cow::Borrowed(&[]),
             Data::Splat(value) => {
                 let width = self.element.bits().div_ceil(8);
@@ -327,11 +342,13 @@ impl Tensor {
             (Data::Splat(a), Data::Splat(b)) => a == b,
             (Data::Seeded(a), Data::Seeded(b)) => a == b,
             (Data::Strings(a), Data::Strings(b)) => Arc::ptr_eq(a, b),
+            (Data::Stored(a), Data::Stored(b)) => a.place() == b.place(),
             _ => false,
         }
     }
 
-    /// A hash of element type, shape and contents (XXH3, 128 bits). Equal tensors hash equal whatever holds them.
+    /// A hash of element type, shape and contents (XXH3, 128 bits). Equal tensors hash equal whatever holds them, but
+    /// stored ones stay unread: they are told apart by their place alone, here and by `==`.
     pub fn content_hash(&self) -> u128 {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         hasher.update(&self.element.code().to_le_bytes());
@@ -344,6 +361,12 @@ impl Tensor {
                     hasher.update(&(string.len() as u64).to_le_bytes());
                     hasher.update(string);
                 }
+            }
+            Data::Stored(stored) => {
+                let (file, at, length) = stored.place();
+                hasher.update(&file.to_le_bytes());
+                hasher.update(&at.to_le_bytes());
+                hasher.update(&(length as u64).to_le_bytes());
             }
             _ => hasher.update(&self.bytes()),
         }
@@ -373,7 +396,7 @@ impl PartialEq for Tensor {
                 && self.shape == other.shape
                 && match (&self.data, &other.data) {
                     (Data::Strings(a), Data::Strings(b)) => a == b,
-                    (Data::Strings(_), _) | (_, Data::Strings(_)) => false,
+                    (Data::Strings(_) | Data::Stored(_), _) | (_, Data::Strings(_) | Data::Stored(_)) => false,
                     _ => self.bytes() == other.bytes(),
                 })
     }
@@ -388,6 +411,7 @@ impl fmt::Debug for Tensor {
             Data::Splat(_) => "splat",
             Data::Seeded(_) => "seeded",
             Data::Strings(_) => "strings",
+            Data::Stored(_) => "stored",
         };
         write!(f, "{} ({held})", self.ty())
     }

@@ -58,7 +58,7 @@ fn sample(tensor: &Tensor) -> Vec<u8> {
         }
         Data::Splat(value) => value.to_vec(),
         Data::Seeded(seed) => seed.seed.to_le_bytes().to_vec(),
-        Data::Strings(_) => Vec::new(),
+        Data::Strings(_) | Data::Stored(_) => Vec::new(),
     }
 }
 

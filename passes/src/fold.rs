@@ -1,8 +1,11 @@
 //! Constant folding: the only place that computes.
 //!
 //! A call whose inputs are all known is evaluated by the reference semantics, in single precision or better, and
-//! rounded to its element type. Results beyond the budget stay calls, and the report says so. Repeated elements stay
+//! rounded to its element type. Results beyond the budget, results that ONNX leaves undefined and NaN made of numbers
+//! stay calls, and the report says so. Repeated elements stay
 //! repeated elements: folding never makes a large weight out of one number.
+
+mod undefined;
 
 use crate::pass::{Change, Pass};
 use eutectic_ir::diag::{Diagnostic, Severity};
@@ -11,7 +14,8 @@ use eutectic_ir::graph::{Def, Graph, Node, NodeId, Op, ValueId};
 use eutectic_ir::infer::{Facts, describe_node};
 use eutectic_ir::op::{Fact, Law};
 use eutectic_ir::tensor::{Data, Tensor};
-use eutectic_ir::{Dim, Element, Model, walk};
+use eutectic_ir::{Dim, Element, Model, Reason, walk};
+use undefined::undefined;
 
 /// How much memory folded tensors may take, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +47,13 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, budget: FoldBudget) -> Change {
     let mut change = Change::default();
     let mut left = budget.total;
     for id in walk::order(graph).unwrap_or_default() {
-        let results = match fold_call(graph, facts, id, budget.tensor.min(left)) {
+        let results = match fold_call(graph, facts, id, FoldBudget { tensor: budget.tensor.min(left), ..budget }) {
             Folded::To(results) => results,
             Folded::Not => continue,
+            Folded::Refused(why) => {
+                change.notes.push(refused(graph, graph.node(id), &why));
+                continue;
+            }
             Folded::TooLarge(size) => {
                 change.notes.push(over_budget(graph, graph.node(id), size, budget.tensor.min(left)));
                 continue;
@@ -91,10 +99,11 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, budget: FoldBudget) -> Change {
 enum Folded {
     To(Vec<Tensor>),
     TooLarge(usize),
+    Refused(Reason),
     Not,
 }
 
-fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, limit: usize) -> Folded {
+fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, budget: FoldBudget) -> Folded {
     let node = graph.node(id);
     let pure = match &node.op {
         Op::Builtin(def) => !def.has(Law::Impure),
@@ -126,22 +135,46 @@ fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, limit: usize) -> Folded {
         .sum();
     let size = |&output: &ValueId| facts.ty(output)?.bytes()?.as_size();
     let Some(size) = node.outputs().iter().map(size).sum::<Option<usize>>() else { return Folded::Not };
-    if size.saturating_sub(freed) > limit {
+    if size.saturating_sub(freed) > budget.tensor {
         return Folded::TooLarge(size);
+    }
+    // What is not in memory comes there by being looked at: ranges of files, which are large models', as much as results.
+    let held = |of: fn(&Data) -> bool| -> usize {
+        weights.iter().flatten().filter(|weight| of(weight.data())).map(|weight| weight.byte_len()).sum()
+    };
+    let read = held(|data| matches!(data, Data::Stored(_)));
+    let made = held(|data| matches!(data, Data::Splat(_) | Data::Seeded(_)));
+    if read > budget.tensor || made > budget.total {
+        return Folded::TooLarge(read + made);
     }
     let wide = weights.iter().flatten().any(|weight| weight.element() == Element::Double)
         || node.outputs().iter().any(|&output| facts.ty(output).is_some_and(|ty| ty.element == Element::Double));
+    let element = facts.ty(node.output()).map(|ty| ty.element);
+    if let Some(why) = undefined(node, &weights, element) {
+        return Folded::Refused(why);
+    }
     match if wide { evaluate::<f64>(node, &weights) } else { evaluate::<f32>(node, &weights) } {
-        Some(results) => Folded::To(results),
-        None => Folded::Not,
+        Ok(results) if results.iter().any(has_nan) && !weights.iter().flatten().any(|weight| has_nan(weight)) => {
+            Folded::Refused(Reason::new("the result is not a number (NaN)"))
+        }
+        Ok(results) => Folded::To(results),
+        Err(why) => Folded::Refused(why),
     }
 }
 
-fn evaluate<S: Scalar>(node: &Node, weights: &[Option<&Tensor>]) -> Option<Vec<Tensor>> {
+fn evaluate<S: Scalar>(node: &Node, weights: &[Option<&Tensor>]) -> Result<Vec<Tensor>, Reason> {
     let inputs: Vec<Option<Datum<S>>> =
-        weights.iter().map(|weight| weight.map(Datum::of_tensor).transpose()).collect::<Result<_, _>>().ok()?;
-    let results = run_tensors(&node.op, &node.attrs, &inputs, node.outputs().len()).ok()?;
-    results.iter().take(node.outputs().len()).map(|result| result.to_tensor().ok()).collect()
+        weights.iter().map(|weight| weight.map(Datum::of_tensor).transpose()).collect::<Result<_, _>>()?;
+    let results = run_tensors(&node.op, &node.attrs, &inputs, node.outputs().len()).map_err(|error| error.reason)?;
+    results.iter().take(node.outputs().len()).map(Datum::to_tensor).collect()
+}
+
+fn has_nan(tensor: &Tensor) -> bool {
+    match tensor.element() {
+        Element::Float => tensor.view::<f32>().is_some_and(|view| view.iter().any(|x| x.is_nan())),
+        element if element.is_real() => tensor.to_f64s().is_some_and(|values| values.iter().any(|x| x.is_nan())),
+        _ => false,
+    }
 }
 
 /// A call on repeated elements, computed on one of them.
@@ -168,7 +201,11 @@ fn fold_splat(node: &Node, facts: &Facts, weights: &[Option<&Tensor>]) -> Option
     let ones: Vec<Option<Tensor>> = weights.iter().map(|weight| weight.and_then(one_of)).collect();
     let ones: Vec<Option<&Tensor>> = ones.iter().map(Option::as_ref).collect();
     let wide = ty.element == Element::Double;
-    let result = if wide { evaluate::<f64>(node, &ones)? } else { evaluate::<f32>(node, &ones)? };
+    if undefined(node, &ones, Some(ty.element)).is_some() {
+        return None;
+    }
+    let result = if wide { evaluate::<f64>(node, &ones) } else { evaluate::<f32>(node, &ones) };
+    let result = result.ok().filter(|result| !result.iter().any(has_nan))?;
     Tensor::splat(ty.element, &shape, &result.first()?.bytes()).ok()
 }
 
@@ -197,7 +234,7 @@ fn known_content(fact: &Fact) -> Option<Tensor> {
 /// Bytes that the contents take in memory of their own.
 fn own_bytes(tensor: &Tensor) -> usize {
     match tensor.data() {
-        Data::Splat(_) | Data::Seeded(_) => 0,
+        Data::Splat(_) | Data::Seeded(_) | Data::Stored(_) => 0,
         Data::Bytes(_) | Data::Strings(_) => tensor.byte_len(),
     }
 }
@@ -208,6 +245,14 @@ fn over_budget(graph: &Graph, node: &Node, size: usize, limit: usize) -> Diagnos
         .within(describe_node(node))
         .within(format!("graph `{}`", graph.name))
         .help("raise it with `--fold-budget`");
+    note.severity = Severity::Note;
+    note
+}
+
+fn refused(graph: &Graph, node: &Node, why: &Reason) -> Diagnostic {
+    let mut note = Diagnostic::warning("P0101", format!("a call on constants is not folded: {why}"))
+        .within(describe_node(node))
+        .within(format!("graph `{}`", graph.name));
     note.severity = Severity::Note;
     note
 }

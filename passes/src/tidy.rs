@@ -49,7 +49,7 @@ fn drop_zero(graph: &mut Graph, id: NodeId, slot: usize) -> Option<()> {
     let is_zero = match weight.data() {
         Data::Splat(value) => value.iter().all(|&byte| byte == 0),
         Data::Bytes(bytes) => weight.count() == 1 && bytes.iter().all(|&byte| byte == 0),
-        Data::Seeded(_) | Data::Strings(_) => false,
+        Data::Seeded(_) | Data::Strings(_) | Data::Stored(_) => false,
     };
     if is_zero {
         graph.truncate_inputs(id, slot);

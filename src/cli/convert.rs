@@ -1,8 +1,6 @@
 //! `eutectic convert`: between the binary and the textual form, with or without the weights.
 
 use super::{Global, Outcome, print_json, render};
-use crate::files;
-use crate::onnx::ExportOptions;
 use crate::seeding::{anonymous, seed_weights};
 use clap::Args;
 use serde_json::json;
@@ -30,7 +28,7 @@ impl Convert {
             model = anonymous(&model);
             n_replaced = seed_weights(&mut model.graph);
         }
-        let bytes = files::save(&model, &self.output, &ExportOptions { opset: self.opset, external_data: false })?;
+        let bytes = global.save(&model, &self.output, self.opset)?;
         if global.json {
             print_json(&json!({ "bytes": bytes, "seeded_weights": n_replaced }));
         } else if !global.quiet {

@@ -112,6 +112,7 @@ mod with_tensorrt {
             let start = Instant::now();
             let tensorrt = TensorRt { worker: worker(self.trt_lib.as_deref())?, options };
             let (report, engine) = tensorrt.build(&model)?;
+            model.intact()?;
             let seconds = start.elapsed().as_secs_f64();
             if let Some(file) = &self.save_engine {
                 engine.save(file, &hash).map_err(|error| Diagnostics::from(error.diagnostic()))?;

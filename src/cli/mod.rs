@@ -16,10 +16,10 @@ mod rules;
 mod run;
 
 use crate::ir::Model;
-use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
-use crate::onnx::Limits;
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
+use crate::onnx::{ExportOptions, Limits, Policy};
 use clap::{Args, Parser, Subcommand};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A graph-optimizer research framework: ONNX in, named rewrite rules through e-graphs, TensorRT and CUDA out.
 #[derive(Parser)]
@@ -43,9 +43,18 @@ struct Global {
     /// Treat models as hostile: no hard links from elsewhere, no writing through links
     #[arg(long, global = true)]
     untrusted: bool,
+    /// Map files instead of reading them; a file that changes meanwhile kills the program
+    #[arg(long, global = true)]
+    mmap: bool,
+    /// The directory of the model's external data, when it is not that of the model
+    #[arg(long, global = true, value_name = "DIR")]
+    data_root: Option<PathBuf>,
     /// Largest model file that is read, in bytes
     #[arg(long, global = true, value_name = "BYTES")]
     max_model_size: Option<u64>,
+    /// Write models although their files hold what would be lost: fields of a newer ONNX, training, device placement
+    #[arg(long, global = true)]
+    drop_unknown: bool,
     /// Print no warnings
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -126,9 +135,36 @@ impl Global {
 
     /// Reads a model and prints its warnings.
     fn load(&self, path: &Path) -> Result<Model, Diagnostics> {
-        let (model, warnings) = crate::files::load(path, &self.budgets(), self.untrusted)?;
+        let policy = Policy {
+            data_root: self.data_root.clone(),
+            untrusted: self.untrusted,
+            mapped: self.mmap,
+            ..Policy::interactive()
+        };
+        let (mut model, warnings) = crate::files::load_under(path, &self.budgets(), &policy)?;
         self.warn(&warnings);
+        if self.drop_unknown {
+            model.not_carried.clear();
+        }
         Ok(model)
+    }
+
+    /// Writes a model; says where large weights went.
+    fn save(&self, model: &Model, path: &Path, opset: Option<u64>) -> Result<u64, Diagnostics> {
+        if self.untrusted {
+            crate::files::check_output(path)?;
+        }
+        let saved = crate::files::save(model, path, &ExportOptions { opset, external_data: false })?;
+        if let Some((beside, bytes)) = saved.external {
+            let message = format!(
+                "the model takes more than 2 GiB, which protobuf cannot hold: weights are in `{}` ({})",
+                beside.display(),
+                render::bytes(bytes as f64)
+            );
+            let severity = Severity::Note;
+            self.warn(&Diagnostic { severity, ..Diagnostic::warning("L0165", message) }.into());
+        }
+        Ok(saved.bytes)
     }
 
     fn warn(&self, warnings: &Diagnostics) {

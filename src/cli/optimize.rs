@@ -3,12 +3,10 @@
 use super::inspect::to_json;
 use super::{Global, Outcome, misuse, print_json, render};
 use crate::certificate::{self, Certificate};
-use crate::files;
 use crate::inputs::sizes_from_shapes;
 use crate::ir::Model;
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind};
 use crate::ir::op::CANONICAL_OPSET;
-use crate::onnx::ExportOptions;
 use crate::passes::cost::{CostModel, Device};
 use crate::passes::fold::FoldBudget;
 use crate::passes::inspect::{Summary, inspect};
@@ -112,6 +110,10 @@ impl Optimize {
         let start = Instant::now();
         let mut model = global.load(&self.model)?;
         let read = start.elapsed();
+        if self.output.is_some() {
+            // Before the work, not after it.
+            crate::onnx::carries_all(&model)?;
+        }
         // Both share the weights; the original is kept for the certificate only.
         let original = (self.certify == Certify::Run).then(|| model.clone());
         let cost = CostModel::new(Device::h200());
@@ -149,8 +151,7 @@ impl Optimize {
         let begun = Instant::now();
         let mut size = None;
         if let Some(output) = &self.output {
-            let options = ExportOptions { opset: self.opset, external_data: false };
-            size = Some(files::save(&model, output, &options)?);
+            size = Some(global.save(&model, output, self.opset)?);
         }
         let seconds = Seconds { read, optimize: optimized, write: begun.elapsed() };
         if global.json {

@@ -61,6 +61,10 @@ impl Value {
     /// A tensor, whose elements stay where they are if possible.
     pub fn of_tensor(tensor: &Tensor, pool: &mut Pool) -> Result<Self, Reason> {
         count(tensor.shape())?;
+        if let Data::Stored(stored) = tensor.data() {
+            let read = Tensor::new(tensor.element(), tensor.shape(), stored.contents().clone());
+            return Self::of_tensor(&read.map_err(|error| Reason::new(error.to_string()))?, pool);
+        }
         let is_borrowable = match tensor.data() {
             Data::Bytes(bytes) => {
                 tensor.element() != Element::Float || bytemuck::try_cast_slice::<u8, f32>(bytes).is_ok()

@@ -6,7 +6,9 @@ use crate::{tensor, values};
 use bytes::Bytes;
 use eutectic_ir::attr::AttrKind;
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
+use eutectic_ir::stored::Stored;
 use eutectic_ir::{Attr, Name};
+use std::sync::Arc;
 
 /// An attribute of a file: a value, or graphs that are still to be read.
 pub(crate) enum Imported {
@@ -20,6 +22,7 @@ pub(crate) fn import(
     proto: AttributeProto,
     in_function: bool,
     limits: &Limits,
+    stored: &[Arc<Stored>],
     diagnostics: &mut Diagnostics,
 ) -> Result<Imported, Diagnostic> {
     let populated = populated(&proto);
@@ -66,10 +69,10 @@ pub(crate) fn import(
         }
         tag::TENSOR => {
             let proto = proto.t.ok_or_else(|| invalid("it is said to be a tensor, and there is none".into()))?;
-            Attr::Tensor(tensor::import(proto, limits, diagnostics)?)
+            Attr::Tensor(tensor::import(proto, limits, stored, diagnostics)?)
         }
         tag::TENSORS => {
-            let tensors = proto.tensors.into_iter().map(|proto| tensor::import(proto, limits, diagnostics));
+            let tensors = proto.tensors.into_iter().map(|proto| tensor::import(proto, limits, stored, diagnostics));
             Attr::Tensors(tensors.collect::<Result<Vec<_>, _>>()?.into())
         }
         tag::GRAPH => {

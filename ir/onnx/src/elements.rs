@@ -4,6 +4,8 @@ use eutectic_ir::diag::{Diagnostic, Kind};
 
 /// `TensorProto.DataType` of strings, which have no fixed size.
 pub(crate) const STRING: i32 = 8;
+/// `TensorProto.DataType` of truth values.
+pub(crate) const BOOL: i32 = 9;
 
 /// Bits of one element, and the name of the type in ONNX's text form.
 pub(crate) fn element(data_type: i32) -> Option<(u32, &'static str)> {

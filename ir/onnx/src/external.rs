@@ -4,7 +4,7 @@
 //! made on the opened file, so exchanging it in between gains nothing. A range is read only when it lies within the
 //! file and has exactly the length that the tensor's shape asks for.
 
-use crate::elements::byte_length;
+use crate::elements::{BOOL, byte_length};
 use crate::input::{OpenFile, Piece, cannot, read_all};
 use crate::limits::Limits;
 use crate::proto::*;
@@ -13,10 +13,12 @@ use bytes::Bytes;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
+use eutectic_ir::stored::{Store, Stored};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// How far reading may go beyond the model file itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,26 +29,53 @@ pub struct Policy {
     /// True for files of strangers: what is merely suspicious, such as data that is hard-linked from elsewhere, is
     /// refused.
     pub untrusted: bool,
+    /// External data of more bytes than this in all stays in its files until somebody asks for it.
+    pub resident: u64,
+    /// True to map files instead of reading them: a promise of the user that nobody changes them meanwhile.
+    pub mapped: bool,
 }
 
 impl Policy {
     /// What holds for a user who opens a file of their own.
     pub const fn interactive() -> Self {
-        Self { data_root: None, untrusted: false }
+        Self { data_root: None, untrusted: false, resident: 2 << 30, mapped: false }
     }
 }
 
 /// At most this many data files are open at a time.
 const MAX_OPEN: usize = 128;
+/// At most this many stay open for what is stored in them. Processes may mostly open 1024.
+const MAX_KEPT: usize = 512;
+/// Shorter data is read at once, in bytes: shapes and scales that inference and rules look at.
+const WORTH_STORING: u64 = 1 << 20;
+/// The key of the entry that stands for a stored range; no file keeps its own entries, so none can forge it.
+const STORED: &str = "";
 
-/// Puts the data of every external tensor into the tensor itself. All problems go to `diagnostics`.
+/// The data that stays in files.
+#[derive(Default)]
+pub(crate) struct Attached {
+    /// Ranges, by the number that tensors name.
+    pub stored: Vec<Arc<Stored>>,
+    /// The files that they lie in.
+    pub stores: Vec<Arc<dyn Store>>,
+}
+
+/// The range that `tensor` names.
+pub(crate) fn stored<'a>(tensor: &TensorProto, stored: &'a [Arc<Stored>]) -> Option<&'a Arc<Stored>> {
+    let entry = tensor.external_data.iter().find(|entry| entry.key == STORED)?;
+    stored.get(entry.value.parse::<usize>().ok()?)
+}
+
+/// Puts the data of every external tensor into the tensor itself, or names the range that it stays in. All problems go
+/// to `diagnostics`.
 pub(crate) fn attach(
     model: &mut ModelProto,
     model_file: Option<&OpenFile>,
     policy: &Policy,
     limits: &Limits,
     diagnostics: &mut Diagnostics,
-) {
+) -> Attached {
+    let mut attached = Attached::default();
     let mut ignored_keys = BTreeSet::new();
     let mut by_location: Vec<(String, Vec<Wanted>)> = Vec::new();
     let mut known: FxHashMap<String, usize> = FxHashMap::default();
@@ -71,22 +100,28 @@ pub(crate) fn attach(
     report_ignored(&ignored_keys, diagnostics);
     if total > limits.external_bytes {
         let found = format!("the model refers to {total} bytes of external data");
-        return diagnostics.push(limit("external_bytes", limits.external_bytes, found));
+        diagnostics.push(limit("external_bytes", limits.external_bytes, found));
+        return attached;
     }
     if by_location.is_empty() {
-        return;
+        return attached;
     }
     let mut roots = match Roots::new(model_file, policy) {
         Ok(roots) => roots,
-        Err(error) => return diagnostics.push(error),
+        Err(error) => {
+            diagnostics.push(error);
+            return attached;
+        }
     };
+    let store = !policy.mapped && total > policy.resident;
     let mut locations = by_location.into_iter();
     loop {
         let batch: Vec<_> = locations.by_ref().take(MAX_OPEN).collect();
         if batch.is_empty() {
-            return;
+            return attached;
         }
-        read_batch(batch, &mut roots, policy, diagnostics);
+        let keep = store.then_some(&mut attached);
+        read_batch(batch, &mut roots, policy, keep, diagnostics);
     }
 }
 
@@ -97,61 +132,134 @@ struct Wanted<'a> {
     length: u64,
 }
 
-fn read_batch(batch: Vec<(String, Vec<Wanted>)>, roots: &mut Roots, policy: &Policy, diagnostics: &mut Diagnostics) {
-    let mut open: Vec<(OpenFile, Vec<Wanted>)> = Vec::new();
+impl Wanted<'_> {
+    fn lies_within(&self, size: u64) -> bool {
+        self.offset.checked_add(self.length).is_some_and(|end| end <= size)
+    }
+
+    fn is_worth_storing(&self) -> bool {
+        // Truth values are looked at when they are read.
+        self.length >= WORTH_STORING && self.tensor.data_type != Some(BOOL)
+    }
+
+    fn hold(self, bytes: Bytes) {
+        self.tensor.raw_data = Some(bytes);
+        self.tensor.data_location = None;
+        self.tensor.external_data.clear();
+    }
+
+    fn name(self, index: usize) {
+        let entry = StringStringEntryProto { key: STORED.into(), value: index.to_string() };
+        self.tensor.external_data = vec![entry];
+    }
+}
+
+/// An open data file: what is to be read from it, and what stays in it.
+struct Opened<'a> {
+    file: OpenFile,
+    read: Vec<Wanted<'a>>,
+    kept: Vec<Wanted<'a>>,
+}
+
+/// Reads the data of a few files; long ranges stay where they are when `attached` is given.
+fn read_batch(
+    batch: Vec<(String, Vec<Wanted>)>,
+    roots: &mut Roots,
+    policy: &Policy,
+    attached: Option<&mut Attached>,
+    diagnostics: &mut Diagnostics,
+) {
+    let mut n_kept = attached.as_ref().map_or(MAX_KEPT, |attached| attached.stores.len());
+    let mut open: Vec<Opened> = Vec::new();
     for (location, wanted) in batch {
-        match roots.open(&location, policy, diagnostics) {
-            Ok(file) => {
-                let (inside, outside): (Vec<_>, Vec<_>) = wanted
-                    .into_iter()
-                    .partition(|w| w.offset.checked_add(w.length).is_some_and(|end| end <= file.size()));
-                for w in outside {
-                    let message = format!(
-                        "expected {} bytes at offset {} of `{location}`, which has {} bytes",
-                        w.length,
-                        w.offset,
-                        file.size()
-                    );
-                    let error = Diagnostic::error(Kind::Invalid, "L0134", message)
-                        .within(format!("tensor `{}`", w.tensor.name))
-                        .help("the data file may be truncated or belong to another model");
-                    diagnostics.push(error);
-                }
-                open.push((file, inside));
-            }
+        let file = match roots.open(&location, policy, diagnostics) {
+            Ok(file) => file,
             Err(error) => {
                 let n_bytes: u64 = wanted.iter().fold(0, |sum, w| sum.saturating_add(w.length));
                 let first = wanted.first().map_or("", |w| w.tensor.name.as_str());
                 let note = format!("{} tensors with {n_bytes} bytes are in it, first `{first}`", wanted.len());
                 diagnostics.push(error.note(note));
+                continue;
             }
+        };
+        let (inside, outside): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|w| w.lies_within(file.size()));
+        diagnostics.extend(outside.iter().map(|w| beyond_the_end(w, &location, file.size())));
+        let (kept, read) = if n_kept < MAX_KEPT {
+            inside.into_iter().partition(Wanted::is_worth_storing)
+        } else {
+            (Vec::new(), inside)
+        };
+        n_kept += usize::from(!kept.is_empty());
+        open.push(Opened { file, read, kept });
+    }
+    if let Err(error) = if policy.mapped { hold_mapped(&mut open) } else { hold_read(&mut open) } {
+        return diagnostics.push(error);
+    }
+    if let Some(attached) = attached {
+        open.into_iter().filter(|opened| !opened.kept.is_empty()).for_each(|opened| attached.keep(opened));
+    }
+}
+
+fn beyond_the_end(wanted: &Wanted, location: &str, size: u64) -> Diagnostic {
+    let Wanted { tensor, offset, length } = wanted;
+    let message = format!("expected {length} bytes at offset {offset} of `{location}`, which has {size} bytes");
+    Diagnostic::error(Kind::Invalid, "L0134", message)
+        .within(format!("tensor `{}`", tensor.name))
+        .help("the data file may be truncated or belong to another model")
+}
+
+fn hold_mapped(open: &mut [Opened]) -> Result<(), Diagnostic> {
+    for Opened { file, read, .. } in open {
+        // An empty file cannot be mapped, and has nothing but empty ranges.
+        let whole = if file.size() == 0 { Bytes::new() } else { file.map()? };
+        for wanted in read.drain(..) {
+            let end = (wanted.offset + wanted.length) as usize;
+            if end > whole.len() {
+                return file.still_as_opened();
+            }
+            let range = whole.slice(wanted.offset as usize..end);
+            wanted.hold(range);
         }
     }
+    Ok(())
+}
+
+fn hold_read(open: &mut [Opened]) -> Result<(), Diagnostic> {
     // Tied weights name the same range: it is read once and shared.
     let mut pieces = Vec::new();
     let mut piece_of: FxHashMap<(usize, u64, u64), usize> = FxHashMap::default();
-    for (file_index, (file, wanted)) in open.iter().enumerate() {
-        for w in wanted {
+    for (file_index, Opened { file, read, .. }) in open.iter().enumerate() {
+        for w in read {
             piece_of.entry((file_index, w.offset, w.length)).or_insert_with(|| {
                 pieces.push(Piece { from: file, at: w.offset, length: w.length });
                 pieces.len() - 1
             });
         }
     }
-    let read = read_all(&pieces).and_then(|read| {
-        open.iter().try_for_each(|(file, _)| file.still_as_opened())?;
-        Ok(read)
-    });
-    let read: Vec<Bytes> = match read {
-        Ok(read) => read,
-        Err(error) => return diagnostics.push(error),
-    };
-    for (file_index, (_, wanted)) in open.into_iter().enumerate() {
-        for w in wanted {
-            w.tensor.raw_data = Some(read[piece_of[&(file_index, w.offset, w.length)]].clone());
-            w.tensor.data_location = None;
-            w.tensor.external_data.clear();
+    let bytes = read_all(&pieces)?;
+    open.iter().try_for_each(|opened| opened.file.still_as_opened())?;
+    for (file_index, Opened { read, .. }) in open.iter_mut().enumerate() {
+        for w in read.drain(..) {
+            let piece = piece_of[&(file_index, w.offset, w.length)];
+            w.hold(bytes[piece].clone());
         }
+    }
+    Ok(())
+}
+
+impl Attached {
+    /// Takes over a file for the ranges that stay in it; equal ones are one.
+    fn keep(&mut self, opened: Opened) {
+        let file: Arc<dyn Store> = Arc::new(opened.file);
+        let mut known: FxHashMap<(u64, u64), usize> = FxHashMap::default();
+        for wanted in opened.kept {
+            let index = *known.entry((wanted.offset, wanted.length)).or_insert_with(|| {
+                self.stored.push(Arc::new(Stored::new(file.clone(), wanted.offset, wanted.length as usize)));
+                self.stored.len() - 1
+            });
+            wanted.name(index);
+        }
+        self.stores.push(file);
     }
 }
 
@@ -381,8 +489,14 @@ fn check_location(location: &str) -> Result<Steps, &'static str> {
     if depth == 0 { Err("which is a directory") } else { Ok(steps) }
 }
 
-/// Every tensor of the model whose data is external, in whatever graph, attribute or function it stands.
 fn external_tensors(model: &mut ModelProto) -> Vec<&mut TensorProto> {
+    let mut found = tensors(model);
+    found.retain(|tensor| tensor.data_location == Some(LOCATION_EXTERNAL));
+    found
+}
+
+/// Every tensor of the model, in whatever graph, attribute or function it stands.
+pub(crate) fn tensors(model: &mut ModelProto) -> Vec<&mut TensorProto> {
     enum Part<'a> {
         Graph(&'a mut GraphProto),
         Nodes(&'a mut [NodeProto]),
@@ -419,7 +533,6 @@ fn external_tensors(model: &mut ModelProto) -> Vec<&mut TensorProto> {
             }
         }
     }
-    found.retain(|tensor| tensor.data_location == Some(LOCATION_EXTERNAL));
     found
 }
 

@@ -1,18 +1,22 @@
 //! Where bytes come from: a regular file, read by position, or memory.
 //!
-//! Guarantees: only regular files are opened, and opening never blocks; nothing is mapped, so a file that shrinks
-//! while it is read is a typed error; large pieces land in allocations of their own, aligned to 64 bytes, so that a
-//! weight can be freed by itself and viewed as numbers.
+//! Guarantees: only regular files are opened, and opening never blocks; nothing is mapped unless the user asks for it,
+//! so a file that shrinks while it is read is a typed error; large pieces land in allocations of their own, aligned to
+//! 64 bytes, so that a weight can be freed by itself and viewed as numbers.
 
+use crate::map::map;
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
+use eutectic_ir::stored::Store;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Alignment of tensor data, in bytes.
 pub(crate) const ALIGNMENT: usize = 64;
@@ -21,6 +25,8 @@ pub(crate) const ALIGNMENT: usize = 64;
 #[derive(Debug)]
 pub(crate) enum Input {
     File(OpenFile),
+    /// A file and its mapping.
+    Mapped(OpenFile, Bytes),
     Memory(Bytes),
 }
 
@@ -31,10 +37,12 @@ pub(crate) struct OpenFile {
     /// As the user named it, for messages.
     shown: PathBuf,
     at_opening: Stamp,
+    /// Set when reading failed although the file looks as it did.
+    failed: AtomicBool,
 }
 
 /// What tells one version of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Stamp {
     device: u64,
     inode: u64,
@@ -88,7 +96,7 @@ impl OpenFile {
             return Err(not_regular("a file that the kernel makes up while it is read").in_file(shown));
         }
         let at_opening = Stamp::of(&file).map_err(|error| cannot("look at", error).in_file(shown))?;
-        Ok(Self { file, shown: shown.to_owned(), at_opening })
+        Ok(Self { file, shown: shown.to_owned(), at_opening, failed: AtomicBool::new(false) })
     }
 
     /// Size when it was opened, in bytes.
@@ -120,6 +128,11 @@ impl OpenFile {
         }
         let sizes = format!("{} bytes when opened, {} bytes now", self.at_opening.size, now.size);
         Err(changed().note(sizes).in_file(&self.shown))
+    }
+
+    /// The whole file as one piece of memory that follows it.
+    pub fn map(&self) -> Result<Bytes, Diagnostic> {
+        map(&self.file).map_err(|error| cannot("map", error).in_file(&self.shown))
     }
 
     fn fill(&self, buffer: &mut [u8], at: u64) -> Result<(), Diagnostic> {
@@ -154,11 +167,57 @@ impl OpenFile {
     }
 }
 
+impl Store for OpenFile {
+    fn id(&self) -> u128 {
+        // Ids stand in sort keys, so they must not depend on addresses.
+        let mut hasher = rustc_hash::FxHasher::default();
+        self.shown.hash(&mut hasher);
+        self.at_opening.hash(&mut hasher);
+        u128::from(self.at_opening.inode) << 64 | u128::from(hasher.finish())
+    }
+
+    fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn read(&self, at: u64, length: usize) -> Option<Bytes> {
+        let read = self.read_aligned(at, length as u64).ok();
+        if read.is_none() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+
+    fn broken(&self) -> Option<Diagnostic> {
+        let failed = || changed().note("a part of it could not be read").in_file(&self.shown);
+        self.still_as_opened().err().or_else(|| self.failed.load(Ordering::Relaxed).then(failed))
+    }
+}
+
 impl Input {
+    /// Opens the model file `path`; maps it when that is wanted.
+    pub fn open(path: &Path, mapped: bool) -> Result<Self, Diagnostic> {
+        let file = OpenFile::open(path)?;
+        // An empty file cannot be mapped.
+        if !mapped || file.size() == 0 {
+            return Ok(Input::File(file));
+        }
+        let bytes = file.map()?;
+        Ok(Input::Mapped(file, bytes))
+    }
+
+    /// The file, when there is one.
+    pub fn file(&self) -> Option<&OpenFile> {
+        match self {
+            Input::File(file) | Input::Mapped(file, _) => Some(file),
+            Input::Memory(_) => None,
+        }
+    }
+
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         match self {
-            Input::File(file) => file.size(),
+            Input::File(file) | Input::Mapped(file, _) => file.size(),
             Input::Memory(bytes) => bytes.len() as u64,
         }
     }
@@ -166,7 +225,8 @@ impl Input {
     /// Fills `buffer` from offset `at`; the caller stays within `size`.
     pub fn fill(&self, buffer: &mut [u8], at: u64) -> Result<(), Diagnostic> {
         match self {
-            Input::File(file) => file.fill(buffer, at),
+            // Reading leaves the mapping untouched where only small pieces are looked at.
+            Input::File(file) | Input::Mapped(file, _) => file.fill(buffer, at),
             Input::Memory(bytes) => {
                 buffer.copy_from_slice(memory_range(bytes, at, buffer.len() as u64)?);
                 Ok(())
@@ -174,10 +234,14 @@ impl Input {
         }
     }
 
-    /// Reads `length` bytes into an allocation of their own whose first byte is aligned.
+    /// Reads `length` bytes into an allocation of their own whose first byte is aligned; a slice of a mapping.
     pub fn read_aligned(&self, at: u64, length: u64) -> Result<Bytes, Diagnostic> {
         match self {
             Input::File(file) => file.read_aligned(at, length),
+            Input::Mapped(_, bytes) => {
+                memory_range(bytes, at, length)?;
+                Ok(bytes.slice(at as usize..(at + length) as usize))
+            }
             Input::Memory(bytes) => {
                 let range = memory_range(bytes, at, length)?;
                 let mut buffer = aligned_buffer(range.len()).ok_or_else(|| out_of_memory(length))?;
@@ -191,7 +255,7 @@ impl Input {
     /// Errors with "changed while reading" unless the source is still what was opened.
     pub fn still_as_opened(&self) -> Result<(), Diagnostic> {
         match self {
-            Input::File(file) => file.still_as_opened(),
+            Input::File(file) | Input::Mapped(file, _) => file.still_as_opened(),
             Input::Memory(_) => Ok(()),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! For any bytes and any directory content, reading ends within its [`Limits`] with a model or a typed error; it opens
 //! regular files below the granted directory only, and it never panics. Weights are slices of what was read: each large
-//! one has an allocation of its own, so the file is in memory once and a weight can be freed by itself.
+//! one has an allocation of its own, so the file is in memory once and a weight can be freed by itself. External data
+//! of more than [`Policy::resident`] bytes stays in its files until somebody asks for it.
 //!
 //! | codes | what |
 //! |---|---|
@@ -13,7 +14,7 @@
 //! | `L0180`..`L0189` | values in files of their own |
 //! | `I0101`..`I0119` | the model: names, cycles, functions, nodes, attributes, versions, tensors |
 //! | `I0120`..`I0129` | expressing the model in an operator set |
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod attribute;
 mod call;
@@ -24,6 +25,7 @@ mod import;
 mod input;
 mod limits;
 mod load;
+mod map;
 mod opset;
 mod proto;
 mod rope;
@@ -38,7 +40,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use export::{ExportOptions, Written, to_bytes, write};
+pub use export::{ExportOptions, Written, carries_all, to_bytes, write};
 pub use external::Policy;
 pub use limits::Limits;
 pub use value_file::{Form, Interface, read_interface, read_value};
@@ -46,7 +48,8 @@ pub use value_file::{Form, Interface, read_interface, read_value};
 use bytes::Bytes;
 use eutectic_ir::Model;
 use eutectic_ir::diag::{Diagnostic, Diagnostics};
-use input::{Input, OpenFile};
+use input::Input;
+use load::Loaded;
 use std::path::Path;
 
 /// The version of ONNX whose schema this crate knows.
@@ -60,7 +63,7 @@ pub fn read(path: &Path, limits: &Limits, policy: &Policy) -> Result<(Model, Dia
         }
         diagnostics
     };
-    let input = OpenFile::open(path).map(Input::File)?;
+    let input = Input::open(path, policy.mapped).map_err(|error| in_file(error.into()))?;
     match read_from(&input, limits, policy) {
         Ok((model, warnings)) => Ok((model, in_file(warnings))),
         Err(errors) => Err(in_file(errors)),
@@ -74,20 +77,17 @@ pub fn from_bytes(bytes: Bytes, limits: &Limits, policy: &Policy) -> Result<(Mod
 
 fn read_from(input: &Input, limits: &Limits, policy: &Policy) -> Result<(Model, Diagnostics), Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    let proto = match load::load(input, limits, &mut diagnostics) {
-        Ok(proto) => proto,
+    let Loaded { mut proto, unknown } = match load::load(input, limits, &mut diagnostics) {
+        Ok(loaded) => loaded,
         Err(error) => return Err(with(diagnostics, error)),
     };
-    let mut proto = proto;
-    let file = match input {
-        Input::File(file) => Some(file),
-        Input::Memory(_) => None,
-    };
-    external::attach(&mut proto, file, policy, limits, &mut diagnostics);
+    let attached = external::attach(&mut proto, input.file(), policy, limits, &mut diagnostics);
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
-    let model = import::import(proto, limits, &mut diagnostics);
+    let mut model = import::import(proto, limits, &attached.stored, &mut diagnostics);
+    model.stores = attached.stores;
+    model.not_carried.extend(unknown);
     diagnostics.into_result(model)
 }
 

@@ -8,11 +8,24 @@ use crate::scan::{Gap, Scanned, scan};
 use crate::sniff;
 use crate::wire::Type;
 use bytes::Bytes;
+use eutectic_ir::Name;
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use prost::Message;
 
+/// A decoded file.
+#[derive(Debug)]
+pub(crate) struct Loaded<M> {
+    pub proto: M,
+    /// Fields that the schema does not have, a line each.
+    pub unknown: Vec<Name>,
+}
+
 /// Decodes a model file. Warnings go to `diagnostics`.
-pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics) -> Result<ModelProto, Diagnostic> {
+pub(crate) fn load(
+    input: &Input,
+    limits: &Limits,
+    diagnostics: &mut Diagnostics,
+) -> Result<Loaded<ModelProto>, Diagnostic> {
     let mut head = vec![0; (input.size() as usize).min(sniff::HEAD)];
     input.fill(&mut head, 0)?;
     if let Some(other) = sniff::signature(&head, input.size()) {
@@ -30,9 +43,9 @@ pub(crate) fn decode<M: Message + Default>(
     of: Type,
     limits: &Limits,
     diagnostics: &mut Diagnostics,
-) -> Result<M, Diagnostic> {
+) -> Result<Loaded<M>, Diagnostic> {
     let scanned = scan(input, of, limits)?;
-    report(&scanned, diagnostics);
+    let unknown = report(&scanned, diagnostics);
     let Scanned { skeleton, gaps, .. } = scanned;
     let pieces = read_gaps(input, &gaps)?;
     input.still_as_opened()?;
@@ -48,9 +61,10 @@ pub(crate) fn decode<M: Message + Default>(
         }
     }
     rope.push(skeleton.slice(from..));
-    M::decode(rope).map_err(|error| {
+    let proto = M::decode(rope).map_err(|error| {
         Diagnostic::error(Kind::Malformed, "L0102", format!("the protobuf decoder refuses the file: {error}"))
-    })
+    })?;
+    Ok(Loaded { proto, unknown })
 }
 
 /// The wanted gaps, read; `None` for the others.
@@ -62,7 +76,7 @@ fn read_gaps(input: &Input, gaps: &[Gap]) -> Result<Vec<Option<Bytes>>, Diagnost
                 wanted.map(|gap| Piece { from: file, at: gap.file_at, length: gap.length }).collect();
             read_all(&pieces)?
         }
-        Input::Memory(_) => {
+        Input::Memory(_) | Input::Mapped(..) => {
             let wanted = gaps.iter().filter(|gap| gap.wanted);
             wanted.map(|gap| input.read_aligned(gap.file_at, gap.length)).collect::<Result<_, _>>()?
         }
@@ -71,18 +85,20 @@ fn read_gaps(input: &Input, gaps: &[Gap]) -> Result<Vec<Option<Bytes>>, Diagnost
     Ok(gaps.iter().map(|gap| if gap.wanted { read.next() } else { None }).collect())
 }
 
-fn report(scanned: &Scanned, diagnostics: &mut Diagnostics) {
-    if !scanned.unknown.is_empty() {
+/// Warns of what is odd; the unknown fields, a line each.
+fn report(scanned: &Scanned, diagnostics: &mut Diagnostics) -> Vec<Name> {
+    let line = |(of, number, n_times): &(&str, u32, u64)| format!("field {number} of {of}, {n_times} times");
+    let unknown: Vec<Name> = scanned.unknown.iter().map(|field| line(field).into()).collect();
+    if !unknown.is_empty() {
         let total: u64 = scanned.unknown.iter().map(|(_, _, n_times)| n_times).sum();
-        let message = format!("the file has {total} fields that ONNX {} does not have; they are dropped", crate::ONNX);
-        let mut warning = Diagnostic::warning("L0111", message);
-        for (of, number, n_times) in &scanned.unknown {
-            warning = warning.note(format!("field {number} of {of}, {n_times} times"));
-        }
-        diagnostics.push(warning);
+        let message =
+            format!("the file has {total} fields that ONNX {} does not have; they are passed over", crate::ONNX);
+        let warning = Diagnostic::warning("L0111", message).help("a newer version of this program may know them");
+        diagnostics.push(unknown.iter().fold(warning, |warning, line| warning.note(line.as_str())));
     }
     if scanned.mended_texts > 0 {
         let message = format!("{} documentation strings are not UTF-8; they are mended", scanned.mended_texts);
         diagnostics.push(Diagnostic::warning("L0112", message));
     }
+    unknown
 }

@@ -6,18 +6,25 @@
 use crate::external::parent;
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
+use eutectic_ir::stored::Stored;
 use std::fs::Permissions;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Large enough that small pieces are gathered, small enough that weights bypass it, in bytes.
 const GATHERED: usize = 256 << 10;
+/// How much of another file is in memory while it is copied, in bytes.
+const PIECE: u64 = 1 << 20;
 
 /// A part of a file that is to be written.
 pub(crate) enum Chunk<'a> {
     /// Bytes that are there.
     Bytes(Bytes),
+    /// Bytes of another file, copied in pieces.
+    Stored(Arc<Stored>),
     /// `length` bytes that are made while writing, so that they need not be in memory.
     Made { length: u64, write: Box<dyn Fn(&mut dyn Write) -> io::Result<()> + 'a> },
 }
@@ -27,6 +34,7 @@ impl Chunk<'_> {
     pub fn length(&self) -> u64 {
         match self {
             Chunk::Bytes(bytes) => bytes.len() as u64,
+            Chunk::Stored(stored) => stored.len() as u64,
             Chunk::Made { length, .. } => *length,
         }
     }
@@ -35,6 +43,7 @@ impl Chunk<'_> {
     pub fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Chunk::Bytes(bytes) => out.write_all(bytes),
+            Chunk::Stored(stored) => copy(stored, stored.at()..stored.at() + stored.len() as u64, out),
             Chunk::Made { length, write } => {
                 let mut counted = Counted { out, n_bytes: 0 };
                 write(&mut counted)?;
@@ -44,6 +53,70 @@ impl Chunk<'_> {
                 Err(io::Error::other(format!("made {} bytes instead of {length}", counted.n_bytes)))
             }
         }
+    }
+}
+
+/// Copies the bytes of a stored range to the end of `out`, which is a new file; holes stay holes.
+fn copy_with_holes(stored: &Stored, out: &mut BufWriter<tempfile::NamedTempFile>) -> io::Result<()> {
+    out.flush()?;
+    let to = out.get_mut();
+    let end = stored.at() + stored.len() as u64;
+    let mut at = stored.at();
+    while at < end {
+        let data = next(stored, Boundary::Data, at).clamp(at, end);
+        if data > at {
+            let written = to.stream_position()?;
+            to.seek(SeekFrom::Start(written + (data - at)))?;
+            at = data;
+            continue;
+        }
+        let hole = next(stored, Boundary::Hole, at).clamp(at + 1, end);
+        copy(stored, at..hole, to)?;
+        at = hole;
+    }
+    Ok(())
+}
+
+/// Copies a range of the file that `stored` lies in.
+fn copy(stored: &Stored, range: Range<u64>, out: &mut dyn Write) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE.min(range.end - range.start) as usize];
+    let mut at = range.start;
+    while at < range.end {
+        let n_bytes = PIECE.min(range.end - at) as usize;
+        stored.store().file().read_exact_at(&mut buffer[..n_bytes], at)?;
+        out.write_all(&buffer[..n_bytes])?;
+        at += n_bytes as u64;
+    }
+    Ok(())
+}
+
+enum Boundary {
+    Data,
+    Hole,
+}
+
+/// Where the next data or the next hole is, from offset `at` of the file that `stored` lies in on. On file systems that
+/// do not tell, all is data.
+#[cfg(target_os = "linux")]
+fn next(stored: &Stored, boundary: Boundary, at: u64) -> u64 {
+    use rustix::fs::{SeekFrom, seek};
+    let file = stored.store().file();
+    match boundary {
+        Boundary::Data => match seek(file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // Nothing but a hole follows.
+            Err(rustix::io::Errno::NXIO) => u64::MAX,
+            Err(_) => at,
+        },
+        Boundary::Hole => seek(file, SeekFrom::Hole(at)).unwrap_or(u64::MAX),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn next(_: &Stored, boundary: Boundary, at: u64) -> u64 {
+    match boundary {
+        Boundary::Data => at,
+        Boundary::Hole => u64::MAX,
     }
 }
 
@@ -101,10 +174,16 @@ pub(crate) fn stage<'a>(path: &Path, chunks: impl IntoIterator<Item = Chunk<'a>>
     let mut out = BufWriter::with_capacity(GATHERED, temporary);
     let mut size = 0;
     for chunk in chunks {
-        chunk.write_to(&mut out).map_err(refused)?;
+        match &chunk {
+            Chunk::Stored(stored) => copy_with_holes(stored, &mut out),
+            _ => chunk.write_to(&mut out),
+        }
+        .map_err(refused)?;
         size += chunk.length();
     }
     let temporary = out.into_inner().map_err(|error| refused(error.into_error()))?;
+    // A hole at the end was skipped and not written.
+    temporary.as_file().set_len(size).map_err(refused)?;
     Ok(Staged { temporary, path: path.to_owned(), size })
 }
 

@@ -4,16 +4,24 @@
 //! exactly as much as its shape asks for. Anything else is an error that names what was expected and found.
 
 use crate::elements::{STRING, byte_length, n_elements};
+use crate::external;
 use crate::limits::Limits;
 use crate::proto::{LOCATION_EXTERNAL, TensorProto};
 use crate::scan::limit;
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
+use eutectic_ir::stored::Stored;
 use eutectic_ir::tensor::{Data, TensorError};
 use eutectic_ir::{Element, Tensor};
+use std::sync::Arc;
 
-/// The contents of `proto`, taken out of it.
-pub(crate) fn import(proto: TensorProto, limits: &Limits, diagnostics: &mut Diagnostics) -> Result<Tensor, Diagnostic> {
+/// The contents of `proto`, taken out of it; `stored` are the ranges that stay in their files.
+pub(crate) fn import(
+    proto: TensorProto,
+    limits: &Limits,
+    stored: &[Arc<Stored>],
+    diagnostics: &mut Diagnostics,
+) -> Result<Tensor, Diagnostic> {
     if proto.dims.len() > limits.rank as usize {
         let found = format!("a tensor has {} dims", proto.dims.len());
         return Err(limit("rank", limits.rank.into(), found));
@@ -22,10 +30,12 @@ pub(crate) fn import(proto: TensorProto, limits: &Limits, diagnostics: &mut Diag
         let message = "a tensor is stored in segments, which nobody writes";
         return Err(Diagnostic::error(Kind::Unsupported, "I0113", message));
     }
+    let mut range = None;
     match proto.data_location {
         None | Some(0) => {}
         Some(LOCATION_EXTERNAL) => {
-            return Err(Diagnostic::error(Kind::Path, "L0131", "the data is external and was not attached"));
+            let missing = || Diagnostic::error(Kind::Path, "L0131", "the data is external and was not attached");
+            range = Some(external::stored(&proto, stored).ok_or_else(missing)?.clone());
         }
         Some(other) => return Err(invalid(format!("a tensor is stored at location {other}, which does not exist"))),
     }
@@ -33,6 +43,9 @@ pub(crate) fn import(proto: TensorProto, limits: &Limits, diagnostics: &mut Diag
     let count = n_elements(&proto.dims)?;
     let shape = proto.dims.iter().map(|&dim| usize::try_from(dim)).collect::<Result<Vec<usize>, _>>();
     let shape = shape.map_err(|_| invalid(format!("dims {:?} exceed the address space", proto.dims)))?;
+    if let Some(range) = range {
+        return Tensor::stored(element, &shape, range).map_err(refused);
+    }
     let found = one_field(&proto)?;
     if element == Element::String {
         return import_strings(proto, found, &shape, count);
@@ -210,6 +223,7 @@ pub(crate) fn export(name: &str, tensor: &Tensor) -> TensorProto {
     let mut proto = header(name, tensor);
     proto.raw_data = match tensor.data() {
         Data::Bytes(bytes) => Some(bytes.clone()),
+        Data::Stored(stored) => Some(stored.contents().clone()),
         Data::Strings(_) => None,
         Data::Splat(_) | Data::Seeded(_) => Some(tensor.bytes().into_owned().into()),
     };

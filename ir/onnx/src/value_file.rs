@@ -41,7 +41,7 @@ pub struct Interface {
 pub fn read_interface(path: &Path, limits: &Limits) -> Result<Interface, Diagnostic> {
     let input = OpenFile::open(path).map(Input::File)?;
     let model = load::load(&input, limits, &mut Diagnostics::default()).map_err(|error| error.in_file(path))?;
-    let graph = model.graph.unwrap_or_default();
+    let graph = model.proto.graph.unwrap_or_default();
     let read = |infos: &[ValueInfoProto]| -> Vec<(Name, Form)> {
         infos.iter().map(|info| (info.name.as_str().into(), Form::of(info.r#type.as_ref()))).collect()
     };
@@ -81,23 +81,23 @@ impl Reader<'_> {
     fn read(&mut self, input: &Input, form: Form) -> Result<Value<Tensor>, Diagnostic> {
         match form {
             Form::Tensor => {
-                let proto = load::decode(input, Type::Tensor, self.limits, &mut self.diagnostics)?;
-                self.tensor(proto)
+                let loaded = load::decode(input, Type::Tensor, self.limits, &mut self.diagnostics)?;
+                self.tensor(loaded.proto)
             }
             Form::Sequence => {
-                let proto = load::decode(input, Type::Sequence, self.limits, &mut self.diagnostics)?;
-                self.sequence(proto)
+                let loaded = load::decode(input, Type::Sequence, self.limits, &mut self.diagnostics)?;
+                self.sequence(loaded.proto)
             }
             Form::Optional => {
-                let proto = load::decode(input, Type::Optional, self.limits, &mut self.diagnostics)?;
-                self.optional(proto)
+                let loaded = load::decode(input, Type::Optional, self.limits, &mut self.diagnostics)?;
+                self.optional(loaded.proto)
             }
             Form::Other(what) => Err(not_read(what)),
         }
     }
 
     fn tensor(&mut self, proto: TensorProto) -> Result<Value<Tensor>, Diagnostic> {
-        tensor::import(proto, self.limits, &mut self.diagnostics).map(Value::Tensor)
+        tensor::import(proto, self.limits, &[], &mut self.diagnostics).map(Value::Tensor)
     }
 
     fn sequence(&mut self, proto: SequenceProto) -> Result<Value<Tensor>, Diagnostic> {

@@ -249,6 +249,10 @@ static GROUP_NORMALIZATION: OpDef = OpDef {
 fn infer_per_channel(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     let n_channels = channels(&call.ty(0)?.shape)?;
     (1..3).try_for_each(|index| check_channels(call, index, &n_channels))?;
+    let groups = call.attrs.int("num_groups").unwrap_or(1);
+    if groups < 1 || n_channels.as_known().is_some_and(|n_channels| n_channels % groups != 0) {
+        return Err(Reason(format!("{n_channels} channels do not make {groups} equal groups")));
+    }
     same_as_first(call)
 }
 
@@ -348,6 +352,10 @@ static LRN: OpDef = OpDef {
         AttrDef::float("bias", 1.0),
         AttrDef::required("size", AttrKind::Int),
     ],
+    infer: |call| match call.int("size")? {
+        1.. => same_as_first(call),
+        size => Err(Reason(format!("{size} channels are neighbours"))),
+    },
     eval: eval!(lrn),
     work: |call, outputs| Work::pointwise(call, outputs, call.attrs.int("size")?.checked_add(20)?),
     ..NORMALIZATION

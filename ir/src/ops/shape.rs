@@ -301,11 +301,11 @@ fn steps<S: Scalar>(start: S, limit: S, delta: S) -> Result<usize, Reason> {
     if delta == S::from_int(0) {
         return Err(Reason::new("the step is zero"));
     }
-    let steps = limit.sub(start).div(delta).to_f64().ceil().max(0.0);
+    let steps = limit.sub(start).div(delta).to_f64().ceil();
     if steps.is_nan() || steps > MOST_ELEMENTS as f64 {
         return Err(Reason(format!("the range would have {steps} elements")));
     }
-    Ok(steps as usize)
+    Ok(steps.max(0.0) as usize)
 }
 
 fn range<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {

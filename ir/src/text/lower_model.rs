@@ -31,6 +31,8 @@ pub(super) fn model(cursor: &mut Cursor, syntax: ModelSyntax) -> Model {
         model_version: header.model_version.unwrap_or_default(),
         doc: header.doc.unwrap_or_default(),
         metadata: header.metadata.unwrap_or_default(),
+        not_carried: Vec::new(),
+        stores: Vec::new(),
     }
 }
 

@@ -39,8 +39,10 @@ fn form(tensor: &Tensor, options: &PrintOptions) -> Form {
     match (tensor.data(), options.weights) {
         (Data::Splat(_), _) if count > options.materialize => Form::Splat,
         (Data::Seeded(seed), _) if count > options.materialize => Form::Seed(*seed),
-        (Data::Bytes(_) | Data::Strings(_), Weights::Elide { above }) if count > above => Form::Elided,
-        (Data::Bytes(_), Weights::Seeds { above }) if count > above && tensor.element().is_real() => {
+        (Data::Bytes(_) | Data::Strings(_) | Data::Stored(_), Weights::Elide { above }) if count > above => {
+            Form::Elided
+        }
+        (Data::Bytes(_) | Data::Stored(_), Weights::Seeds { above }) if count > above && tensor.element().is_real() => {
             tensor.to_f64s().and_then(|values| like(&values)).unwrap_or(Form::Elements)
         }
         _ => Form::Elements,

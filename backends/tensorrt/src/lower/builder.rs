@@ -133,6 +133,7 @@ impl Builder {
         let data_type = data_type(weight.tensor.element())?;
         let bytes = match weight.tensor.data() {
             Data::Bytes(bytes) => bytes.clone(),
+            Data::Stored(stored) => stored.contents().clone(),
             _ => Bytes::from(weight.tensor.bytes().into_owned()),
         };
         let known = self.spec.weights(data_type, bytes);

@@ -60,7 +60,7 @@ impl Weight {
         match self.tensor.data() {
             Data::Splat(bytes) => bytes.iter().all(|&byte| byte == 0),
             Data::Bytes(bytes) => bytes.len() <= SMALL && bytes.iter().all(|&byte| byte == 0),
-            Data::Seeded(_) | Data::Strings(_) => false,
+            Data::Seeded(_) | Data::Strings(_) | Data::Stored(_) => false,
         }
     }
 }

@@ -51,12 +51,15 @@ pub struct Written {
 const LARGEST_MESSAGE: u64 = i32::MAX as u64;
 
 /// Writes `model` to `path`: all of it or nothing. The file may be the one that the model was read from.
+///
+/// Errors: what the operator set cannot express, what [`carries_all`] says, or a file that cannot be written.
 pub fn write(model: &Model, path: &Path, options: &ExportOptions) -> Result<Written, Diagnostics> {
     let plan = plan(model, options)?;
     let external = options.external_data || plan.inline_size() > LARGEST_MESSAGE;
     let (opset, ir_version) = (plan.opset, plan.ir_version);
     if !external {
         let staged = stage(path, stream::inline(plan))?;
+        model.intact()?;
         let bytes = staged.size;
         staged.commit()?;
         return Ok(Written { bytes, external: None, opset, ir_version });
@@ -75,6 +78,8 @@ pub fn write(model: &Model, path: &Path, options: &ExportOptions) -> Result<Writ
     }
     let data = stage(&data_path, data_chunks)?;
     let staged = stage(path, model_chunks)?;
+    // Weights may have come from files until now.
+    model.intact()?;
     let (bytes, data_bytes) = (staged.size, data.size);
     // The data gets its name first: a reader that comes between finds the old model, whose weights we have read already.
     data.commit()?;
@@ -94,6 +99,7 @@ pub fn to_bytes(model: &Model, options: &ExportOptions) -> Result<Vec<u8>, Diagn
     let mut bytes = Vec::with_capacity(size as usize);
     let written: io::Result<()> = stream::inline(plan).iter().try_for_each(|chunk| chunk.write_to(&mut bytes));
     written.map_err(|error| Diagnostic::error(Kind::Io, "L0161", error.to_string()))?;
+    model.intact()?;
     Ok(bytes)
 }
 
@@ -105,7 +111,19 @@ struct Plan {
     ir_version: u64,
 }
 
+/// Errors when the file that `model` was read from holds more than `model`, since that is lost by writing it.
+pub fn carries_all(model: &Model) -> Result<(), Diagnostic> {
+    if model.not_carried.is_empty() {
+        return Ok(());
+    }
+    let message = "the file that the model was read from holds what would be lost; nothing is written";
+    let error = Diagnostic::error(Kind::Invalid, "L0163", message);
+    let error = error.help("give `--drop-unknown` to write the model without it");
+    Err(model.not_carried.iter().fold(error, |error, line| error.note(line.as_str())))
+}
+
 fn plan(model: &Model, options: &ExportOptions) -> Result<Plan, Diagnostics> {
+    carries_all(model)?;
     let functions = functions(model);
     let read_in = model.opset("").unwrap_or(DEFAULT_OPSET);
     if let Some(wanted) = options.opset

@@ -4,6 +4,7 @@
 //! length of its data, and the data.
 
 use super::Plan;
+use crate::external::tensors;
 use crate::proto::{GraphProto, LOCATION_EXTERNAL, RAW_DATA, StringStringEntryProto, TensorProto};
 use crate::save::Chunk;
 use crate::tensor;
@@ -12,6 +13,7 @@ use eutectic_ir::tensor::Data;
 use eutectic_ir::{Name, Tensor};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use rustc_hash::FxHashMap;
 use std::io::Write;
 
 /// Field numbers of `ModelProto.graph` and `GraphProto.initializer`.
@@ -44,9 +46,8 @@ pub(super) fn inline<'a>(plan: Plan) -> Vec<Chunk<'a>> {
 
 /// The chunks of the model file and of the file `location` with the large weights.
 pub(super) fn external<'a>(plan: Plan, location: &str) -> (Vec<Chunk<'a>>, Vec<Chunk<'a>>) {
-    let Plan { proto, weights, .. } = plan;
-    let mut data: Vec<Chunk> = Vec::new();
-    let mut end = 0u64;
+    let Plan { mut proto, weights, .. } = plan;
+    let mut data = DataFile { location, chunks: Vec::new(), end: 0, offset_of: FxHashMap::default() };
     let mut parts = Vec::with_capacity(weights.len());
     for (name, tensor) in weights {
         let length = tensor.byte_len() as u64;
@@ -59,24 +60,74 @@ pub(super) fn external<'a>(plan: Plan, location: &str) -> (Vec<Chunk<'a>>, Vec<C
             parts.push((header, Some(tensor)));
             continue;
         }
-        // Large weights start on pages, so that readers can map them.
-        let alignment = if length >= 1 << 20 { 4096 } else { 64 };
-        let offset = end.next_multiple_of(alignment);
-        if offset > end {
-            data.push(Chunk::Bytes(Bytes::from(vec![0; (offset - end) as usize])));
+        data.hold(&mut header, contents(tensor));
+        parts.push((header, None));
+    }
+    // What stands in attributes, in the graphs inside nodes and in functions.
+    for tensor in tensors(&mut proto) {
+        if let Some(bytes) = tensor.raw_data.take_if(|bytes| bytes.len() as u64 >= KEPT) {
+            data.hold(tensor, Chunk::Bytes(bytes));
         }
-        end = offset + length;
+    }
+    (assemble(proto, parts), data.chunks)
+}
+
+/// The file of large weights, as far as it is laid out.
+struct DataFile<'a, 'l> {
+    location: &'l str,
+    chunks: Vec<Chunk<'a>>,
+    end: u64,
+    /// Where contents that several tensors share were put, by where they come from.
+    offset_of: FxHashMap<Origin, u64>,
+}
+
+/// A place in memory or in a file, which tied weights share.
+#[derive(PartialEq, Eq, Hash)]
+enum Origin {
+    Memory(usize, usize),
+    File(u128, u64, usize),
+}
+
+fn origin(chunk: &Chunk) -> Option<Origin> {
+    match chunk {
+        Chunk::Bytes(bytes) => Some(Origin::Memory(bytes.as_ptr().addr(), bytes.len())),
+        Chunk::Stored(stored) => Some(Origin::File(stored.store().id(), stored.at(), stored.len())),
+        Chunk::Made { .. } => None,
+    }
+}
+
+impl<'a> DataFile<'a, '_> {
+    /// Appends `contents`, aligned, and lets `tensor` name them.
+    fn hold(&mut self, tensor: &mut TensorProto, contents: Chunk<'a>) {
+        let length = contents.length();
+        let origin = origin(&contents);
+        let known = origin.as_ref().and_then(|origin| self.offset_of.get(origin)).copied();
+        let offset = known.unwrap_or_else(|| self.append(contents));
+        if let Some(origin) = origin {
+            self.offset_of.insert(origin, offset);
+        }
         let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
-        header.data_location = Some(LOCATION_EXTERNAL);
-        header.external_data = vec![
-            entry("location", location.to_owned()),
+        tensor.data_location = Some(LOCATION_EXTERNAL);
+        tensor.external_data = vec![
+            entry("location", self.location.to_owned()),
             entry("offset", offset.to_string()),
             entry("length", length.to_string()),
         ];
-        data.push(contents(tensor));
-        parts.push((header, None));
     }
-    (assemble(proto, parts), data)
+
+    /// Where `contents` begin in the file.
+    fn append(&mut self, contents: Chunk<'a>) -> u64 {
+        let length = contents.length();
+        // Large weights start on pages, so that readers can map them.
+        let alignment = if length >= 1 << 20 { 4096 } else { 64 };
+        let offset = self.end.next_multiple_of(alignment);
+        if offset > self.end {
+            self.chunks.push(Chunk::Bytes(Bytes::from(vec![0; (offset - self.end) as usize])));
+        }
+        self.end = offset + length;
+        self.chunks.push(contents);
+        offset
+    }
 }
 
 /// The model with these initializers: headers, and contents for those that carry them.
@@ -114,8 +165,10 @@ fn assemble<'a>(mut proto: crate::proto::ModelProto, weights: Vec<(TensorProto, 
 }
 
 fn contents<'a>(tensor: Tensor) -> Chunk<'a> {
-    if let Data::Bytes(bytes) = tensor.data() {
-        return Chunk::Bytes(bytes.clone());
+    match tensor.data() {
+        Data::Bytes(bytes) => return Chunk::Bytes(bytes.clone()),
+        Data::Stored(stored) => return Chunk::Stored(stored.clone()),
+        _ => {}
     }
     let length = tensor.byte_len() as u64;
     Chunk::Made { length, write: Box::new(move |out: &mut dyn Write| out.write_all(&tensor.bytes())) }

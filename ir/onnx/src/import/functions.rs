@@ -155,7 +155,7 @@ impl Importer<'_> {
         for default in proto.attribute_proto {
             let name = Name::from(default.name.as_str());
             referred.remove(&name);
-            match attribute::import(default, false, self.limits, self.diagnostics) {
+            match attribute::import(default, false, self.limits, self.stored, self.diagnostics) {
                 Ok(attribute::Imported::Value(value)) => {
                     attrs.push(FormalAttr { name, kind: Some(value.kind()), default: Some(value) });
                 }

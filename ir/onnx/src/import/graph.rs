@@ -109,7 +109,7 @@ impl Importer<'_> {
             inferred: FxHashMap::default(),
             captures,
         };
-        self.dropped("quantization annotations", proto.quantization_annotation.len());
+        self.lost("quantization annotations", proto.quantization_annotation.len());
         if !proto.sparse_initializer.is_empty() {
             let message = format!("{} sparse initializers are not supported", proto.sparse_initializer.len());
             self.error(Kind::Unsupported, "I0113", message);
@@ -139,6 +139,7 @@ impl Importer<'_> {
     fn declared(&mut self, value: &ValueInfoProto) -> Option<Declared> {
         self.dropped("descriptions of values", (!value.doc_string.is_empty()).into());
         self.dropped("metadata entries of values", value.metadata_props.len());
+        self.dropped("denotations of values", value.r#type.as_ref().is_some_and(|ty| !ty.denotation.is_empty()).into());
         values::import(&value.name, value.r#type.as_ref(), self.limits)
             .map_err(|error| self.diagnostics.push(error.within(format!("value `{}`", value.name))))
             .ok()
@@ -160,7 +161,7 @@ impl Importer<'_> {
             }
             self.dropped("descriptions of tensors", (!proto.doc_string.is_empty()).into());
             self.dropped("metadata entries of tensors", proto.metadata_props.len());
-            match tensor::import(proto, self.limits, self.diagnostics) {
+            match tensor::import(proto, self.limits, self.stored, self.diagnostics) {
                 Ok(tensor) if input_names.contains(name.as_str()) => drop(defaults.insert(name, tensor)),
                 Ok(tensor) => weights.push((name, tensor)),
                 Err(error) => self.diagnostics.push(error.within(format!("initializer `{name}`"))),

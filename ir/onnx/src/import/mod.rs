@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::opset::{HIGHEST, LOWEST};
 use crate::proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
+use eutectic_ir::stored::Stored;
 use eutectic_ir::{Function, Model, Name};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smol_str::SmolStr;
@@ -21,14 +22,21 @@ use std::sync::Arc;
 const NEWEST_IR_VERSION: i64 = 14;
 
 /// Builds the model, or reports why not.
-pub(crate) fn import(proto: ModelProto, limits: &Limits, diagnostics: &mut Diagnostics) -> Model {
+pub(crate) fn import(
+    proto: ModelProto,
+    limits: &Limits,
+    stored: &[Arc<Stored>],
+    diagnostics: &mut Diagnostics,
+) -> Model {
     let mut importer = Importer {
         limits,
+        stored,
         diagnostics,
         functions: FxHashMap::default(),
         ir_version: proto.ir_version.unwrap_or(0),
         outer: Vec::new(),
         dropped: BTreeMap::new(),
+        lost: BTreeMap::new(),
         unknown: BTreeMap::new(),
         n_hinted: 0,
     };
@@ -40,13 +48,17 @@ type Key = (Name, Name, Name);
 
 struct Importer<'a> {
     limits: &'a Limits,
+    /// Ranges of data files that tensors may name.
+    stored: &'a [Arc<Stored>],
     diagnostics: &'a mut Diagnostics,
     functions: FxHashMap<Key, Arc<Function>>,
     ir_version: i64,
     /// The names that each enclosing graph defines, outermost first.
     outer: Vec<FxHashSet<String>>,
-    /// What the IR does not hold, and how often it occurred.
+    /// Words for people that the IR does not hold, and how often they occurred.
     dropped: BTreeMap<&'static str, u64>,
+    /// What the IR does not hold although programs act on it, and how often it occurred.
+    lost: BTreeMap<&'static str, u64>,
     /// Operators that the table does not have: calls and the first of them.
     unknown: BTreeMap<(Name, Name), (u64, String)>,
     /// Spelling is compared for the first few unknown names only, since it looks at every name.
@@ -68,8 +80,8 @@ impl Importer<'_> {
         self.check_ir_version();
         let opsets = self.opsets(&proto.opset_import);
         let opset = self.default_opset(&opsets);
-        self.dropped("training informations", proto.training_info.len());
-        self.dropped("device configurations", proto.configuration.len());
+        self.lost("training informations", proto.training_info.len());
+        self.lost("device configurations", proto.configuration.len());
         let metadata = entries(proto.metadata_props);
         self.check_metadata(&metadata);
         let functions = self.functions(proto.functions, proto.graph.as_ref());
@@ -96,6 +108,7 @@ impl Importer<'_> {
             None => self.error(Kind::Invalid, "I0109", "the file has no graph"),
         }
         self.report();
+        model.not_carried = self.lost.iter().map(|(what, n)| format!("{n} {what}").into()).collect();
         model
     }
 
@@ -167,12 +180,14 @@ impl Importer<'_> {
         if !self.dropped.is_empty() {
             let kinds = self.dropped.iter().map(|(what, n)| format!("{n} {what}"));
             let message = format!("dropped from the file: {}", kinds.collect::<Vec<_>>().join(", "));
-            let severity = if self.dropped.keys().any(|what| what.ends_with("ations")) {
-                Severity::Warning
-            } else {
-                Severity::Note
-            };
-            self.diagnostics.push(Diagnostic { severity, ..Diagnostic::warning("I0114", message) });
+            let note = Diagnostic { severity: Severity::Note, ..Diagnostic::warning("I0114", message) };
+            self.diagnostics.push(note);
+        }
+        if !self.lost.is_empty() {
+            let kinds = self.lost.iter().map(|(what, n)| format!("{n} {what}"));
+            let message =
+                format!("the file holds what a model here does not: {}", kinds.collect::<Vec<_>>().join(", "));
+            self.diagnostics.push(Diagnostic::warning("I0119", message));
         }
         if !self.unknown.is_empty() {
             let message =
@@ -200,6 +215,12 @@ impl Importer<'_> {
     fn dropped(&mut self, what: &'static str, n: usize) {
         if n > 0 {
             *self.dropped.entry(what).or_insert(0) += n as u64;
+        }
+    }
+
+    fn lost(&mut self, what: &'static str, n: usize) {
+        if n > 0 {
+            *self.lost.entry(what).or_insert(0) += n as u64;
         }
     }
 }

@@ -24,7 +24,7 @@ impl Importer<'_> {
             return self.error(Kind::Invalid, "I0107", "the node has no outputs");
         }
         self.dropped("descriptions of nodes", (!proto.doc_string.is_empty()).into());
-        self.dropped("device configurations of nodes", proto.device_configurations.len());
+        self.lost("device configurations of nodes", proto.device_configurations.len());
         let (domain, op_type, overload) = callee(&proto);
         let mut captures = Captures::default();
         let attrs = self.attributes(builder.scope, proto.attribute, &mut captures);
@@ -69,7 +69,7 @@ impl Importer<'_> {
                 continue;
             }
             let from = self.diagnostics.0.len();
-            match attribute::import(proto, scope.in_function, self.limits, self.diagnostics) {
+            match attribute::import(proto, scope.in_function, self.limits, self.stored, self.diagnostics) {
                 Ok(Imported::Value(value)) => attrs.set(name, value),
                 Ok(Imported::Graph(graph)) => {
                     let graph = self.graph(inner, graph, Some(captures));

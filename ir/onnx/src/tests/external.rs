@@ -51,7 +51,7 @@ impl Case {
     fn attach_as(&self, model: &mut ModelProto, named: &Path, untrusted: bool) -> Diagnostics {
         let file = OpenFile::open(named).expect("the model file");
         let mut diagnostics = Diagnostics::default();
-        let policy = Policy { data_root: None, untrusted };
+        let policy = Policy { untrusted, ..Policy::interactive() };
         attach(model, Some(&file), &policy, &Limits::stated(), &mut diagnostics);
         diagnostics
     }
@@ -235,7 +235,7 @@ fn a_model_from_memory_needs_a_directory_for_its_data() {
     attach(&mut model, None, &Policy::interactive(), &Limits::stated(), &mut diagnostics);
     assert!(diagnostics.to_string().contains("--data-root"), "{diagnostics}");
     let case = Case::new();
-    let policy = Policy { data_root: Some(case.root()), untrusted: false };
+    let policy = Policy { data_root: Some(case.root()), ..Policy::interactive() };
     let mut diagnostics = Diagnostics::default();
     attach(&mut model, None, &policy, &Limits::stated(), &mut diagnostics);
     assert!(diagnostics.0.is_empty(), "{diagnostics}");

@@ -4,6 +4,7 @@ mod export;
 mod external;
 mod graph;
 mod load;
+mod lossless;
 mod opset;
 mod save;
 mod tensor;
@@ -50,15 +51,15 @@ pub fn load_bytes(bytes: &[u8]) -> Result<(ModelProto, Diagnostics), Diagnostic>
 
 pub fn load_under(bytes: &[u8], limits: &Limits) -> Result<(ModelProto, Diagnostics), Diagnostic> {
     let mut diagnostics = Diagnostics::default();
-    let model = load(&Input::Memory(Bytes::copy_from_slice(bytes)), limits, &mut diagnostics)?;
-    Ok((model, diagnostics))
+    let loaded = load(&Input::Memory(Bytes::copy_from_slice(bytes)), limits, &mut diagnostics)?;
+    Ok((loaded.proto, diagnostics))
 }
 
 pub fn load_path(path: &Path) -> Result<(ModelProto, Diagnostics), Diagnostic> {
     let mut diagnostics = Diagnostics::default();
     let input = Input::File(OpenFile::open(path)?);
-    let model = load(&input, &Limits::stated(), &mut diagnostics)?;
-    Ok((model, diagnostics))
+    let loaded = load(&input, &Limits::stated(), &mut diagnostics)?;
+    Ok((loaded.proto, diagnostics))
 }
 
 /// A model with one node and one weight of `n_bytes`.
