@@ -5,7 +5,7 @@
 
 use crate::attr::Attrs;
 use crate::attr::Name;
-use crate::diag::{Diagnostic, Diagnostics, Kind};
+use crate::diag::{Diagnostic, Diagnostics, Kind, Severity};
 use crate::graph::{Def, Graph, Node, NodeId, Op, ValueId};
 use crate::model::Model;
 use crate::op::{Argument, Call, Fact, Reason, Work};
@@ -85,6 +85,7 @@ fn infer_body_in_place(
         graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
     for owner in owners {
         let node = graph.node(owner);
+        let is_choice = node.op.is("If");
         let captured = facts.captures(graph, node);
         let scope = scope_of(graph, node, scope);
         // A body that stands alone, of an operator that we do not know, has the inputs that it declares.
@@ -106,7 +107,12 @@ fn infer_body_in_place(
             let mut body = Graph::clone(body);
             let inputs = inputs.iter().find(|(known, _)| known == name).map(|(_, inputs)| inputs.as_slice());
             let inputs = or_declared(&body, inputs.unwrap_or_default());
+            let before = problems.0.len();
             infer_body_in_place(&mut body, &inputs, &captured, &body_scope(&scope, name), problems);
+            if is_choice {
+                // A branch that the model never takes need not fit.
+                problems.0[before..].iter_mut().for_each(|problem| problem.severity = Severity::Warning);
+            }
             body.into()
         });
     }
@@ -206,7 +212,7 @@ pub fn infer_call(op: &Op, call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
             let inputs = known_inputs(call);
             let scope = format!("{}/", call.scope);
             let facts = infer_graph(&function.body, &inputs, &[], call.attrs, &scope, &mut problems);
-            match problems.0.into_iter().find(|problem| problem.severity == crate::diag::Severity::Error) {
+            match problems.0.into_iter().find(|problem| problem.severity == Severity::Error) {
                 Some(problem) => Err(Reason(format!("in the body of {function}: {}", problem.message))),
                 None => Ok(function.body.outputs().iter().map(|output| facts.get(output.value).cloned()).collect()),
             }
