@@ -305,6 +305,9 @@ fn stft<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     };
     let onesided = call.attrs.flag("onesided");
     check_parts(Some(n_parts), onesided, false)?;
+    if let Some(window) = call.given(2).filter(|window| window.rank() != 1) {
+        return Err(Reason(format!("the window is a vector, found {:?}", window.shape)));
+    }
     let window = call.given(2).map(Datum::real).transpose()?;
     let step = given_one(call, 1, "frame_step")?.and_then(|step| usize::try_from(step).ok()).filter(|&step| step > 0);
     let step = step.ok_or_else(|| Reason::new("frames are at least one element apart"))?;
