@@ -94,8 +94,8 @@ fn loss<S: Scalar>(call: &EvalCall<S>, log_probabilities: &[S]) -> Result<Datum<
         return Err(Reason(format!("targets of shape {:?} do not fit scores of {:?}", targets.shape, scores.shape)));
     }
     let n_classes = scores.shape[1];
-    if let Some(weights) = weights.filter(|weights| weights.len() != n_classes) {
-        return Err(Reason(format!("{} weights for {n_classes} classes", weights.len())));
+    if let Some(weights) = call.given(2).filter(|weights| weights.shape != [n_classes]) {
+        return Err(Reason(format!("weights of shape {:?} for {n_classes} classes", weights.shape)));
     }
     let n_positions = crate::tensor::count_of(&scores.shape[2..]).unwrap_or(0);
     let (mut losses, mut applied) = (Vec::with_capacity(targets.count()), Vec::with_capacity(targets.count()));

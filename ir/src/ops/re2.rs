@@ -1,8 +1,9 @@
 //! Regular expressions in the syntax of RE2, compiled by the crate `regex`.
 //!
 //! The two agree in most, but not in all: in RE2 the classes `\d`, `\s`, `\w` and the boundary `\b` know ASCII alone, a
-//! brace that counts nothing and a bracket inside a class stand for themselves, `\Q...\E` quotes and `\101` is octal; `regex` has set
-//! operations, more flags and more escapes. So a pattern is read by the grammar of RE2 and written anew.
+//! brace that counts nothing and a bracket inside a class stand for themselves, `\Q...\E` quotes and `\101` is octal;
+//! `regex` has set operations, more flags and more escapes. So a pattern is read by the grammar of RE2 and written anew.
+//! Of RE2, `\C` (any one byte) is refused: it may stop within a character.
 //!
 //! Source: <https://github.com/google/re2/wiki/Syntax>.
 
@@ -336,6 +337,11 @@ mod tests {
             (r"(?P<1st>a)(?<b>c)", "ac"),
             (r"(?i:k)[[:digit:]]", "K5"),
             ("a #b", "a #b"),
+            ("(?i)k", "\u{212a}"),
+            (r"(?i)\w", "\u{212a}"),
+            (r"\p{Any}[[:word:]]", "é_"),
+            ("(?mU)^*a+$", "aa"),
+            (r"\ x{0,1000}\a", " x\x07"),
         ];
         for (pattern, text) in same {
             assert!(matches(pattern, text), "{pattern} {text}");
@@ -349,6 +355,7 @@ mod tests {
             ")",
             "[a",
             "a**",
+            "a+??",
             "*a",
             r"\1",
             r"\8",

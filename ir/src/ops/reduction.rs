@@ -309,11 +309,20 @@ static CUM_SUM: OpDef = OpDef {
     outputs: &[Param::required("y", "T")],
     attrs: &[AttrDef::int("exclusive", 0), AttrDef::int("reverse", 0)],
     types: &[("T", sets::HIGH_PRECISION), ("T2", sets::INDEX)],
-    infer: same_as_first,
+    infer: infer_cumulative,
     eval: eval!(cum_sum),
     work: |call, outputs| Work::pointwise(call, outputs, 1),
     ..OpDef::BASE
 };
+
+fn infer_cumulative(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
+    let rank = call.ty(0)?.rank();
+    let axis = contents(call.input(1)?).and_then(|axis| axis.first()?.as_known());
+    if let Some(axis) = axis.filter(|&axis| normalize_axis(axis, rank).is_none()) {
+        return Err(Reason(format!("axis {axis} is out of range for rank {rank}")));
+    }
+    same_as_first(call)
+}
 
 fn cum_sum<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     cumulative(call, 0, S::add, i128::wrapping_add)
@@ -327,7 +336,7 @@ static CUM_PROD: OpDef = OpDef {
     outputs: &[Param::required("y", "T")],
     attrs: &[AttrDef::int("exclusive", 0), AttrDef::int("reverse", 0)],
     types: &[("T", sets::HIGH_PRECISION), ("T2", sets::INDEX)],
-    infer: same_as_first,
+    infer: infer_cumulative,
     eval: eval!(cum_prod),
     work: |call, outputs| Work::pointwise(call, outputs, 1),
     ..OpDef::BASE

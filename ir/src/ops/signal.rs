@@ -305,6 +305,9 @@ fn stft<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     };
     let onesided = call.attrs.flag("onesided");
     check_parts(Some(n_parts), onesided, false)?;
+    if let Some(window) = call.given(2).filter(|window| window.rank() != 1) {
+        return Err(Reason(format!("the window is a vector, found {:?}", window.shape)));
+    }
     let window = call.given(2).map(Datum::real).transpose()?;
     let step = given_one(call, 1, "frame_step")?.and_then(|step| usize::try_from(step).ok()).filter(|&step| step > 0);
     let step = step.ok_or_else(|| Reason::new("frames are at least one element apart"))?;
@@ -397,7 +400,9 @@ fn hann<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     cosine_window(call, [0.5, 0.5, 0.0])
 }
 
-/// w[n] = a - b cos(2 pi n / N) + c cos(4 pi n / N). A window of one element is 1.
+/// w[n] = a - b cos(2 pi n / N) + c cos(4 pi n / N).
+///
+/// A symmetric window of one element has a period of 0, for which this is not defined; it is 1, the top of the window.
 fn cosine_window<S: Scalar>(call: &EvalCall<S>, [a, b, c]: [f64; 3]) -> Result<Vec<Datum<S>>, Reason> {
     needs_functions::<S>("cos")?;
     let element = output_element(call.int("output_datatype"))?;
@@ -406,7 +411,7 @@ fn cosine_window<S: Scalar>(call: &EvalCall<S>, [a, b, c]: [f64; 3]) -> Result<V
     let size = fits.ok_or_else(|| Reason(format!("a window of {size} elements")))?;
     let period = if call.attrs.flag("periodic") { size } else { size.saturating_sub(1) };
     let at = |n: usize| {
-        if size == 1 {
+        if period == 0 {
             return 1.0;
         }
         let angle = TAU * (n as f64 / period as f64);

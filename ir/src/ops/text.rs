@@ -111,11 +111,11 @@ fn string_split<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> 
     Ok(vec![of_texts(&shape, parts), Datum::of_i64s(&x.shape, &counts)])
 }
 
-/// The words of `text`; after `most` splits the rest stays whole, with the white space behind it.
+/// The words of `text`; after `most` splits the rest stays whole, white space at its end apart.
 fn words(text: &str, most: usize) -> Vec<&str> {
     // The separators of files, groups, records and units count as white space for Python, but not for Rust.
     let is_space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
-    let (mut rest, mut words) = (text.trim_start_matches(is_space), Vec::new());
+    let (mut rest, mut words) = (text.trim_matches(is_space), Vec::new());
     while !rest.is_empty() {
         let end = if words.len() < most { rest.find(is_space).unwrap_or(rest.len()) } else { rest.len() };
         words.push(&rest[..end]);
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn words_are_split_as_often_as_asked() {
         assert_eq!(words(" a  b\u{1f}c ", usize::MAX), ["a", "b", "c"]);
-        assert_eq!(words(" a  b  c ", 1), ["a", "b  c "]);
+        assert_eq!(words(" a  b  c ", 1), ["a", "b  c"]);
         assert_eq!(words("a  ", 1), ["a"]);
         assert_eq!(words(" a b", 0), ["a b"]);
         assert!(words(" \t", 3).is_empty());
