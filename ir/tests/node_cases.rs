@@ -294,3 +294,16 @@ fn check_all(cases: &str, exceptions: &[(&str, &str)]) {
     assert!(unneeded.is_empty(), "these are met after all, or gone: {unneeded:?}");
     assert!(n_met > 0, "no case was run");
 }
+
+#[test]
+fn quantized_arithmetic_is_that_of_onnx_runtime() {
+    let failures: Vec<String> = include_str!("data/quantized_cases.tsv")
+        .lines()
+        .filter_map(|line| {
+            let case = parse_case(line);
+            let def = ops::lookup("", case.op).expect(case.op);
+            check(def, &case).err().map(|problem| format!("{}: {problem}", case.name))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}

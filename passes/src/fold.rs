@@ -188,7 +188,7 @@ fn fold_splat(node: &Node, facts: &Facts, weights: &[Option<&Tensor>]) -> Option
         return Tensor::splat(ty.element, &shape, &value.bytes()).ok();
     }
     let first = (*weights.first()?)?;
-    let is_splat = |tensor: &Tensor| matches!(tensor.data(), Data::Splat(_)) && tensor.element().bits() >= 8;
+    let is_splat = |tensor: &Tensor| matches!(tensor.data(), Data::Splat(_));
     if def.has(Law::View) && is_splat(first) {
         return first.reshape(&shape).ok();
     }
@@ -211,7 +211,7 @@ fn fold_splat(node: &Node, facts: &Facts, weights: &[Option<&Tensor>]) -> Option
 
 fn one_of(splat: &Tensor) -> Option<Tensor> {
     match splat.data() {
-        Data::Splat(value) => Tensor::splat(splat.element(), &[], &value[..splat.element().bits() / 8]).ok(),
+        Data::Splat(value) => Tensor::splat(splat.element(), &[], &value[..splat.element().bits().div_ceil(8)]).ok(),
         _ => None,
     }
 }

@@ -14,8 +14,8 @@ mod widened;
 
 use crate::call::{Call, Facts};
 use changes::changes;
-use eutectic_ir::Reason;
 use eutectic_ir::op::CANONICAL_OPSET;
+use eutectic_ir::{Element, Reason};
 use std::fmt;
 
 /// The lowest version that is read and written.
@@ -36,6 +36,11 @@ impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "opset {} is needed: {}", self.opset, self.why)
     }
+}
+
+/// The lowest version in which operator `name` exists and admits `element`, if it ever does.
+pub(crate) fn admitting(name: &str, element: Element) -> u64 {
+    widened::since(name).max(widened::admitting(name, element))
 }
 
 /// `call`, written in version `from` of the default domain, in the canonical version.

@@ -93,17 +93,30 @@ pub(super) const WIDENED: &[(u64, &[Element], &[&str])] = &[
 pub(super) fn lowest(call: &Call, facts: &dyn Facts) -> (u64, Reason) {
     let name = call.op_type.as_str();
     let (mut lowest, mut why) = (0, std::string::String::new());
-    if let Some((since, _)) = NEW.iter().find(|(_, names)| names.contains(&name)) {
-        (lowest, why) = (*since, format!("{name} is new in it"));
+    let new = since(name);
+    if new > 0 {
+        (lowest, why) = (new, format!("{name} is new in it"));
     }
     let outputs = call.outputs.iter().filter(|name| !name.is_empty()).cloned().map(Operand::Named);
     let inputs = call.inputs.iter().filter_map(|operand| facts.ty(operand));
     for ty in inputs.chain(outputs.filter_map(|operand| facts.ty(&operand))) {
-        for (since, elements, names) in WIDENED {
-            if *since > lowest && elements.contains(&ty.element) && names.contains(&name) {
-                (lowest, why) = (*since, format!("{name} admits {} since", ty.element));
-            }
+        let admitting = admitting(name, ty.element);
+        if admitting > lowest {
+            (lowest, why) = (admitting, format!("{name} admits {} since", ty.element));
         }
     }
     (lowest, Reason(why))
+}
+
+/// The version that brought operator `name`, or 0 when it is older than the table.
+pub(super) fn since(name: &str) -> u64 {
+    NEW.iter().find(|(_, names)| names.contains(&name)).map_or(0, |(since, _)| *since)
+}
+
+/// The version since which all of operator `name`'s parameters may be `element`, or 0 when none widened it.
+pub(super) fn admitting(name: &str, element: Element) -> u64 {
+    let widening = |(since, elements, names): &(u64, &[Element], &[&str])| {
+        (elements.contains(&element) && names.contains(&name)).then_some(*since)
+    };
+    WIDENED.iter().filter_map(widening).max().unwrap_or(0)
 }
