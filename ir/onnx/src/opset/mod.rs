@@ -13,6 +13,7 @@ mod unchanged;
 mod widened;
 
 use crate::call::{Call, Facts};
+use crate::proto::NodeProto;
 use changes::changes;
 use eutectic_ir::Reason;
 use eutectic_ir::op::CANONICAL_OPSET;
@@ -36,6 +37,13 @@ impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "opset {} is needed: {}", self.opset, self.why)
     }
+}
+
+/// True when a step from `version` to the canonical one may ask for types that files tend not to declare.
+pub(crate) fn needs_types<'a>(version: u64, mut nodes: impl Iterator<Item = &'a NodeProto>) -> bool {
+    // From version 13 on these are the only operators of which a step does.
+    const ASKING: [&str; 3] = ["GroupNormalization", "ReduceLogSum", "ReduceLogSumExp"];
+    version < 13 || version < CANONICAL_OPSET && nodes.any(|node| ASKING.contains(&node.op_type.as_str()))
 }
 
 /// `call`, written in version `from` of the default domain, in the canonical version.
