@@ -3,6 +3,7 @@
 use super::order::{defined, label, plan};
 use super::{Importer, Scope, entries, mended};
 use crate::call::{Facts, Operand};
+use crate::opset::needs_types;
 use crate::proto::{GraphProto, TensorProto, ValueInfoProto};
 use crate::tensor;
 use crate::values::{self, Declared};
@@ -14,6 +15,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub(super) struct Builder<'c> {
     pub graph: Graph,
     pub scope: Scope,
+    /// A step to the canonical operator set may ask for types that the file does not declare.
+    pub needs_types: bool,
     /// Values by name.
     pub names: FxHashMap<Name, ValueId>,
     /// Types that the file declares.
@@ -101,9 +104,11 @@ impl Importer<'_> {
         let mut graph = Graph::new(proto.name);
         graph.doc = mended(&proto.doc_string);
         graph.metadata = entries(proto.metadata_props);
+        let needs_types = scope.opset.is_some_and(|version| needs_types(version, proto.node.iter()));
         let mut builder = Builder {
             graph,
             scope,
+            needs_types,
             names: FxHashMap::default(),
             declared: FxHashMap::default(),
             inferred: FxHashMap::default(),

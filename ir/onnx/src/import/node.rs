@@ -236,8 +236,7 @@ fn constant(attrs: &Attrs) -> Result<Tensor, Diagnostic> {
 
 /// Derives the types of what a node defines, where the file declares none and the steps between operator sets may ask.
 fn infer(builder: &mut Builder, id: NodeId) {
-    // From version 13 on no step needs a type that old files tend to lack.
-    if builder.scope.opset.is_none_or(|version| version >= 13) {
+    if !builder.needs_types {
         return;
     }
     let node = builder.graph.node(id);

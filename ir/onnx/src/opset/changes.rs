@@ -216,14 +216,14 @@ pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
         ],
         "Range" => &[(27, New("stash_type", Int(1)))],
         "ReduceL1" | "ReduceL2" | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSumSquare" => {
-            &[(18, IntsToInput("axes", 1)), (18, New("noop_with_empty_axes", Int(0)))]
+            &[(18, IntsToInput("axes", 1)), (18, Step { up: same, down: without_noop })]
         }
         "ReduceLogSum" | "ReduceLogSumExp" => &[
             (18, IntsToInput("axes", 1)),
-            (18, New("noop_with_empty_axes", Int(0))),
+            (18, Step { up: same, down: without_noop }),
             (28, Step { up: integers_as_reals, down: same }),
         ],
-        "ReduceSum" => &[(13, IntsToInput("axes", 1)), (13, New("noop_with_empty_axes", Int(0)))],
+        "ReduceSum" => &[(13, IntsToInput("axes", 1)), (13, Step { up: same, down: without_noop })],
         "Reshape" => {
             &[(5, Step { up: reshape_to_5, down: reshape_from_5 }), (14, Step { up: same, down: reshape_from_14 })]
         }
@@ -246,7 +246,7 @@ pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
         ],
         "ScatterND" => &[(16, New("reduction", String("none"))), (18, Step { up: same, down: scatter_from_18 })],
         "Selu" => &[(6, Step { up: selu_to_6, down: same })],
-        "Shape" => &[(15, New("end", Absent)), (15, New("start", Int(0)))],
+        "Shape" => &[(15, Step { up: same, down: shape_from_15 })],
         "Slice" => &[(10, Step { up: slice_to_10, down: slice_from_10 }), (11, Step { up: same, down: slice_from_11 })],
         "SpaceToDepth" => &[(28, New("mode", String("DCR")))],
         "Split" => &[

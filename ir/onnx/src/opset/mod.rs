@@ -13,6 +13,7 @@ mod unchanged;
 mod widened;
 
 use crate::call::{Call, Facts};
+use crate::proto::NodeProto;
 use changes::changes;
 use eutectic_ir::op::CANONICAL_OPSET;
 use eutectic_ir::{Element, Reason};
@@ -41,6 +42,13 @@ impl fmt::Display for Needs {
 /// The lowest version in which operator `name` exists and admits `element`, if it ever does.
 pub(crate) fn admitting(name: &str, element: Element) -> u64 {
     widened::since(name).max(widened::admitting(name, element))
+}
+
+/// True when a step from `version` to the canonical one may ask for types that files tend not to declare.
+pub(crate) fn needs_types<'a>(version: u64, mut nodes: impl Iterator<Item = &'a NodeProto>) -> bool {
+    // From version 13 on these are the only operators of which a step does.
+    const ASKING: [&str; 3] = ["GroupNormalization", "ReduceLogSum", "ReduceLogSumExp"];
+    version < 13 || version < CANONICAL_OPSET && nodes.any(|node| ASKING.contains(&node.op_type.as_str()))
 }
 
 /// `call`, written in version `from` of the default domain, in the canonical version.

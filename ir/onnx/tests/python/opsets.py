@@ -331,7 +331,7 @@ def newest(directory):
 
     for case in load_node_model_tests():
         graph = case.model.graph
-        if len(graph.node) != 1 or graph.node[0].domain or graph.initializer or len(case.data_sets) != 1:
+        if any(node.domain for node in graph.node) or graph.initializer or len(case.data_sets) != 1:
             continue
         read = [[numpy_helper.to_array(v) if isinstance(v, onnx.TensorProto) else v for v in vs] for vs in case.data_sets[0]]
         if any(not isinstance(v, (np.ndarray, np.generic)) or np.asarray(v).size > MOST_ELEMENTS for vs in read for v in vs):

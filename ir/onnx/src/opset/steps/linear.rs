@@ -3,7 +3,7 @@
 use super::pointwise::subset;
 use super::{Steps, cannot, same, squeeze};
 use crate::call::{Call, Facts, Operand};
-use eutectic_ir::Attr;
+use eutectic_ir::{Attr, Tensor};
 
 /// Before version 7 the bias broadcast only where `broadcast` said so; it had no size of 1 for any size.
 pub(crate) fn gemm_to_7(mut call: Call, facts: &dyn Facts) -> Steps {
@@ -29,6 +29,13 @@ pub(crate) fn gemm_from_7(mut call: Call, facts: &dyn Facts) -> Steps {
     }
 }
 
-pub(crate) fn gemm_with_bias(call: Call, _: &dyn Facts) -> Steps {
-    if call.given(2).is_none() { cannot(&call, "has no bias") } else { Ok(vec![call]) }
+/// Before version 11 there had to be a bias.
+pub(crate) fn gemm_with_bias(mut call: Call, facts: &dyn Facts) -> Steps {
+    if call.given(2).is_none() {
+        let element = call.given(0).and_then(|operand| facts.ty(operand)).map(|ty| ty.element);
+        let zero = element.and_then(|element| Tensor::full(element, &[1], 0.0).ok());
+        let Some(zero) = zero else { return cannot(&call, "has no bias, and elements of an unknown type") };
+        call.set_input(2, Operand::Weight(zero));
+    }
+    Ok(vec![call])
 }

@@ -1,9 +1,9 @@
 //! What moves elements without computing: reshaping, slicing, splitting, padding, repeating, joining.
 
-use super::{Steps, cannot, input_to_ints, ints_to_input, rank_of, scalar_like_first, single, without};
+use super::{Steps, cannot, input_to_ints, ints_to_input, part, rank_of, scalar_like_first, single, without};
 use crate::call::{Call, Facts, Operand};
 use eutectic_ir::types::normalize_axis;
-use eutectic_ir::{Attr, Element, Tensor};
+use eutectic_ir::{Attr, Attrs, Element, Tensor};
 
 /// Before version 4 the channels were joined unless `axis` said otherwise.
 pub(crate) fn concat_to_4(mut call: Call, _: &dyn Facts) -> Steps {
@@ -176,16 +176,25 @@ pub(crate) fn split_to_18(mut call: Call, _: &dyn Facts) -> Steps {
     Ok(vec![call])
 }
 
+/// Before version 18 the parts were equal, or had sizes.
 pub(crate) fn split_from_18(mut call: Call, facts: &dyn Facts) -> Steps {
-    if call.attrs.remove("num_outputs").is_some() {
-        let axis = call.attrs.int("axis").unwrap_or(0);
-        let dim = call.inputs.first().and_then(|operand| facts.ty(operand)).and_then(|ty| {
-            let axis = ty.axis(axis)?;
-            ty.shape[axis].as_known()
-        });
-        if dim.is_none_or(|dim| dim % call.outputs.len().max(1) as i64 != 0) {
-            return cannot(&call, "may have parts of unequal size");
+    if call.attrs.remove("num_outputs").is_none() {
+        return Ok(vec![call]);
+    }
+    let axis = call.attrs.int("axis").unwrap_or(0);
+    let dim = call.given(0).and_then(|operand| facts.ty(operand)).and_then(|ty| ty.shape[ty.axis(axis)?].as_known());
+    let n_parts = call.outputs.len().max(1) as i64;
+    match dim {
+        Some(dim) if dim % n_parts == 0 => {}
+        Some(dim) => {
+            let size = dim / n_parts + 1;
+            let sizes: Vec<i64> = (0..n_parts).map(|at| size.min(dim - at * size)).collect();
+            if sizes.iter().any(|&size| size < 0) {
+                return cannot(&call, "has more parts than its axis fills");
+            }
+            call.set_input(1, Operand::Weight(Tensor::vector::<i64>(&sizes)));
         }
+        None => return cannot(&call, "may have parts of unequal size"),
     }
     Ok(vec![call])
 }
@@ -214,22 +223,53 @@ pub(crate) fn tile_to_6(mut call: Call, facts: &dyn Facts) -> Steps {
 pub(crate) fn tile_from_6(mut call: Call, facts: &dyn Facts) -> Steps {
     let repeats = call.given(1).and_then(|operand| facts.weight(operand)?.to_i64s());
     let Some(repeats) = repeats else { return cannot(&call, "computes its `repeats`") };
-    let mut repeated = repeats.iter().enumerate().filter(|(_, repeat)| **repeat != 1);
-    let (axis, tiles) = match (repeated.next(), repeated.next()) {
-        (Some((axis, tiles)), None) => (axis, *tiles),
-        (None, _) if !repeats.is_empty() => (0, 1),
-        _ => return cannot(&call, "repeats several axes"),
-    };
     let element = call.given(0).and_then(|operand| facts.ty(operand)).map(|ty| ty.element);
+    let (Some(output), false) = (call.outputs.first().cloned(), repeats.is_empty()) else {
+        return cannot(&call, "repeats no axis");
+    };
     if !element.is_some_and(Element::is_real) {
         return cannot(&call, "repeats other than real numbers");
     }
-    call.inputs.truncate(1);
-    for (slot, number) in [(1, tiles as f32), (2, axis as f32)] {
-        let operand = scalar_like_first(&call, number, facts)?;
-        call.set_input(slot, operand);
+    let repeated = |axis: &usize| repeats[*axis] != 1;
+    let mut axes: Vec<usize> = (0..repeats.len()).filter(repeated).collect();
+    if axes.is_empty() {
+        axes.push(0);
     }
-    Ok(vec![call])
+    // One call repeats one axis.
+    let mut calls = Vec::with_capacity(axes.len());
+    let mut data = call.inputs[0].clone();
+    let last = axes.len() - 1;
+    for (at, &axis) in axes.iter().enumerate() {
+        let numbers = [repeats[axis] as f32, axis as f32];
+        let [tiles, axis] = numbers.map(|number| scalar_like_first(&call, number, facts));
+        let name = if at == last { output.clone() } else { part(&call, &format!("axis_{at}")) };
+        let inputs = vec![data, tiles?, axis?];
+        data = Operand::Named(name.clone());
+        if at == last {
+            call.inputs = inputs;
+            break;
+        }
+        calls.push(call.helper("Tile", inputs, name, Attrs::new()));
+    }
+    calls.push(call);
+    Ok(calls)
+}
+
+/// Before version 15 the whole shape was given.
+pub(crate) fn shape_from_15(mut call: Call, _: &dyn Facts) -> Steps {
+    let start = call.attrs.int("start").unwrap_or(0);
+    let end = call.attrs.int("end");
+    call.attrs.remove("start");
+    call.attrs.remove("end");
+    let Some(output) = call.outputs.first().cloned().filter(|_| start != 0 || end.is_some()) else {
+        return Ok(vec![call]);
+    };
+    let whole = part(&call, "whole");
+    let number = |value: i64| Operand::Weight(Tensor::vector::<i64>(&[value]));
+    let inputs = vec![Operand::Named(whole.clone()), number(start), number(end.unwrap_or(i64::MAX)), number(0)];
+    let slice = call.helper("Slice", inputs, output, Attrs::new());
+    call.outputs = vec![whole];
+    Ok(vec![call, slice])
 }
 
 /// Before version 11 the elements were real numbers.

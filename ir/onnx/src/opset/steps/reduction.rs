@@ -4,6 +4,16 @@ use super::{Steps, cannot};
 use crate::call::{Call, Facts, Operand};
 use eutectic_ir::{Attr, Attrs, Element, Name};
 
+/// Before the axes were an input, none meant all. Stands behind the step that makes them an attribute again.
+pub(crate) fn without_noop(mut call: Call, _: &dyn Facts) -> Steps {
+    let names_axes = call.attrs.ints("axes").is_some_and(|axes| !axes.is_empty());
+    if call.attrs.flag("noop_with_empty_axes") && !names_axes {
+        return cannot(&call, "reduces nothing where it names no axes");
+    }
+    call.attrs.remove("noop_with_empty_axes");
+    Ok(vec![call])
+}
+
 /// Earlier versions took integers: the result is that of the same real numbers, truncated.
 pub(crate) fn integers_as_reals(mut call: Call, facts: &dyn Facts) -> Steps {
     let Some(element) = call.inputs.first().and_then(|operand| facts.ty(operand)).map(|ty| ty.element) else {
