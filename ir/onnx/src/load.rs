@@ -1,5 +1,6 @@
 //! From a file to decoded messages: look, scan, read the large pieces, decode.
 
+use crate::export::LARGEST_MESSAGE;
 use crate::input::{Input, Piece, read_all};
 use crate::limits::Limits;
 use crate::proto::ModelProto;
@@ -30,6 +31,11 @@ pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics
         // A file that shrank under us tells nothing about its format.
         if error.kind == Kind::Io { error } else { sniff::text(&head).unwrap_or(error) }
     })?;
+    if input.size() > LARGEST_MESSAGE {
+        let message = format!("the file has {} bytes; other tools cannot read more than 2 GiB", input.size());
+        let warning = Diagnostic::warning("L0113", message);
+        diagnostics.push(warning.help("write it again: large weights then go to a file beside it"));
+    }
     let unknown = report(&scanned, diagnostics);
     let Scanned { skeleton, gaps, .. } = scanned;
     let pieces = read_gaps(input, &gaps)?;
