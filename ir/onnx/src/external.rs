@@ -92,7 +92,8 @@ pub(crate) fn attach(
                 if ranges_seen.insert((at, range.offset, range.length)) {
                     total = total.saturating_add(range.length);
                 }
-                by_location[at].1.push(Wanted { tensor, offset: range.offset, length: range.length });
+                let Range { offset, length, checksum, .. } = range;
+                by_location[at].1.push(Wanted { tensor, offset, length, checksum });
             }
             Err(error) => diagnostics.push(error.within(format!("tensor `{name}`"))),
         }
@@ -130,6 +131,7 @@ struct Wanted<'a> {
     tensor: &'a mut TensorProto,
     offset: u64,
     length: u64,
+    checksum: Option<String>,
 }
 
 impl Wanted<'_> {
@@ -184,6 +186,10 @@ fn read_batch(
         };
         let (inside, outside): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|w| w.lies_within(file.size()));
         diagnostics.extend(outside.iter().map(|w| beyond_the_end(w, &location, file.size())));
+        if let Err(error) = check_sums(&file, &location, &inside) {
+            diagnostics.push(error);
+            continue;
+        }
         let (kept, read) = if n_kept < MAX_KEPT {
             inside.into_iter().partition(Wanted::is_worth_storing)
         } else {
@@ -200,8 +206,27 @@ fn read_batch(
     }
 }
 
+/// Errors when the file has not the SHA-1 that a tensor in it states. Without statements, nothing is read.
+fn check_sums(file: &OpenFile, location: &str, wanted: &[Wanted]) -> Result<(), Diagnostic> {
+    let stated = |w: &&Wanted| w.checksum.is_some();
+    if !wanted.iter().any(|w| stated(&w)) {
+        return Ok(());
+    }
+    let found = file.sha1()?;
+    match wanted.iter().filter(stated).find(|w| w.checksum.as_ref() != Some(&found)) {
+        None => Ok(()),
+        Some(w) => {
+            let stated = w.checksum.as_deref().unwrap_or_default();
+            let message = format!("expected the SHA-1 {stated} of `{location}`, found {found}");
+            Err(Diagnostic::error(Kind::Invalid, "L0138", message)
+                .within(format!("tensor `{}`", w.tensor.name))
+                .help("the data file was changed or belongs to another model"))
+        }
+    }
+}
+
 fn beyond_the_end(wanted: &Wanted, location: &str, size: u64) -> Diagnostic {
-    let Wanted { tensor, offset, length } = wanted;
+    let Wanted { tensor, offset, length, .. } = wanted;
     let message = format!("expected {length} bytes at offset {offset} of `{location}`, which has {size} bytes");
     Diagnostic::error(Kind::Invalid, "L0134", message)
         .within(format!("tensor `{}`", tensor.name))
@@ -269,17 +294,20 @@ struct Range {
     location: String,
     offset: u64,
     length: u64,
+    /// SHA-1 of the whole data file, as the tensor states it.
+    checksum: Option<String>,
 }
 
 impl Range {
     fn of(tensor: &TensorProto, ignored_keys: &mut BTreeSet<String>) -> Result<Self, Diagnostic> {
         let invalid = |message: String| Diagnostic::error(Kind::Invalid, "L0130", message);
-        let (mut location, mut offset, mut length) = (None, None, None);
+        let (mut location, mut offset, mut length, mut checksum) = (None, None, None, None);
         for entry in &tensor.external_data {
             let slot = match entry.key.as_str() {
                 "location" => &mut location,
                 "offset" => &mut offset,
                 "length" => &mut length,
+                "checksum" => &mut checksum,
                 other => {
                     const MAX_LISTED: usize = 8;
                     if ignored_keys.len() < MAX_LISTED {
@@ -320,7 +348,8 @@ impl Range {
             )));
         }
         offset.checked_add(needed).ok_or_else(|| invalid(format!("`offset` {offset} + {needed} bytes overflows")))?;
-        Ok(Self { location: location.to_owned(), offset, length: needed })
+        let checksum = checksum.map(str::to_ascii_lowercase);
+        Ok(Self { location: location.to_owned(), offset, length: needed, checksum })
     }
 }
 

@@ -11,6 +11,7 @@ use eutectic_ir::stored::Store;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use sha1::{Digest, Sha1};
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -128,6 +129,20 @@ impl OpenFile {
         }
         let sizes = format!("{} bytes when opened, {} bytes now", self.at_opening.size, now.size);
         Err(changed().note(sizes).in_file(&self.shown))
+    }
+
+    /// The SHA-1 of the whole file, in hexadecimal digits.
+    pub fn sha1(&self) -> Result<String, Diagnostic> {
+        let mut hasher = Sha1::new();
+        let mut buffer = vec![0; self.size().min(1 << 20) as usize];
+        let mut at = 0;
+        while at < self.size() {
+            let n_bytes = (self.size() - at).min(buffer.len() as u64) as usize;
+            self.fill(&mut buffer[..n_bytes], at)?;
+            hasher.update(&buffer[..n_bytes]);
+            at += n_bytes as u64;
+        }
+        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The whole file as one piece of memory that follows it.

@@ -1,5 +1,6 @@
 //! From a file to decoded messages: look, scan, read the large pieces, decode.
 
+use crate::export::LARGEST_MESSAGE;
 use crate::input::{Input, Piece, read_all};
 use crate::limits::Limits;
 use crate::proto::ModelProto;
@@ -45,6 +46,11 @@ pub(crate) fn decode<M: Message + Default>(
     diagnostics: &mut Diagnostics,
 ) -> Result<Loaded<M>, Diagnostic> {
     let scanned = scan(input, of, limits)?;
+    if input.size() > LARGEST_MESSAGE {
+        let message = format!("the file has {} bytes; other tools cannot read more than 2 GiB", input.size());
+        let warning = Diagnostic::warning("L0113", message);
+        diagnostics.push(warning.help("write it again: large weights then go to a file beside it"));
+    }
     let unknown = report(&scanned, diagnostics);
     let Scanned { skeleton, gaps, .. } = scanned;
     let pieces = read_gaps(input, &gaps)?;

@@ -1,21 +1,27 @@
 //! Writes files so that a reader sees the old one or the new one, never a part.
 //!
 //! Everything goes to a temporary file in the same directory, which is renamed at the end. There is no `fsync`: after
-//! a power failure either file may be there, as with any editor; a crash of the program leaves the old one whole.
+//! a power failure either file may be there, as with any editor; a crash of the program leaves the old one whole, and the
+//! next save into the directory removes the temporary file.
 
 use crate::external::parent;
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use eutectic_ir::stored::Stored;
-use std::fs::Permissions;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use std::fs::{Metadata, Permissions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Large enough that small pieces are gathered, small enough that weights bypass it, in bytes.
 const GATHERED: usize = 256 << 10;
+/// Names of files that are not whole yet.
+const PREFIX: &str = ".eutectic-";
+const SUFFIX: &str = ".partial";
 /// How much of another file is in memory while it is copied, in bytes.
 const PIECE: u64 = 1 << 20;
 
@@ -52,6 +58,26 @@ impl Chunk<'_> {
                 }
                 Err(io::Error::other(format!("made {} bytes instead of {length}", counted.n_bytes)))
             }
+        }
+    }
+}
+
+/// Removes what runs that were killed left behind in `directory`: files of our name, not new, that nobody locks.
+fn remove_abandoned(directory: &Path) {
+    const AGE: Duration = Duration::from_secs(60);
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        let age =
+            entry.metadata().ok().filter(Metadata::is_file).and_then(|found| found.modified().ok()?.elapsed().ok());
+        if !is_ours || age.is_none_or(|age| age < AGE) {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::open(entry.path(), flags, Mode::empty()) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // Whoever cannot remove it has lost nothing.
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }
@@ -165,12 +191,15 @@ pub(crate) fn stage<'a>(path: &Path, chunks: impl IntoIterator<Item = Chunk<'a>>
     if path.file_name().is_none() {
         return Err(Diagnostic::error(Kind::Path, "L0160", "expected the name of a file to write").in_file(path));
     }
+    remove_abandoned(&parent(path));
     let temporary = tempfile::Builder::new()
-        .prefix(".eutectic-")
-        .suffix(".partial")
+        .prefix(PREFIX)
+        .suffix(SUFFIX)
         .permissions(permissions)
         .tempfile_in(parent(path))
         .map_err(refused)?;
+    // Held until the file has its name, so that nobody takes it for abandoned. A file system without locks loses only that.
+    let _ = flock(temporary.as_file(), FlockOperation::NonBlockingLockExclusive);
     let mut out = BufWriter::with_capacity(GATHERED, temporary);
     let mut size = 0;
     for chunk in chunks {

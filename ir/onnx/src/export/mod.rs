@@ -48,7 +48,7 @@ pub struct Written {
 }
 
 /// The largest message that protobuf implementations read, in bytes.
-const LARGEST_MESSAGE: u64 = i32::MAX as u64;
+pub(crate) const LARGEST_MESSAGE: u64 = i32::MAX as u64;
 
 /// Writes `model` to `path`: all of it or nothing. The file may be the one that the model was read from.
 ///

@@ -4,7 +4,7 @@ use super::order::{defined, label, plan};
 use super::{Importer, Scope, entries, mended};
 use crate::call::{Facts, Operand};
 use crate::opset::needs_types;
-use crate::proto::{GraphProto, TensorProto, ValueInfoProto};
+use crate::proto::{Dimension, DimensionValue, GraphProto, TensorProto, ValueInfoProto, type_proto};
 use crate::tensor;
 use crate::values::{self, Declared};
 use eutectic_ir::diag::{Diagnostic, Kind, Severity};
@@ -196,6 +196,10 @@ impl Importer<'_> {
                 }
                 _ => None,
             };
+            if builder.scope.is_main && has_negative_dim(&input) {
+                let message = format!("the input `{name}` has a negative dim; it is taken as unknown");
+                self.diagnostics.push(Diagnostic::warning("I0110", message));
+            }
             if name.is_empty() {
                 self.error(Kind::Invalid, "I0101", "an input has no name");
             }
@@ -251,6 +255,14 @@ impl Importer<'_> {
             None => error,
         }
     }
+}
+
+fn has_negative_dim(value: &ValueInfoProto) -> bool {
+    let Some(type_proto::Value::Tensor(tensor)) = value.r#type.as_ref().and_then(|ty| ty.value.as_ref()) else {
+        return false;
+    };
+    let negative = |dim: &Dimension| matches!(dim.value, Some(DimensionValue::Value(size)) if size < 0);
+    tensor.shape.as_ref().is_some_and(|shape| shape.dim.iter().any(negative))
 }
 
 /// The number of bytes to insert, drop or replace to get from `a` to `b` (Levenshtein).

@@ -2,6 +2,7 @@
 //!
 //! All problems of a file are reported at once, each with its place. What the IR does not hold is counted and said.
 
+mod control;
 mod functions;
 mod graph;
 mod node;

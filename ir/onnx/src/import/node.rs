@@ -1,5 +1,6 @@
 //! Builds one node: attributes, bodies, the step to the canonical operator set, the operator.
 
+use super::control;
 use super::functions::callee;
 use super::graph::{Builder, Captures};
 use super::{Importer, Scope, entries};
@@ -127,6 +128,14 @@ impl Importer<'_> {
         call.trim_inputs();
         call.trim_outputs();
         let (op, attrs) = self.operator(&call, label);
+        // Version 8 of Scan has an input more, and nobody wrote it.
+        let is_old_scan = call.op_type == "Scan" && builder.scope.opset.is_some_and(|version| version < 9);
+        if call.domain.is_empty()
+            && !is_old_scan
+            && let Err(why) = control::check(&call.op_type, &call.attrs, call.inputs.len(), call.outputs.len())
+        {
+            self.error(Kind::Invalid, "I0107", why.to_string());
+        }
         let mut inputs = Vec::with_capacity(call.inputs.len());
         for (slot, operand) in call.inputs.into_iter().enumerate() {
             inputs.push(match operand {

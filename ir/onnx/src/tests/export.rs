@@ -55,6 +55,7 @@ fn rich() -> ModelProto {
     proto
 }
 
+// G7
 #[test]
 fn reading_and_writing_gives_the_same_file_again() {
     let first = exported(&accepted(&rich()));
@@ -186,6 +187,7 @@ fn loaded(path: &Path) -> Model {
     crate::read(path, &Limits::stated(), &Policy::interactive()).unwrap_or_else(|errors| panic!("{errors}")).0
 }
 
+// G2
 #[test]
 fn external_data_is_written_aligned_and_read_again() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -216,6 +218,7 @@ fn external_data_is_written_aligned_and_read_again() {
     assert_eq!(std::fs::read_dir(directory.path()).expect("read").count(), 2);
 }
 
+// G2
 #[test]
 fn a_file_may_be_saved_over_the_one_it_was_read_from() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -253,6 +256,7 @@ fn a_cycle_that_a_pass_made_is_an_error_and_no_panic() {
     assert!(errors.to_string().contains("form a cycle"), "{errors}");
 }
 
+// A6
 #[test]
 fn bits_flipped_in_a_rich_file_never_cause_a_panic() {
     let bytes = exported(&accepted(&rich())).encode_to_vec();
@@ -267,4 +271,70 @@ fn bits_flipped_in_a_rich_file_never_cause_a_panic() {
             }
         }
     }
+}
+
+// G5, G6
+#[test]
+fn weights_of_any_name_go_to_one_file_without_much_padding() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("m.onnx");
+    let long = "n".repeat(300);
+    let names = ["../escape", "CON", "con", "a/b", &long, ".", "w:stream"];
+    let mut main = graph([node("Mystery", &format!("x {}", names.join(" ")), "y")]);
+    main.initializer.extend(names.iter().map(|name| floats(name, &[1000], &[1.0; 1000])));
+    let report = saved(&accepted(&model(17, main)), &path, true);
+    let mut found: Vec<_> =
+        std::fs::read_dir(directory.path()).expect("read").map(|entry| entry.expect("read").file_name()).collect();
+    found.sort();
+    assert_eq!(found, ["m.onnx", "m.onnx.data"]);
+    let (_, n_bytes) = report.external.expect("there is one");
+    assert!(n_bytes - 7 * 4000 < 7 * 4096, "{n_bytes}");
+}
+
+// G7
+#[test]
+fn what_is_written_twice_is_the_same_byte_by_byte() {
+    let once = to_bytes(&accepted(&rich()), &PLAIN).expect("written");
+    let twice = to_bytes(&load_model(&once), &PLAIN).expect("written");
+    let thrice = to_bytes(&load_model(&twice), &PLAIN).expect("written");
+    assert_eq!((once == twice, twice == thrice), (true, true));
+}
+
+fn load_model(bytes: &[u8]) -> Model {
+    crate::from_bytes(bytes.to_vec().into(), &Limits::stated(), &Policy::interactive()).expect("readable").0
+}
+
+// D22, G4
+#[test]
+fn weights_inside_nodes_and_functions_go_to_the_data_file_too_and_tied_ones_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("m.onnx");
+    let mut inside = body([node("Add", "x p", "r")], &["r"]);
+    inside.initializer.push(floats("p", &[1000], &[0.5; 1000]));
+    let mut other = body([node("Sub", "x q", "s")], &["s"]);
+    other.initializer.push(floats("q", &[1000], &[0.25; 1000]));
+    let mut main = graph([node("If", "c", "y").graph("then_branch", inside).graph("else_branch", other)]);
+    main.input.push(value("c", 9, &[]));
+    let model = accepted(&model(17, main));
+    let report = saved(&model, &path, true);
+    assert_eq!(report.external.as_ref().map(|(_, size)| *size), Some(4032 + 4000));
+    assert!(report.bytes < 1000, "{report:?}");
+    let again = loaded(&path);
+    assert_eq!(exported(&again), exported(&model));
+    // Read from one range, two weights stay one range.
+    let tied = TensorProto { name: "t".into(), ..floats("", &[1000], &[0.0; 1000]) };
+    let mut proto = super::model(17, graph([node("Mystery", "x t u", "y")]));
+    let entry = |key: &str, value: &str| StringStringEntryProto { key: key.into(), value: value.into() };
+    let beside = |name: &str| TensorProto {
+        name: name.into(),
+        raw_data: None,
+        data_location: Some(1),
+        external_data: vec![entry("location", "m.onnx.data")],
+        ..tied.clone()
+    };
+    proto.graph.get_or_insert_default().initializer.extend([beside("t"), beside("u")]);
+    let from = directory.path().join("tied.onnx");
+    std::fs::write(&from, proto.encode_to_vec()).expect("written");
+    let report = saved(&loaded(&from), &directory.path().join("out.onnx"), true);
+    assert_eq!(report.external.map(|(_, size)| size), Some(4000));
 }

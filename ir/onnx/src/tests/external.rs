@@ -87,6 +87,7 @@ impl Case {
     }
 }
 
+// D1, D2, D4, D5, D6, D11
 #[test]
 fn a_path_that_leaves_the_directory_is_refused() {
     let case = Case::new();
@@ -125,6 +126,7 @@ fn a_path_that_leaves_the_directory_is_refused() {
     }
 }
 
+// D11
 #[test]
 fn pipes_and_devices_are_refused_without_waiting() {
     let case = Case::new();
@@ -133,6 +135,7 @@ fn pipes_and_devices_are_refused_without_waiting() {
     case.refuses(&[("location", "pipe")], Kind::Path, "a pipe");
 }
 
+// D3
 #[test]
 fn a_parent_step_that_stays_inside_is_opened_with_a_warning() {
     let case = Case::new();
@@ -140,6 +143,7 @@ fn a_parent_step_that_stays_inside_is_opened_with_a_warning() {
     assert!(warnings.to_string().contains("`..`"), "{warnings}");
 }
 
+// D9
 #[test]
 fn a_link_inside_the_directory_is_followed() {
     let case = Case::new();
@@ -147,6 +151,7 @@ fn a_link_inside_the_directory_is_followed() {
     assert!(case.accepts(&[("location", "link")], 0).0.is_empty());
 }
 
+// D7
 #[test]
 fn a_hard_link_is_a_warning_and_refused_for_strangers() {
     let case = Case::new();
@@ -157,6 +162,7 @@ fn a_hard_link_is_a_warning_and_refused_for_strangers() {
     assert!(refused.has_errors() && refused.0[0].kind == Kind::Path, "{refused}");
 }
 
+// D8
 #[test]
 fn the_layout_of_the_hugging_face_cache_loads() {
     let case = Case::new();
@@ -181,6 +187,7 @@ fn the_layout_of_the_hugging_face_cache_loads() {
     assert!(diagnostics.has_errors() && diagnostics.0[0].kind == Kind::Path, "{diagnostics}");
 }
 
+// D15, D16, D17, D18, D20
 #[test]
 fn offsets_and_lengths_are_strict_decimals_within_the_file() {
     let case = Case::new();
@@ -199,6 +206,7 @@ fn offsets_and_lengths_are_strict_decimals_within_the_file() {
     case.refuses(&[("location", "data"), ("length", "17")], Kind::Invalid, "take 16 bytes");
 }
 
+// D12, D13
 #[test]
 fn entries_that_readers_disagree_on_are_refused() {
     let case = Case::new();
@@ -210,6 +218,7 @@ fn entries_that_readers_disagree_on_are_refused() {
     case.refuses(&[("location", "da\0ta")], Kind::Invalid, "NUL");
 }
 
+// D14, D26
 #[test]
 fn unknown_entries_are_ignored_with_one_warning() {
     let case = Case::new();
@@ -221,6 +230,7 @@ fn unknown_entries_are_ignored_with_one_warning() {
     assert!(warnings.to_string().len() < 400, "{warnings}");
 }
 
+// D12
 #[test]
 fn a_missing_file_names_what_there_is() {
     let case = Case::new();
@@ -228,6 +238,7 @@ fn a_missing_file_names_what_there_is() {
     case.refuses(&[("location", "model.onnx.data")], Kind::Io, "16 bytes");
 }
 
+// D25
 #[test]
 fn a_model_from_memory_needs_a_directory_for_its_data() {
     let mut model = model_with([external(&[("location", "data")])]);
@@ -241,6 +252,7 @@ fn a_model_from_memory_needs_a_directory_for_its_data() {
     assert!(diagnostics.0.is_empty(), "{diagnostics}");
 }
 
+// D19
 #[test]
 fn tied_weights_share_one_allocation_and_count_once() {
     let case = Case::new();
@@ -256,6 +268,7 @@ fn tied_weights_share_one_allocation_and_count_once() {
     assert_eq!(addresses.len(), 1);
 }
 
+// D22
 #[test]
 fn data_in_attributes_subgraphs_and_functions_is_found() {
     let case = Case::new();
@@ -276,6 +289,7 @@ fn data_in_attributes_subgraphs_and_functions_is_found() {
     assert_eq!(bytes.windows(16).filter(|window| *window == data).count(), 4);
 }
 
+// C1, D16
 #[test]
 fn shapes_that_overflow_are_refused_before_opening() {
     let case = Case::new();
@@ -286,5 +300,123 @@ fn shapes_that_overflow_are_refused_before_opening() {
         let diagnostics = case.attach(&mut model_with([tensor]));
         assert_eq!(diagnostics.0.len(), 1);
         assert_eq!(diagnostics.0[0].kind, Kind::Invalid, "{diagnostics}");
+    }
+}
+
+// C6
+#[test]
+fn data_stands_in_the_file_or_beside_it() {
+    let case = Case::new();
+    let mut tensor = external(&[("location", "data")]);
+    tensor.raw_data = Some(vec![0; 16].into());
+    let diagnostics = case.attach(&mut model_with([tensor]));
+    assert!(diagnostics.has_errors() && diagnostics.0[0].kind == Kind::Invalid, "{diagnostics}");
+    assert!(diagnostics.to_string().contains("stands in the file too"), "{diagnostics}");
+}
+
+// D10
+#[test]
+fn a_file_that_is_exchanged_for_a_link_while_it_is_opened_leads_nowhere_else() {
+    let case = Case::new();
+    let (target, link, kept) = (case.root().join("data"), case.root().join("link"), case.root().join("kept"));
+    fs::rename(&target, &kept).expect("renamed");
+    symlink("../secret", &link).expect("linked");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for from in [&kept, &link] {
+                    let staged = case.directory.path().join("staged");
+                    // Absent for a moment, in between.
+                    if from.is_symlink() {
+                        let _ = symlink("../secret", &staged);
+                    } else {
+                        let _ = fs::copy(from, &staged);
+                    }
+                    let _ = fs::rename(&staged, &target);
+                }
+            }
+        });
+        for _ in 0..2000 {
+            let (tensor, _) = case.attach_one(&[("location", "data")]);
+            if let Some(raw) = tensor.raw_data {
+                assert_eq!(raw, (0..16).collect::<Vec<u8>>(), "the secret was read");
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+// D21
+#[test]
+fn a_checksum_that_is_stated_must_be_right() {
+    let case = Case::new();
+    // SHA-1 of the bytes 0 to 63.
+    let right = "c6138d514ffa2135bfce0ed0b8fac65669917ec7";
+    case.accepts(&[("location", "data"), ("checksum", right)], 0);
+    case.accepts(&[("location", "data"), ("checksum", &right.to_ascii_uppercase())], 0);
+    for wrong in ["0000000000000000000000000000000000000000", "", "c6138d51", "no checksum"] {
+        case.refuses(&[("location", "data"), ("checksum", wrong)], Kind::Invalid, "expected the SHA-1");
+    }
+    case.refuses(&[("location", "data"), ("checksum", right), ("checksum", right)], Kind::Invalid, "two entries");
+}
+
+// D23
+#[test]
+fn offsets_beyond_four_gibibytes_are_read_from_files_of_terabytes() {
+    use std::os::unix::fs::FileExt;
+    let case = Case::new();
+    let file = fs::OpenOptions::new().write(true).open(case.root().join("data")).expect("open");
+    file.set_len(4 << 40).expect("a file with a hole");
+    let at: u64 = (3 << 40) + 7;
+    file.write_all_at(&(0..16).collect::<Vec<u8>>(), at).expect("written");
+    case.accepts(&[("location", "data"), ("offset", &at.to_string())], 0);
+    let last = ((4u64 << 40) - 15).to_string();
+    case.refuses(&[("location", "data"), ("offset", &last)], Kind::Invalid, "expected 16 bytes at offset");
+}
+
+// D24
+#[test]
+fn tensors_in_very_many_files_do_not_exhaust_descriptors() {
+    const N: usize = 3000;
+    let case = Case::new();
+    let names: Vec<String> = (0..N).map(|at| format!("a/w{at}")).collect();
+    names.iter().for_each(|name| fs::write(case.root().join(name), [1; 16]).expect("written"));
+    let mut model = model_with(names.iter().map(|name| external(&[("location", name)])));
+    let diagnostics = case.attach(&mut model);
+    assert!(diagnostics.0.is_empty(), "{diagnostics}");
+}
+
+// D27
+#[test]
+fn a_location_that_means_memory_elsewhere_is_an_ordinary_name() {
+    let case = Case::new();
+    case.refuses(&[("location", "*/_ORT_MEM_ADDR_/*"), ("offset", "140737488355328")], Kind::Io, "does not exist");
+}
+
+// D28
+#[test]
+fn a_directory_may_be_reached_through_a_link() {
+    let case = Case::new();
+    let link = case.directory.path().join("link");
+    symlink("in", &link).expect("linked");
+    symlink("../secret", case.root().join("stolen")).expect("linked");
+    for (location, is_accepted) in [("data", true), ("stolen", false), ("../secret", false)] {
+        let mut model = model_with([external(&[("location", location)])]);
+        let diagnostics = case.attach_as(&mut model, &link.join("model.onnx"), false);
+        assert_eq!(!diagnostics.has_errors(), is_accepted, "{location}: {diagnostics}");
+    }
+}
+
+// D29
+#[test]
+fn a_file_that_may_not_be_read_is_a_typed_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let case = Case::new();
+    let path = case.root().join("data");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("set");
+    // Who may do everything reads it all the same.
+    if fs::File::open(&path).is_err() {
+        case.refuses(&[("location", "data")], Kind::Io, "cannot open");
     }
 }

@@ -29,6 +29,7 @@ fn a_small_model_is_read_as_it_stands() {
     assert_eq!(model.graph.ty(add.output()).map(ToString::to_string).as_deref(), Some("float[2,n]"));
 }
 
+// B2, B3
 #[test]
 fn versions_must_be_there_and_agree() {
     let mut proto = model(17, graph([relu("x", "y")]));
@@ -57,11 +58,13 @@ fn versions_must_be_there_and_agree() {
     assert_eq!(warnings.0.len(), 2, "{warnings}");
 }
 
+// B1
 #[test]
 fn a_file_without_a_graph_is_refused() {
     refuses(&ModelProto { graph: None, ..model(17, graph([])) }, &[(Kind::Invalid, "no graph")]);
 }
 
+// B4
 #[test]
 fn unknown_operators_are_carried_and_listed_once_each() {
     let mut nodes: Vec<_> = (0..500).map(|at| node("Mystery", "x", &format!("m{at}"))).collect();
@@ -73,6 +76,7 @@ fn unknown_operators_are_carried_and_listed_once_each() {
     assert!(shown.contains("acme.Widget (1 calls, first node `w`"), "{shown}");
 }
 
+// B5
 #[test]
 fn a_node_needs_an_operator_and_an_output() {
     refuses(&model(17, graph([node("", "x", "a"), relu("x", "y")])), &[(Kind::Invalid, "no operator")]);
@@ -81,6 +85,7 @@ fn a_node_needs_an_operator_and_an_output() {
     refuses(&model(9, graph([relu("x", ""), relu("x", "y")])), &[(Kind::Invalid, "no outputs")]);
 }
 
+// B6, B19
 #[test]
 fn a_name_is_defined_once() {
     let twice = graph([relu("x", "a").named("one"), relu("x", "a").named("two"), relu("a", "y")]);
@@ -96,6 +101,7 @@ fn a_name_is_defined_once() {
     refuses(&model(17, input), &[(Kind::Invalid, "by an input of the graph and by an input of the graph")]);
 }
 
+// B6
 #[test]
 fn a_body_does_not_define_a_name_of_its_surroundings() {
     let choose = |inside: GraphProto| {
@@ -110,6 +116,7 @@ fn a_body_does_not_define_a_name_of_its_surroundings() {
     refuses(&shadows, &[(Kind::Invalid, words), (Kind::Invalid, words)]);
 }
 
+// B7, B8
 #[test]
 fn a_name_that_nobody_produces_is_reported_with_the_nearest_one() {
     let proto = model(17, graph([node("Add", "x wieght", "y").named("add")]));
@@ -120,7 +127,8 @@ fn a_name_that_nobody_produces_is_reported_with_the_nearest_one() {
     let proto = model(17, graph([relu("x", "yy")]));
     refuses(&proto, &[(Kind::Invalid, "the output `y` is produced by nobody")]);
     let inside = body([relu("absent", "b")], &["b"]);
-    let proto = model(17, graph([node("Loop", "- -", "y").graph("body", inside)]));
+    let other = body([relu("x", "o")], &["o"]);
+    let proto = model(17, graph([node("If", "x", "y").graph("then_branch", inside).graph("else_branch", other)]));
     refuses(&proto, &[(Kind::Invalid, "a graph inside the node reads `absent`")]);
 }
 
@@ -140,6 +148,7 @@ fn all_problems_are_reported_at_once() {
     );
 }
 
+// B9
 #[test]
 fn a_cycle_is_shown() {
     refuses(&model(17, graph([relu("y", "y").named("me")])), &[(Kind::Invalid, "1 nodes form a cycle"), NOBODY]);
@@ -150,6 +159,7 @@ fn a_cycle_is_shown() {
 
 const NOBODY: (Kind, &str) = (Kind::Invalid, "`y` is produced by nobody");
 
+// B9
 #[test]
 fn a_cycle_of_many_nodes_is_found_in_linear_time_and_constant_stack() {
     let n = 200_000;
@@ -157,6 +167,7 @@ fn a_cycle_of_many_nodes_is_found_in_linear_time_and_constant_stack() {
     refuses(&model(17, graph(ring)), &[(Kind::Invalid, "200000 nodes form a cycle"), NOBODY]);
 }
 
+// B10
 #[test]
 fn nodes_in_any_order_are_sorted_with_a_warning() {
     let (model, warnings) =
@@ -175,6 +186,7 @@ fn a_body_that_reads_a_later_node_puts_its_owner_after_it() {
     assert_eq!(operators(&accepted(&model(17, main)).graph), ["Relu", "If"]);
 }
 
+// B11, B12
 #[test]
 fn long_chains_and_wide_nodes_take_linear_time() {
     let n = 100_000;
@@ -255,6 +267,7 @@ fn constants_become_weights() {
     assert_eq!(shown, ["float[2]", "int64[]", "float[]", "int64[2]", "string[]", "string[2]"]);
 }
 
+// B20
 #[test]
 fn an_initializer_that_is_an_input_is_a_default_or_in_old_files_a_constant() {
     let mut main = graph([node("Add", "x w", "y")]);
@@ -268,6 +281,7 @@ fn an_initializer_that_is_an_input_is_a_default_or_in_old_files_a_constant() {
     assert!(notes.to_string().contains("1 weights are also inputs"), "{notes}");
 }
 
+// B24
 #[test]
 fn tensors_and_sequences_cross_the_border_and_maps_do_not() {
     let mut main = graph([relu("x", "y")]);
@@ -306,6 +320,7 @@ fn call(name: &str, input: &str, output: &str) -> NodeProto {
     NodeProto { domain: "local".into(), ..node(name, input, output) }
 }
 
+// B15
 #[test]
 fn functions_are_read_in_any_order_with_their_attributes() {
     let mut leaky = function("Leaky", [node("LeakyRelu", "a", "b").refers("alpha", "slope", attribute_type::FLOAT)]);
@@ -331,12 +346,14 @@ fn functions_are_read_in_any_order_with_their_attributes() {
     );
 }
 
+// B15
 #[test]
 fn a_reference_to_an_attribute_outside_of_a_function_is_refused() {
     let stray = node("LeakyRelu", "x", "y").refers("alpha", "slope", attribute_type::FLOAT);
     refuses(&model(17, graph([stray])), &[(Kind::Invalid, "refers to the attribute `slope` of a function")]);
 }
 
+// B16, B18
 #[test]
 fn recursion_among_functions_is_refused_with_the_cycle() {
     let mut proto = model(17, graph([call("F", "x", "y")]));
@@ -352,6 +369,7 @@ fn recursion_among_functions_is_refused_with_the_cycle() {
     refuses(&proto, &[(Kind::Invalid, "two functions `local.F`")]);
 }
 
+// B17
 #[test]
 fn functions_that_expand_beyond_the_budget_are_refused_without_expanding_them() {
     let mut proto = model(17, graph([call("F40", "x", "y")]));
@@ -363,6 +381,7 @@ fn functions_that_expand_beyond_the_budget_are_refused_without_expanding_them() 
     refuses(&proto, &[(Kind::Limit, "expanded_nodes")]);
 }
 
+// B14
 #[test]
 fn attributes_have_one_value_of_their_type() {
     let both = AttributeProto { i: Some(1), ..node("", "", "").float("a", 1.0).attribute.remove(0) };
@@ -385,6 +404,7 @@ fn attributes_have_one_value_of_their_type() {
     accepted(&model(17, graph([node("M", "x", "y").with(retyped(0))])));
 }
 
+// B25
 #[test]
 fn dims_may_be_expressions_unknown_or_nonsense() {
     let param = |text: &str| Dimension { value: Some(DimensionValue::Param(text.into())), ..Default::default() };
@@ -403,4 +423,197 @@ fn dims_may_be_expressions_unknown_or_nonsense() {
     assert!(ty.shape[1].as_symbol().is_none() && !ty.shape[1].is_unknown());
     assert!(ty.shape[3].is_unknown() && ty.shape[8].is_unknown());
     assert_eq!(ty.shape[4].as_symbol().map(|name| name.as_str()), Some("(((("));
+}
+
+// B11, B12
+#[test]
+fn many_readers_of_one_value_take_linear_time() {
+    let n = 100_000;
+    let mut nodes: Vec<_> = (0..n).map(|at| relu("x", &format!("v{at}"))).collect();
+    nodes.push(relu("v0", "y"));
+    let started = std::time::Instant::now();
+    let mut model = accepted(&model(17, graph(nodes)));
+    assert!(eutectic_ir::infer::infer(&mut model).1.0.is_empty());
+    assert_eq!(model.graph.value(model.graph.inputs()[0]).uses().len(), n);
+    drop(model);
+    assert!(started.elapsed().as_secs() < 20);
+}
+
+// B9, B11
+#[test]
+fn a_million_nodes_are_beyond_the_budget_whatever_they_form() {
+    let chain = (0..1_000_000).map(|at| relu(&format!("v{at}"), &format!("v{}", at + 1)));
+    let ring = (0..1_000_000).map(|at| relu(&format!("v{at}"), &format!("v{}", (at + 1) % 1_000_000)));
+    refuses(&model(17, graph(chain)), &[(Kind::Limit, "`nodes` is 262144")]);
+    refuses(&model(17, graph(ring)), &[(Kind::Limit, "`nodes` is 262144")]);
+}
+
+/// Words of the first error of the verifier, empty when there is none.
+fn verified(node: NodeProto) -> String {
+    let model = accepted(&model(17, graph([node])));
+    let problems = eutectic_ir::verify::verify(&model);
+    problems.0.iter().find(|problem| problem.severity == Severity::Error).map_or(String::new(), ToString::to_string)
+}
+
+// B13
+#[test]
+fn operands_may_be_left_out_where_the_operator_allows_it() {
+    assert_eq!(verified(node("Clip", "x - x", "y")), "");
+    assert_eq!(verified(node("Clip", "x - -", "y")), "");
+    assert_eq!(verified(node("Dropout", "x", "y -")), "");
+    for (node, words) in [
+        (node("Add", "x -", "y"), "input 1 (`B`) of Add is missing"),
+        (node("Add", "- x", "y"), "input 0 (`A`) of Add is missing"),
+        (node("Relu", "-", "y"), "input 0 (`X`) of Relu is missing"),
+        (node("Relu", "x x", "y"), "Relu has at most 1 inputs, found 2"),
+        (node("Relu", "x", "y z"), "Relu has at most 1 outputs, found 2"),
+        (node("Add", "x", "y"), "input 1 (`B`) of Add is missing"),
+    ] {
+        let found = verified(node);
+        assert!(found.contains(words), "`{words}` is not in: {found}");
+    }
+}
+
+// B18
+#[test]
+fn a_function_that_overrides_a_standard_operator_is_a_warning() {
+    let mut proto = model(17, graph([relu("x", "y")]));
+    proto.functions = vec![FunctionProto { domain: String::new(), ..function("Relu", [node("Abs", "a", "b")]) }];
+    let (model, warnings) = read(&proto).expect("it is legal");
+    assert!(warnings.to_string().contains("overrides a standard operator"), "{warnings}");
+    assert!(matches!(model.graph.nodes().next().expect("a node").1.op, eutectic_ir::Op::Function(_)));
+}
+
+// B19
+#[test]
+fn an_initializer_is_defined_once() {
+    let mut twice = graph([node("Add", "x w", "y")]);
+    twice.initializer.extend([floats("w", &[1], &[0.0]), floats("w", &[1], &[1.0])]);
+    refuses(&model(17, twice.clone()), &[(Kind::Invalid, "by an initializer and by an initializer")]);
+    twice.initializer.pop();
+    let values = Some(floats("w", &[1], &[1.0]));
+    twice.sparse_initializer.push(SparseTensorProto { values, ..Default::default() });
+    refuses(
+        &model(17, twice),
+        &[(Kind::Invalid, "by an initializer and by an initializer"), (Kind::Unsupported, "sparse initializers")],
+    );
+}
+
+// B21
+#[test]
+fn bodies_fit_their_node() {
+    let typed = |elem_type: i32, operator: &str| {
+        let mut inside = body([node(operator, "x", "r")], &["r"]);
+        inside.output = vec![value("r", elem_type, &[2, -1])];
+        inside
+    };
+    let two = body([relu("x", "r"), relu("x", "s")], &["r", "s"]);
+    let choose = |one: GraphProto, other: GraphProto| {
+        let node = node("If", "c", "y").graph("then_branch", one).graph("else_branch", other);
+        let mut main = graph([node]);
+        main.input.push(value("c", 9, &[]));
+        model(17, main)
+    };
+    assert!(read(&choose(typed(1, "Relu"), typed(1, "Abs"))).is_ok());
+    refuses(&choose(typed(1, "Relu"), two), &[(Kind::Invalid, "the branches have 1 and 2 outputs")]);
+    refuses(&choose(typed(1, "Relu"), typed(7, "Mystery")), &[(Kind::Invalid, "is float in one branch and int64")]);
+    let empty = || body([], &[]);
+    refuses(&choose(empty(), empty()), &[(Kind::Invalid, "0 and 0 outputs, the node has 1")]);
+
+    let with_inputs = |names: &[&str]| {
+        let mut inside = body([relu("x", "go"), relu("x", "r")], &["go", "r"]);
+        inside.input = body([], names).output;
+        inside
+    };
+    let repeat = |inside: GraphProto| model(17, graph([node("Loop", "- - x", "y").graph("body", inside)]));
+    assert!(read(&repeat(with_inputs(&["i", "c", "a"]))).is_ok());
+    refuses(&repeat(with_inputs(&["i", "c"])), &[(Kind::Invalid, "the body takes 2 inputs, 1 are carried")]);
+    refuses(&repeat(with_inputs(&["i", "c", "a", "b"])), &[(Kind::Invalid, "the body takes 4 inputs")]);
+
+    for n_scanned in [-1, 0, 2, i64::MIN, i64::MAX] {
+        let scan = node("Scan", "x", "y").int("num_scan_inputs", n_scanned).graph("body", with_inputs(&["a"]));
+        refuses(&model(17, graph([scan])), &[(Kind::Invalid, "`num_scan_inputs` is")]);
+    }
+    let scan = node("Scan", "x", "y").int("num_scan_inputs", 1).graph("body", with_inputs(&["a", "b"]));
+    refuses(&model(17, graph([scan])), &[(Kind::Invalid, "the body has 2 inputs")]);
+}
+
+// B23
+#[test]
+fn names_of_nodes_may_be_missing_or_repeated() {
+    let nodes = [relu("x", "a").named("n"), relu("a", "b").named("n"), relu("b", "c"), relu("c", "y").named("")];
+    let model = accepted(&model(17, graph(nodes)));
+    let names: Vec<_> = model.graph.nodes().map(|(_, node)| node.name.as_str()).collect();
+    assert_eq!(names, ["n", "n", "", ""]);
+    assert!(eutectic_ir::verify::verify(&model).0.is_empty());
+}
+
+// B25
+#[test]
+fn a_symbol_of_a_megabyte_is_refused_and_one_for_two_sizes_is_said() {
+    let param = |text: &str| Dimension { value: Some(DimensionValue::Param(text.into())), ..Default::default() };
+    let with_dims = |name: &str, dims: Vec<Dimension>| {
+        let tensor = type_proto::Tensor { elem_type: Some(1), shape: Some(TensorShapeProto { dim: dims }) };
+        let r#type = Some(TypeProto { value: Some(type_proto::Value::Tensor(tensor)), ..Default::default() });
+        ValueInfoProto { name: name.into(), r#type, ..Default::default() }
+    };
+    let mut main = graph([relu("x", "y")]);
+    main.input = vec![with_dims("x", vec![param(&"(".repeat(1 << 20))])];
+    refuses(&model(17, main), &[(Kind::Limit, "name_bytes")]);
+}
+
+// B26
+#[test]
+fn a_declaration_that_inference_contradicts_is_said_with_both() {
+    let mut main = graph([node("Transpose", "x", "t").ints("perm", &[1, 0]), relu("t", "y")]);
+    main.input = vec![value("x", 1, &[2, 3])];
+    main.output = vec![value("y", 1, &[3, 2])];
+    main.value_info.push(value("t", 7, &[9, 9]));
+    let mut model = accepted(&model(17, main));
+    let (_, problems) = eutectic_ir::infer::infer(&mut model);
+    let shown = problems.to_string();
+    assert!(shown.contains("declared: int64[9,9]") && shown.contains("inferred: float[3,2]"), "{shown}");
+}
+
+// B28
+#[test]
+fn a_key_of_the_metadata_that_occurs_twice_is_a_warning() {
+    let mut proto = model(17, graph([relu("x", "y")]));
+    let entry = |value: &str| StringStringEntryProto { key: "k".into(), value: value.into() };
+    proto.metadata_props = vec![entry("1"), entry("2")];
+    let (model, warnings) = read(&proto).expect("it is legal");
+    assert!(warnings.to_string().contains("the key `k` twice"), "{warnings}");
+    assert_eq!(model.metadata.len(), 2);
+}
+
+// E20
+#[test]
+fn sizes_of_inputs_may_be_zero_or_enormous_and_negative_ones_are_unknown() {
+    for (dims, expected, n_warnings) in
+        [([0, 3], "float[0,3]", 0), ([i64::MAX, 3], "float[9223372036854775807,3]", 0), ([-7, 3], "float[?x.0,3]", 1)]
+    {
+        let mut main = graph([relu("x", "y")]);
+        main.input = vec![value("x", 1, &dims)];
+        main.output = vec![ValueInfoProto { name: "y".into(), ..Default::default() }];
+        let (model, warnings) = read(&model(17, main)).expect("readable");
+        assert_eq!(model.graph.ty(model.graph.inputs()[0]).expect("declared").to_string(), expected);
+        assert_eq!(warnings.0.len(), n_warnings, "{warnings}");
+    }
+}
+
+// A18
+#[test]
+fn names_that_drive_terminals_or_other_languages_are_kept_and_shown_escaped() {
+    let odd = "\u{1b}[31m\0\n\u{202e}</script>\"\\x){asm(\"\")}//";
+    let mut main = graph([relu("x", odd).named(odd), node("Add", &format!("x {}", "gone"), "y").named(odd)]);
+    main.node[0].output = vec![odd.into()];
+    let errors = read(&model(17, main.clone())).expect_err("`gone` does not exist");
+    let shown = errors.to_string();
+    assert!(!shown.contains(['\u{1b}', '\0', '\u{202e}']), "{shown:?}");
+    main.node[1].input[1] = odd.into();
+    let model = accepted(&model(17, main));
+    assert_eq!(model.graph.nodes().next().expect("a node").1.name, odd);
+    let text = eutectic_ir::text::print_model(&model, &eutectic_ir::text::PrintOptions::EXACT);
+    let (again, _) = eutectic_ir::text::parse_model(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(again.graph.nodes().next().expect("a node").1.name, odd);
 }

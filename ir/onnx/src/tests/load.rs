@@ -30,11 +30,13 @@ fn nested_graphs(n: usize) -> Vec<u8> {
     lengths.iter().rev().flat_map(|(number, length)| [varint(number << 3 | 2), varint(*length)].concat()).collect()
 }
 
+// A1
 #[test]
 fn an_empty_file_is_refused() {
     refused(b"", Kind::Invalid, "empty");
 }
 
+// A2, A3, A4
 #[test]
 fn other_formats_are_named_with_the_next_step() {
     let rows: &[(&[u8], &str)] = &[
@@ -62,6 +64,7 @@ fn other_formats_are_named_with_the_next_step() {
     }
 }
 
+// A5
 #[test]
 fn a_model_truncated_anywhere_is_refused_or_a_valid_prefix() {
     let whole = small_file(5000);
@@ -73,6 +76,7 @@ fn a_model_truncated_anywhere_is_refused_or_a_valid_prefix() {
     }
 }
 
+// A6
 #[test]
 fn a_flipped_bit_never_panics() {
     let whole = small_file(16);
@@ -83,6 +87,7 @@ fn a_flipped_bit_never_panics() {
     }
 }
 
+// A7, A8, A15
 #[test]
 fn broken_varints_and_wire_types_are_refused_with_their_offset() {
     let header = integer(1, 8);
@@ -106,6 +111,7 @@ fn broken_varints_and_wire_types_are_refused_with_their_offset() {
     }
 }
 
+// A9
 #[test]
 fn a_length_past_its_message_is_refused_without_allocating() {
     for length in [3, 1 << 20, 1 << 32, 1 << 63, u64::MAX] {
@@ -121,6 +127,7 @@ fn a_length_past_its_message_is_refused_without_allocating() {
     refused(&bytes, Kind::Malformed, "enclosing message has 0");
 }
 
+// A10
 #[test]
 fn nesting_is_bounded_with_one_message_at_every_depth() {
     assert!(load_bytes(&nested_graphs(32)).is_ok());
@@ -141,6 +148,7 @@ fn the_deepest_legal_nesting_still_holds_a_type_with_a_dim() {
     assert!(load_bytes(&field(7, &inner)).is_ok());
 }
 
+// B24
 #[test]
 fn types_nested_fifty_deep_are_refused() {
     let mut inner = Vec::new();
@@ -150,6 +158,7 @@ fn types_nested_fifty_deep_are_refused() {
     refused(&field(7, &field(11, &field(2, &inner))), Kind::Limit, "nested");
 }
 
+// A11
 #[test]
 fn a_million_nested_groups_are_refused_on_constant_stack() {
     let bytes = [0x53].repeat(1_000_000);
@@ -157,6 +166,7 @@ fn a_million_nested_groups_are_refused_on_constant_stack() {
     refused(&bytes, Kind::Malformed, "group");
 }
 
+// A12
 #[test]
 fn four_million_empty_messages_are_refused_before_decoding() {
     for number in [1, 5, 13] {
@@ -168,6 +178,7 @@ fn four_million_empty_messages_are_refused_before_decoding() {
     }
 }
 
+// A13
 #[test]
 fn packed_numbers_and_empty_strings_count_at_their_decoded_size() {
     let limits = Limits { decoded_bytes: 32 << 20, ..Limits::stated() };
@@ -183,6 +194,7 @@ fn packed_numbers_and_empty_strings_count_at_their_decoded_size() {
     assert_eq!(model.graph.map(|graph| graph.initializer[0].int64_data.len()), Some(1 << 20));
 }
 
+// A14
 #[test]
 fn a_singular_message_that_occurs_twice_is_not_merged() {
     let graph = field(7, &field(2, b"main"));
@@ -191,6 +203,7 @@ fn a_singular_message_that_occurs_twice_is_not_merged() {
     refused(&field(7, &field(5, &raw)), Kind::Invalid, "raw_data");
 }
 
+// A16
 #[test]
 fn unknown_fields_are_passed_over_with_a_warning_that_lists_them() {
     let mut bytes = small_file(5000);
@@ -204,6 +217,7 @@ fn unknown_fields_are_passed_over_with_a_warning_that_lists_them() {
     assert!(shown.contains("5 fields") && shown.contains("field 901 of ModelProto, 2 times"), "{shown}");
 }
 
+// A17
 #[test]
 fn text_that_is_not_utf8_is_refused_in_names_and_mended_in_documentation() {
     let node = field(4, b"Re\xfflu");
@@ -229,6 +243,7 @@ fn a_file_larger_than_its_budget_is_refused() {
     assert!(error.kind == Kind::Limit && error.message.contains("model_bytes"), "{error}");
 }
 
+// A23, A24
 #[test]
 fn fields_come_in_any_order_and_varints_may_be_overlong() {
     let whole = small_model(5000);
@@ -271,6 +286,7 @@ fn weights_are_aligned_and_owned_one_by_one() {
     }
 }
 
+// A21
 #[test]
 fn what_is_not_a_regular_file_is_refused_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -287,6 +303,7 @@ fn what_is_not_a_regular_file_is_refused_at_once() {
     assert_eq!(load_path(&directory.path().join("absent")).expect_err("absent").kind, Kind::Io);
 }
 
+// A22, D29
 #[test]
 fn a_file_that_changes_while_it_is_read_is_a_typed_error() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -306,4 +323,88 @@ fn a_file_that_changes_while_it_is_read_is_a_typed_error() {
         let error = load(&input, &Limits::stated(), &mut Diagnostics::default()).expect_err("changed");
         assert!(error.message.contains("changed while"), "{error}");
     }
+}
+
+// A19
+#[test]
+fn a_documentation_of_a_gigabyte_is_refused_without_being_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("model.onnx");
+    // Documentation of the model, and a value of its metadata.
+    for start in [varint(6 << 3 | 2), [varint(14 << 3 | 2), varint((1 << 30) + 6), varint(2 << 3 | 2)].concat()] {
+        std::fs::write(&path, [start, varint(1 << 30)].concat()).expect("written");
+        let file = std::fs::OpenOptions::new().write(true).open(&path).expect("open");
+        file.set_len(file.metadata().expect("there").len() + (1 << 30)).expect("a file with a hole");
+        let started = Instant::now();
+        let error = load_path(&path).expect_err("too long");
+        assert!(error.kind == Kind::Limit && error.message.contains("text_bytes"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+}
+
+// A20
+#[test]
+fn a_file_beyond_two_gibibytes_needs_a_larger_budget_and_is_said_to_be_unusual() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("model.onnx");
+    let n_bytes: u64 = (2 << 30) + 4096;
+    let raw = [varint(9 << 3 | 2), varint(n_bytes)].concat();
+    let tensor = [integer(1, n_bytes), integer(2, 2), field(8, b"w")].concat();
+    let of_tensor = (tensor.len() + raw.len()) as u64 + n_bytes;
+    let main = [
+        field(1, &node("Mystery", "x w", "y").encode_to_vec()),
+        field(11, &value("x", 1, &[1]).encode_to_vec()),
+        field(12, &value("y", 1, &[1]).encode_to_vec()),
+    ]
+    .concat();
+    let head = [varint(5 << 3 | 2), varint(of_tensor)].concat();
+    let of_graph = (main.len() + head.len()) as u64 + of_tensor;
+    let opset = [integer(1, 8), field(8, &[field(1, b""), integer(2, 17)].concat())].concat();
+    let start = [opset, varint(7 << 3 | 2), varint(of_graph), main, head, tensor, raw].concat();
+    std::fs::write(&path, &start).expect("written");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("open");
+    file.set_len(start.len() as u64 + n_bytes).expect("a file with a hole");
+
+    let refused = crate::read(&path, &Limits::stated(), &crate::Policy::interactive()).expect_err("too large");
+    assert!(refused.exit_code() == 4 && refused.to_string().contains("model_bytes"), "{refused}");
+    let limits = Limits { model_bytes: 4 << 30, ..Limits::stated() };
+    // Mapped, so that the test takes no memory.
+    let policy = crate::Policy { mapped: true, ..crate::Policy::interactive() };
+    let (model, warnings) = crate::read(&path, &limits, &policy).expect("within the budget");
+    assert!(warnings.0.iter().any(|warning| warning.code == "L0113"), "{warnings}");
+    let weight = model.graph.values().find_map(|(_, value)| value.weight().cloned()).expect("the weight");
+    assert_eq!(weight.byte_len() as u64, n_bytes);
+}
+
+/// Runs tests of this binary in a process of little address space.
+fn passes_within(mebibytes: u64, tests: &[&str]) {
+    let limited = format!("ulimit -v {} && exec \"$@\"", mebibytes << 10);
+    let this = std::env::current_exe().expect("a path");
+    let run = std::process::Command::new("sh")
+        .env("MALLOC_ARENA_MAX", "1")
+        .args(["-c", &limited, "sh"])
+        .arg(this)
+        .args(["--test-threads", "1"])
+        .args(tests)
+        .output()
+        .expect("the tests run");
+    let shown = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{shown}\n{}", String::from_utf8_lossy(&run.stderr));
+    assert!(!shown.contains("running 0 tests"), "{shown}");
+}
+
+// A9, A10, A11, A12, A13
+#[test]
+fn bombs_are_refused_in_little_memory() {
+    // The files themselves take up to 40 MiB here.
+    passes_within(
+        160,
+        &[
+            "four_million_empty_messages",
+            "a_length_past_its_message",
+            "nesting_is_bounded",
+            "a_million_nested_groups",
+            "a_documentation_of_a_gigabyte",
+        ],
+    );
 }

@@ -5,6 +5,7 @@ mod external;
 mod graph;
 mod load;
 mod lossless;
+mod mutations;
 mod opset;
 mod save;
 mod tensor;

@@ -28,6 +28,7 @@ fn parts_are_written_in_order_under_the_name_only_at_the_end() {
     assert_eq!(fs::read_dir(directory.path()).expect("read").count(), 1);
 }
 
+// G3
 #[test]
 fn a_failure_leaves_the_old_file_and_nothing_else() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -39,6 +40,7 @@ fn a_failure_leaves_the_old_file_and_nothing_else() {
     assert_eq!(fs::read_dir(directory.path()).expect("read").count(), 1);
 }
 
+// G1
 #[test]
 fn directories_and_devices_are_not_replaced() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -46,4 +48,28 @@ fn directories_and_devices_are_not_replaced() {
         assert_eq!(stage(path, []).expect_err("not a file").kind, Kind::Path);
     }
     assert_eq!(stage(&directory.path().join("no/out.onnx"), []).expect_err("no directory").kind, Kind::Io);
+}
+
+// G3
+#[test]
+fn what_a_killed_run_left_behind_is_removed_by_the_next() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let file = |name: &str, is_old: bool| {
+        let file = fs::File::create(directory.path().join(name)).expect("created");
+        if is_old {
+            file.set_modified(hour_ago).expect("set");
+        }
+        file
+    };
+    file(".eutectic-dead.partial", true);
+    file(".eutectic-new.partial", false);
+    file("other.partial", true);
+    let writing = file(".eutectic-busy.partial", true);
+    rustix::fs::flock(&writing, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+    stage(&directory.path().join("out.onnx"), []).expect("staged").commit().expect("renamed");
+    let mut left: Vec<_> =
+        fs::read_dir(directory.path()).expect("read").map(|entry| entry.expect("read").file_name()).collect();
+    left.sort();
+    assert_eq!(left, [".eutectic-busy.partial", ".eutectic-new.partial", "other.partial", "out.onnx"]);
 }

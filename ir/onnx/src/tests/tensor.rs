@@ -28,6 +28,7 @@ fn raw(data_type: i32, dims: &[i64], n_bytes: usize) -> TensorProto {
     TensorProto { dims: dims.to_vec(), data_type: Some(data_type), raw_data, ..Default::default() }
 }
 
+// C1, C2, C14
 #[test]
 fn dims_that_overflow_or_are_negative_are_refused() {
     for dims in
@@ -42,6 +43,7 @@ fn dims_that_overflow_or_are_negative_are_refused() {
     refused(raw(1, &vec![1; 10_000], 4), Kind::Limit, "`rank` is 64");
 }
 
+// C3, C4, C5, C10
 #[test]
 fn data_has_exactly_the_size_of_the_shape() {
     refused(raw(1, &[3], 11), Kind::Invalid, "= 12 bytes, the data has 11");
@@ -56,6 +58,7 @@ fn data_has_exactly_the_size_of_the_shape() {
     assert_eq!(read_as(raw(1, &[3, 0], 0)), []);
 }
 
+// C10
 #[test]
 fn narrow_elements_are_packed_and_odd_counts_rounded_up() {
     for (data_type, n_elements, n_bytes) in [(21, 3, 2), (22, 1, 1), (23, 5, 3), (25, 5, 2), (26, 3, 1)] {
@@ -66,6 +69,7 @@ fn narrow_elements_are_packed_and_odd_counts_rounded_up() {
     }
 }
 
+// C6, C7, C8, C16, D27
 #[test]
 fn data_stands_in_one_field_of_the_right_kind() {
     let two = TensorProto { int32_data: vec![1], ..raw(6, &[1], 4) };
@@ -78,6 +82,7 @@ fn data_stands_in_one_field_of_the_right_kind() {
     refused(TensorProto { segment: Some(SegmentProto::default()), ..raw(1, &[1], 4) }, Kind::Unsupported, "segments");
 }
 
+// C9
 #[test]
 fn element_types_that_do_not_exist_are_refused() {
     refused(raw(0, &[1], 4), Kind::Invalid, "missing");
@@ -87,6 +92,7 @@ fn element_types_that_do_not_exist_are_refused() {
     refused(raw(27, &[4], 3), Kind::Unsupported, "6-bit");
 }
 
+// C11
 #[test]
 fn typed_fields_are_narrowed_and_checked() {
     let typed = |data_type, values: &[i32]| TensorProto {
@@ -104,6 +110,7 @@ fn typed_fields_are_narrowed_and_checked() {
     refused(wide, Kind::Invalid, "4294967296 is no uint32");
 }
 
+// C12
 #[test]
 fn odd_truth_values_count_as_one_with_a_warning() {
     let mut main = graph([node("Mystery", "x w", "y")]);
@@ -115,6 +122,7 @@ fn odd_truth_values_count_as_one_with_a_warning() {
     assert_eq!(*weight.bytes(), [0, 1, 1, 1]);
 }
 
+// C15, C17
 #[test]
 fn sparse_and_unnamed_initializers_are_refused() {
     let mut main = graph([node("Relu", "x", "y")]);
@@ -171,6 +179,7 @@ fn every_element_type_is_read_from_its_fields_and_written_bit_by_bit() {
     }
 }
 
+// C13
 #[test]
 fn every_bit_of_odd_numbers_survives() {
     let patterns: Vec<u8> = [0x7fc0_1234u32, 0x8000_0000, 0x0000_0001, 0xff80_0000].map(u32::to_le_bytes).concat();
@@ -178,4 +187,44 @@ fn every_bit_of_odd_numbers_survives() {
     assert_eq!(read_as(tensor), patterns);
     let typed = TensorProto { raw_data: None, float_data: vec![patterns.clone().into()], ..raw(1, &[4], 0) };
     assert_eq!(read_as(typed), patterns);
+}
+
+// C13
+#[test]
+fn narrow_floats_survive_bit_by_bit() {
+    for (data_type, width) in
+        [(10, 2), (16, 2), (17, 1), (18, 1), (19, 1), (20, 1), (24, 1), (11, 8), (14, 8), (15, 16)]
+    {
+        let patterns: Vec<u8> = (0..=255u8).collect();
+        let dims = [256 / width];
+        let tensor = TensorProto { raw_data: Some(patterns.clone().into()), ..raw(data_type, &dims, 0) };
+        assert_eq!(read_as(tensor), patterns, "{data_type}");
+    }
+}
+
+// C15
+#[test]
+fn a_sparse_tensor_is_refused_and_never_made_dense() {
+    let mut main = graph([node("Relu", "x", "y")]);
+    let indices = TensorProto { raw_data: None, int64_data: vec![9, -1, 9], ..raw(7, &[3], 0) };
+    main.sparse_initializer.push(SparseTensorProto {
+        values: Some(floats("s", &[3], &[1.0, 2.0, 3.0])),
+        indices: Some(indices),
+        dims: vec![1 << 40],
+    });
+    let started = std::time::Instant::now();
+    refuses(&model(17, main), &[(Kind::Unsupported, "sparse initializers")]);
+    assert!(started.elapsed().as_millis() < 1000);
+}
+
+// C18
+#[test]
+fn very_many_scalars_take_little_memory_each() {
+    const N: usize = 300_000;
+    let mut main = graph([node("Mystery", "x s0", "y")]);
+    main.initializer.extend((0..N).map(|at| floats(&format!("s{at}"), &[], &[at as f32])));
+    let started = std::time::Instant::now();
+    let model = accepted(&model(17, main));
+    assert_eq!(model.graph.values().filter(|(_, value)| value.weight().is_some()).count(), N);
+    assert!(started.elapsed().as_secs() < 20);
 }
