@@ -98,8 +98,10 @@ pub(crate) fn convert(call: Call, from: u64, to: u64, facts: &dyn Facts) -> Resu
             }
         }
     }
-    if to < 11 {
-        done.iter_mut().for_each(|call| steps::count_axes_from_the_front(call, facts));
+    if to < 11 && from >= 11 {
+        for call in &mut done {
+            steps::count_axes_from_the_front(call, facts).map_err(|why| Needs { opset: 11, why })?;
+        }
     }
     Ok(done)
 }

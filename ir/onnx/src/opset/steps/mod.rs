@@ -78,23 +78,35 @@ pub(super) fn rank_of(operand: Option<&Operand>, facts: &dyn Facts) -> Option<us
     Some(facts.ty(operand?)?.rank())
 }
 
-/// Before version 11 most operators counted axes from the front only.
-pub(crate) fn count_axes_from_the_front(call: &mut Call, facts: &dyn Facts) {
-    let Some(rank) = rank_of(call.inputs.first(), facts) else { return };
+/// Before version 11 most operators counted axes from the front only. Errors: an axis from the end of a value of unknown
+/// rank.
+pub(super) fn count_axes_from_the_front(call: &mut Call, facts: &dyn Facts) -> Result<(), Reason> {
+    // These always counted from the end as well.
+    const EITHER_WAY: [&str; 3] = ["Gather", "OneHot", "Scatter"];
+    let axis = call.attrs.int("axis").filter(|axis| *axis < 0);
+    let axes = call.attrs.ints("axes").filter(|axes| axes.iter().any(|axis| *axis < 0)).map(<[i64]>::to_vec);
+    if axis.is_none() && axes.is_none() {
+        return Ok(());
+    }
     // The axes of these are those of the output.
-    let rank = match call.op_type.as_str() {
-        "Unsqueeze" => rank + call.attrs.ints("axes").map_or(0, <[i64]>::len),
-        "OneHot" => rank + 1,
-        _ => rank,
+    let more = match call.op_type.as_str() {
+        "Unsqueeze" => axes.as_ref().map_or(0, Vec::len),
+        "OneHot" => 1,
+        _ => 0,
+    };
+    let Some(rank) = rank_of(call.inputs.first(), facts).map(|rank| rank + more) else {
+        let either = EITHER_WAY.contains(&call.op_type.as_str());
+        return if either { Ok(()) } else { cannot(call, "counts an axis from the end of a value of unknown rank") };
     };
     let from_front = |axis: i64| normalize_axis(axis, rank).map_or(axis, |axis| axis as i64);
-    if let Some(axis) = call.attrs.int("axis").filter(|axis| *axis < 0) {
+    if let Some(axis) = axis {
         call.attrs.set("axis", Attr::Int(from_front(axis)));
     }
-    if let Some(axes) = call.attrs.ints("axes").filter(|axes| axes.iter().any(|axis| *axis < 0)) {
-        let axes: Vec<i64> = axes.iter().map(|axis| from_front(*axis)).collect();
+    if let Some(axes) = axes {
+        let axes: Vec<i64> = axes.into_iter().map(from_front).collect();
         call.attrs.set("axes", Attr::Ints(axes.into()));
     }
+    Ok(())
 }
 
 /// `call` in a version that did not admit `element` for input `slot`.
