@@ -162,22 +162,29 @@ pub struct Param {
     pub arity: Arity,
     /// Its type variable; parameters with the same one have the same element type. A name that `types` lacks is free.
     pub ty: &'static str,
+    /// True for a variadic parameter whose occurrences may be of different types.
+    pub mixed: bool,
 }
 
 impl Param {
     /// Occurs exactly once.
     pub const fn required(name: &'static str, ty: &'static str) -> Self {
-        Self { name, arity: Arity::Required, ty }
+        Self { name, arity: Arity::Required, ty, mixed: false }
     }
 
     /// May be left out.
     pub const fn optional(name: &'static str, ty: &'static str) -> Self {
-        Self { name, arity: Arity::Optional, ty }
+        Self { name, arity: Arity::Optional, ty, mixed: false }
     }
 
-    /// Occurs any number of times; at least once when it is the only parameter.
+    /// Occurs any number of times, at least once when it is the only parameter, always of one type.
     pub const fn variadic(name: &'static str, ty: &'static str) -> Self {
-        Self { name, arity: Arity::Variadic, ty }
+        Self { name, arity: Arity::Variadic, ty, mixed: false }
+    }
+
+    /// Occurs any number of times, at least once when it is the only parameter, each time of a type of its own.
+    pub const fn mixed(name: &'static str, ty: &'static str) -> Self {
+        Self { name, arity: Arity::Variadic, ty, mixed: true }
     }
 }
 

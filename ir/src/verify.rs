@@ -209,8 +209,7 @@ fn verify_elements(graph: &Graph, def: &'static OpDef, node: &Node, problems: &m
             let message = format!("input `{}` of {} may not be {element}", param.name, def.name);
             problems.push(Diagnostic::error(Kind::Invalid, "I0105", message));
         }
-        // A variadic parameter may be heterogeneous (Loop, If, Sequence operators); the others tie their variable.
-        let ties = param.arity != Arity::Variadic || def.inputs.len() == 1;
+        let ties = !param.mixed;
         match bound.get(param.ty) {
             Some((other, name)) if ties && *other != element => {
                 let message =

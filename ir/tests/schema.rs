@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 struct Schema<'a> {
     versions: Vec<u64>,
-    inputs: Vec<(&'a str, op::Arity, &'a str)>,
-    outputs: Vec<(&'a str, op::Arity, &'a str)>,
+    inputs: Vec<Parameter<'a>>,
+    outputs: Vec<Parameter<'a>>,
     attrs: BTreeMap<&'a str, &'a str>,
     types: BTreeMap<&'a str, BTreeSet<Element>>,
 }
@@ -37,14 +37,19 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').filter(|word| !word.is_empty())
 }
 
-fn parameter(word: &str) -> (&str, op::Arity, &str) {
+/// Name, how often it occurs, whether occurrences may differ in type, type.
+type Parameter<'a> = (&'a str, op::Arity, bool, &'a str);
+
+fn parameter(word: &str) -> Parameter<'_> {
     let (name, ty) = word.split_once(':').expect(word);
-    if let Some(name) = name.strip_suffix('?') {
-        (name, op::Arity::Optional, ty)
+    if let Some(name) = name.strip_suffix("*+") {
+        (name, op::Arity::Variadic, true, ty)
+    } else if let Some(name) = name.strip_suffix('?') {
+        (name, op::Arity::Optional, false, ty)
     } else if let Some(name) = name.strip_suffix('*') {
-        (name, op::Arity::Variadic, ty)
+        (name, op::Arity::Variadic, false, ty)
     } else {
-        (name, op::Arity::Required, ty)
+        (name, op::Arity::Required, false, ty)
     }
 }
 
@@ -77,18 +82,19 @@ fn check_parameters(
     what: &str,
     def: &OpDef,
     declared: &[Param],
-    expected: &[(&str, op::Arity, &str)],
+    expected: &[Parameter],
     schema: &Schema,
     problems: &mut Vec<String>,
 ) {
-    let form = |name: &str, arity: op::Arity| format!("{name} {arity:?}");
-    let found: Vec<String> = declared.iter().map(|param| form(param.name, param.arity)).collect();
-    let wanted: Vec<String> = expected.iter().map(|(name, arity, _)| form(name, *arity)).collect();
+    let form =
+        |name: &str, arity: op::Arity, mixed: bool| format!("{name} {arity:?}{}", if mixed { " mixed" } else { "" });
+    let found: Vec<String> = declared.iter().map(|param| form(param.name, param.arity, param.mixed)).collect();
+    let wanted: Vec<String> = expected.iter().map(|(name, arity, mixed, _)| form(name, *arity, *mixed)).collect();
     if found != wanted {
         problems.push(format!("{}: {what}s are {found:?}, expected {wanted:?}", def.name));
         return;
     }
-    for (param, (_, _, ty)) in declared.iter().zip(expected) {
+    for (param, (_, _, _, ty)) in declared.iter().zip(expected) {
         let wanted = match ty.strip_prefix("tensor(").and_then(|rest| rest.strip_suffix(')')) {
             Some(element) => elements(element),
             None => schema.types.get(ty).cloned().unwrap_or_default(),
@@ -117,7 +123,7 @@ fn check_variables(def: &OpDef, schema: &Schema, problems: &mut Vec<String>) {
     let theirs = schema.inputs.iter().chain(&schema.outputs);
     let pairs: Vec<(&str, &str)> = ours
         .zip(theirs)
-        .map(|(param, (_, _, ty))| (param.ty, *ty))
+        .map(|(param, (_, _, _, ty))| (param.ty, *ty))
         .filter(|(_, ty)| !ty.contains('(') && !schema.types.get(ty).is_none_or(BTreeSet::is_empty))
         .collect();
     for (at, a) in pairs.iter().enumerate() {

@@ -15,11 +15,11 @@ const FREE: OpDef = OpDef { work: |_, _| Some(Work::free()), ..OpDef::BASE };
 static OPTIONAL: OpDef = OpDef {
     name: "Optional",
     doc: "The input as an optional value, or an empty one of a type",
-    versions: &[15],
+    versions: &[15, 28],
     inputs: &[Param::optional("input", "V")],
     outputs: &[Param::required("output", "O")],
     attrs: &[AttrDef::optional("type", AttrKind::Type)],
-    types: &[("V", sets::EARLY)],
+    types: &[("V", sets::ALL)],
     infer: |call| {
         let held = match call.argument(0) {
             Ok(argument) => Some(argument.ty()),
@@ -40,10 +40,10 @@ fn optional<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Value<Datum<S>>>, Reaso
 static OPTIONAL_GET_ELEMENT: OpDef = OpDef {
     name: "OptionalGetElement",
     doc: "What an optional value holds; any other value as it is",
-    versions: &[15, 18],
+    versions: &[15, 18, 28],
     inputs: &[Param::required("input", "O")],
     outputs: &[Param::required("output", "V")],
-    types: &[("O", sets::EARLY), ("V", sets::EARLY)],
+    types: &[("O", sets::ALL), ("V", sets::EARLY)],
     infer: |call| {
         Ok(vec![Some(match call.argument(0)?.ty() {
             Type::Optional(held) => Fact::from(*held),
@@ -65,10 +65,10 @@ fn optional_get_element<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Value<Datum
 static OPTIONAL_HAS_ELEMENT: OpDef = OpDef {
     name: "OptionalHasElement",
     doc: "Whether there is a value: false when the input is left out or an empty optional value",
-    versions: &[15, 18],
+    versions: &[15, 18, 28],
     inputs: &[Param::optional("input", "O")],
     outputs: &[Param::required("output", "B")],
-    types: &[("O", sets::EARLY), ("B", sets::BOOL)],
+    types: &[("O", sets::ALL), ("B", sets::BOOL)],
     infer: |_| Ok(vec![Some(Fact::new(Element::Bool, []))]),
     eval: eval!(optional_has_element),
     ..FREE

@@ -16,7 +16,7 @@ pub const OPS: &[&OpDef] = &[&UNIQUE];
 static UNIQUE: OpDef = OpDef {
     name: "Unique",
     doc: "Each element, or each slice along the axis, once; where it occurs first, which one each is, and how often",
-    versions: &[11],
+    versions: &[11, 28],
     inputs: &[Param::required("X", "T")],
     outputs: &[
         Param::required("Y", "T"),
@@ -25,7 +25,7 @@ static UNIQUE: OpDef = OpDef {
         Param::optional("counts", "tensor(int64)"),
     ],
     attrs: &[AttrDef::optional("axis", AttrKind::Int), AttrDef::int("sorted", 1)],
-    types: &[("T", sets::EARLY), ("tensor(int64)", sets::INT64)],
+    types: &[("T", sets::STANDARD), ("tensor(int64)", sets::INT64)],
     infer: infer_unique,
     eval: eval!(unique),
     // Sorting takes about log2 of the number of slices for each element; 10 stands for a thousand of them.

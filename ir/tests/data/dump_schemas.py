@@ -3,8 +3,8 @@ what each version changed to `schema_changes.tsv`, which `ir/onnx/src/opset/test
 
 In `schemas.tsv`, one line an operator of `ai.onnx`, at its newest version up to the canonical operator set. Columns, separated by tabs:
 name; versions; inputs; outputs; attributes; type constraints. Lists within a column are separated by spaces.
-A parameter is `name:type`, with `?` after the name when optional and `*` when variadic. An attribute is `name:kind`,
-followed by `!` when required, `?` when optional without a default, and `=` with the default as JSON otherwise.
+A parameter is `name:type`, with `?` after the name when optional, `*` when variadic, and `*+` when its occurrences may
+differ in type. An attribute is `name:kind`, followed by `!` when required, `?` when optional without a default, and `=` with the default as JSON otherwise.
 
 In `schema_changes.tsv`, one line an operator and version. Columns: name; version; attributes, each after `+` when new, `-`
 when gone and `~` when its kind or default changed; `parameters` when inputs or outputs came, went or became optional;
@@ -23,7 +23,7 @@ ARITY = {0: "", 1: "?", 2: "*"}  # FormalParameterOption: single, optional, vari
 
 
 def parameters(formals):
-    return " ".join(f"{p.name}{ARITY[int(p.option)]}:{p.type_str}" for p in formals)
+    return " ".join(f"{p.name}{ARITY[int(p.option)]}{'' if p.is_homogeneous else '+'}:{p.type_str}" for p in formals)
 
 
 def attribute(attr):
