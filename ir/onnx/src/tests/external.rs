@@ -414,7 +414,7 @@ fn a_file_that_may_not_be_read_is_a_typed_error() {
     use std::os::unix::fs::PermissionsExt;
     let case = Case::new();
     let path = case.root().join("data");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("set");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("set");
     // Who may do everything reads it all the same.
     if fs::File::open(&path).is_err() {
         case.refuses(&[("location", "data")], Kind::Io, "cannot open");

@@ -99,6 +99,9 @@ fn a_name_is_defined_once() {
     let mut input = graph([relu("x", "y")]);
     input.input.push(value("x", 1, &[1]));
     refuses(&model(17, input), &[(Kind::Invalid, "by an input of the graph and by an input of the graph")]);
+    let mut output = graph([relu("x", "y")]);
+    output.output.push(value("y", 1, &[2, -1]));
+    refuses(&model(17, output), &[(Kind::Invalid, "the output `y` is listed twice")]);
 }
 
 // B6
