@@ -98,11 +98,11 @@ pub fn seeded(model: &Model, sizes: &Sizes, seed: u64) -> Result<Vec<Option<Tens
             inputs.push(None);
             continue;
         }
-        let shape: Option<Vec<usize>> = value.ty.as_ref().and_then(|ty| {
+        let shape: Option<Vec<usize>> = graph.ty(id).and_then(|ty| {
             let size = |dim: &Dim| sizes.of(dim).and_then(|size| usize::try_from(size).ok());
             ty.shape.iter().map(size).collect()
         });
-        let element = value.ty.as_ref().map(|ty| ty.element);
+        let element = graph.ty(id).map(|ty| ty.element);
         let drawn = shape.zip(element).and_then(|(shape, element)| {
             let (low, high) = if element.is_real() { (-1.0, 1.0) } else { (0.0, 2.0) };
             let seeded =

@@ -20,6 +20,7 @@ pub use eutectic_tensorrt as tensorrt;
 
 pub mod certificate;
 pub mod cli;
+pub mod conformance;
 pub mod files;
 pub mod inputs;
 pub mod seeding;

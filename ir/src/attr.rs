@@ -2,7 +2,7 @@
 
 use crate::graph::Graph;
 use crate::tensor::Tensor;
-use crate::types::TensorType;
+use crate::types::Type;
 use bytes::Bytes;
 use smol_str::SmolStr;
 use std::cmp::Ordering;
@@ -29,7 +29,7 @@ pub enum Attr {
     Tensors(Arc<[Tensor]>),
     Graphs(Arc<[Arc<Graph>]>),
     /// The type of a value, for `Optional` and its like.
-    Type(TensorType),
+    Type(Type),
     /// Inside a function's body: the function's own attribute of this name.
     Ref(Name, AttrKind),
 }
@@ -117,7 +117,7 @@ impl Attr {
                 a.iter().map(Tensor::content_hash).cmp(b.iter().map(Tensor::content_hash))
             }
             (Attr::Graphs(a), Attr::Graphs(b)) => a.iter().map(Arc::as_ptr).cmp(b.iter().map(Arc::as_ptr)),
-            (Attr::Type(a), Attr::Type(b)) => (a.element, &a.shape).cmp(&(b.element, &b.shape)),
+            (Attr::Type(a), Attr::Type(b)) => a.cmp(b),
             (Attr::Ref(a, i), Attr::Ref(b, j)) => (a, i).cmp(&(b, j)),
             _ => self.rank().cmp(&other.rank()),
         }
@@ -241,6 +241,22 @@ impl Attrs {
         }
     }
 
+    /// The floats `name`; `None` when absent or of another kind.
+    pub fn floats(&self, name: &str) -> Option<&[f32]> {
+        match self.get(name) {
+            Some(Attr::Floats(values)) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The strings `name`; `None` when absent or of another kind.
+    pub fn strings(&self, name: &str) -> Option<&[Name]> {
+        match self.get(name) {
+            Some(Attr::Strings(values)) => Some(values),
+            _ => None,
+        }
+    }
+
     /// The string `name`; `None` when absent or of another kind.
     pub fn string(&self, name: &str) -> Option<&str> {
         match self.get(name) {
@@ -257,10 +273,30 @@ impl Attrs {
         }
     }
 
-    /// The same attributes with each reference replaced by what `actual` has for it; one that `actual` lacks is left out.
+    /// The graph `name`; `None` when absent or of another kind.
+    pub fn graph(&self, name: &str) -> Option<&Graph> {
+        match self.get(name) {
+            Some(Attr::Graph(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The type `name`; `None` when absent or of another kind.
+    pub fn ty(&self, name: &str) -> Option<&Type> {
+        match self.get(name) {
+            Some(Attr::Type(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The same attributes with each reference replaced by what `actual` has for it, inside bodies too; one that `actual`
+    /// lacks is left out.
     pub fn bind(&self, actual: &Attrs) -> Attrs {
         let bound = |(name, value): &(Name, Attr)| match value {
             Attr::Ref(formal, _) => Some((name.clone(), actual.get(formal)?.clone())),
+            Attr::Graph(body) if body.has_references() => {
+                Some((name.clone(), Attr::Graph(Arc::new(body.bind(actual)))))
+            }
             _ => Some((name.clone(), value.clone())),
         };
         Attrs(self.0.iter().filter_map(bound).collect())

@@ -15,7 +15,7 @@ use crate::attr::{Attr, Attrs, Name};
 use crate::model::Function;
 use crate::op::OpDef;
 use crate::tensor::Tensor;
-use crate::types::TensorType;
+use crate::types::{TensorType, Type};
 use indexmap::IndexSet;
 use rustc_hash::FxBuildHasher;
 use std::fmt;
@@ -199,7 +199,7 @@ pub enum Def {
 #[derive(Clone, Debug)]
 pub struct Value {
     /// Its type, as far as declared or inferred.
-    pub ty: Option<TensorType>,
+    pub ty: Option<Type>,
     /// Its name; unique in the graph unless empty.
     pub name: Name,
     def: Def,
@@ -342,9 +342,9 @@ impl Graph {
         self.values.len()
     }
 
-    /// The type of value `id`, as far as known.
+    /// The type of value `id`, when it is known to be a tensor of known rank.
     pub fn ty(&self, id: ValueId) -> Option<&TensorType> {
-        self.value(id).ty.as_ref()
+        self.value(id).ty.as_ref()?.tensor()
     }
 
     /// The contents of value `id`, when it is a weight.
@@ -360,21 +360,21 @@ impl Graph {
         }
     }
 
-    /// Adds an input at the end.
+    /// Adds an input at the end: a tensor, unless another type is set for it afterwards.
     pub fn add_input(&mut self, name: impl Into<Name>, ty: Option<TensorType>, default: Option<Tensor>) -> ValueId {
         let index = self.inputs.len() as u32;
-        let id = self.add_value(name.into(), ty, Def::Input { index, default });
+        let id = self.add_value(name.into(), ty.map(Type::from), Def::Input { index, default });
         self.inputs.push(id);
         id
     }
 
     /// Adds a weight.
     pub fn add_weight(&mut self, name: impl Into<Name>, tensor: Tensor) -> ValueId {
-        self.add_value(name.into(), Some(tensor.ty()), Def::Weight(tensor))
+        self.add_value(name.into(), Some(tensor.ty().into()), Def::Weight(tensor))
     }
 
     /// Adds a capture: inside this body, the value `owner.captures()[index]` of the node that owns it.
-    pub fn add_capture(&mut self, name: impl Into<Name>, ty: Option<TensorType>, index: u32) -> ValueId {
+    pub fn add_capture(&mut self, name: impl Into<Name>, ty: Option<Type>, index: u32) -> ValueId {
         self.add_value(name.into(), ty, Def::Capture(index))
     }
 
@@ -476,7 +476,7 @@ impl Graph {
             Def::Capture(_) | Def::Result(..) => return Err(StillRead),
         }
         let value = self.value_mut(id);
-        value.ty = Some(tensor.ty());
+        value.ty = Some(tensor.ty().into());
         value.def = Def::Weight(tensor);
         Ok(())
     }
@@ -534,21 +534,39 @@ impl Graph {
         }
     }
 
-    fn add_value(&mut self, name: Name, ty: Option<TensorType>, def: Def) -> ValueId {
+    fn add_value(&mut self, name: Name, ty: Option<Type>, def: Def) -> ValueId {
         let id = ValueId(self.values.len() as u32);
         self.values.push(Some(Value { ty, name, def, uses: Uses::default() }));
         id
     }
 
-    /// Replaces the graphs inside the attributes of node `id` by what `change` makes of them.
-    pub fn map_bodies(&mut self, id: NodeId, change: &mut dyn FnMut(&Arc<Graph>) -> Arc<Graph>) {
+    /// True when an attribute in it, or in a body in it, refers to a formal attribute of a function.
+    pub fn has_references(&self) -> bool {
+        let refers =
+            |attr: &Attr| matches!(attr, Attr::Ref(..)) || attr.graphs().iter().any(|body| body.has_references());
+        self.nodes().any(|(_, node)| node.attrs.iter().any(|(_, attr)| refers(attr)))
+    }
+
+    /// The same graph with references to formal attributes replaced by what `actual` has for them.
+    pub fn bind(&self, actual: &Attrs) -> Graph {
+        let mut bound = self.clone();
+        for node in bound.nodes.iter_mut().flatten() {
+            node.attrs = node.attrs.bind(actual);
+        }
+        bound
+    }
+
+    /// Replaces the graphs inside the attributes of node `id` by what `change` makes of them, given the attribute's name.
+    pub fn map_bodies(&mut self, id: NodeId, change: &mut dyn FnMut(&Name, &Arc<Graph>) -> Arc<Graph>) {
         let changed: Vec<(Name, Attr)> = self
             .node(id)
             .attrs
             .iter()
             .filter_map(|(name, attr)| match attr {
-                Attr::Graph(graph) => Some((name.clone(), Attr::Graph(change(graph)))),
-                Attr::Graphs(graphs) => Some((name.clone(), Attr::Graphs(graphs.iter().map(&mut *change).collect()))),
+                Attr::Graph(graph) => Some((name.clone(), Attr::Graph(change(name, graph)))),
+                Attr::Graphs(graphs) => {
+                    Some((name.clone(), Attr::Graphs(graphs.iter().map(|graph| change(name, graph)).collect())))
+                }
                 _ => None,
             })
             .collect();

@@ -4,13 +4,14 @@
 //! known has no type. Declared types of results are only believed where nothing can be inferred.
 
 use crate::attr::Attrs;
-use crate::diag::{Diagnostic, Diagnostics, Kind};
+use crate::attr::Name;
+use crate::diag::{Diagnostic, Diagnostics, Kind, Severity};
 use crate::graph::{Def, Graph, Node, NodeId, Op, ValueId};
 use crate::model::Model;
-use crate::op::{Call, Fact, Operand, Reason, Work};
-use crate::types::TensorType;
+use crate::op::{Argument, Call, Fact, Reason, Work};
+use crate::types::{TensorType, Type};
 use crate::walk;
-use smol_str::format_smolstr;
+use smol_str::{SmolStr, format_smolstr};
 
 /// What is known of each value of one graph.
 #[derive(Clone, Debug, Default)]
@@ -22,21 +23,31 @@ impl Facts {
         self.0.get(id.index()).and_then(Option::as_ref)
     }
 
-    /// Value `id` as an operand; `None` while its type is unknown.
-    pub fn operand<'a>(&'a self, graph: &'a Graph, id: ValueId) -> Option<Operand<'a>> {
-        let fact = self.get(id)?;
-        Some(Operand { ty: &fact.ty, content: fact.content.as_deref(), constant: graph.weight(id) })
+    /// The type of value `id`, when it is known to be a tensor of known rank.
+    pub fn ty(&self, id: ValueId) -> Option<&TensorType> {
+        self.get(id)?.tensor()
     }
 
-    /// The operands of `node`; `None` when the type of one that is given is unknown.
-    pub fn operands<'a>(&'a self, graph: &'a Graph, node: &Node) -> Option<Vec<Option<Operand<'a>>>> {
-        node.inputs()
-            .iter()
-            .map(|input| match input {
-                Some(id) => self.operand(graph, *id).map(Some),
-                None => Some(None),
-            })
-            .collect()
+    /// Value `id` as an argument; `None` while its type or the rank of a tensor is unknown.
+    pub fn argument<'a>(&'a self, graph: &'a Graph, id: ValueId) -> Option<Argument<'a>> {
+        let fact = self.get(id).filter(|fact| !matches!(fact.ty, Type::Unranked(_)))?;
+        Some(Argument::new(fact, graph.weight(id)))
+    }
+
+    /// The arguments of `node`; `None` when the type of one that is given is unknown.
+    pub fn arguments<'a>(&'a self, graph: &'a Graph, node: &Node) -> Option<Vec<Option<Argument<'a>>>> {
+        let argument = |id: ValueId| self.argument(graph, id);
+        node.inputs().iter().map(|input| input.map_or(Some(None), |id| argument(id).map(Some))).collect()
+    }
+
+    /// What is known of the captures of `node`; of a weight its contents too.
+    fn captures(&self, graph: &Graph, node: &Node) -> Vec<Option<Fact>> {
+        let known = |&id: &ValueId| {
+            let fact = self.get(id)?;
+            let content = Argument::new(fact, graph.weight(id)).dims_if_small();
+            Some(fact.clone().with(content))
+        };
+        node.captures().iter().map(known).collect()
     }
 }
 
@@ -52,9 +63,20 @@ pub fn infer(model: &mut Model) -> (Facts, Diagnostics) {
 
 /// Infers every type of `graph` and writes the types into it; `captures` says what is known of its captures.
 pub fn infer_in_place(graph: &mut Graph, captures: &[Option<Fact>], problems: &mut Diagnostics) -> Facts {
-    let inputs: Vec<Option<Fact>> = graph.inputs().iter().map(|&id| graph.ty(id).cloned().map(Fact::from)).collect();
-    let facts = infer_graph(graph, &inputs, captures, &Attrs::new(), "", problems);
-    let typed: Vec<(ValueId, TensorType)> =
+    let inputs = declared_inputs(graph);
+    infer_body_in_place(graph, &inputs, captures, "", problems)
+}
+
+/// The same, given what is known of the inputs.
+fn infer_body_in_place(
+    graph: &mut Graph,
+    inputs: &[Option<Fact>],
+    captures: &[Option<Fact>],
+    scope: &str,
+    problems: &mut Diagnostics,
+) -> Facts {
+    let facts = infer_graph(graph, inputs, captures, &Attrs::new(), scope, problems);
+    let typed: Vec<(ValueId, Type)> =
         graph.values().filter_map(|(id, _)| Some((id, facts.get(id)?.ty.clone()))).collect();
     for (id, ty) in typed {
         graph.value_mut(id).ty = Some(ty);
@@ -62,15 +84,66 @@ pub fn infer_in_place(graph: &mut Graph, captures: &[Option<Fact>], problems: &m
     let owners: Vec<NodeId> =
         graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
     for owner in owners {
-        let captured: Vec<Option<Fact>> =
-            graph.node(owner).captures().iter().map(|&id| facts.get(id).cloned()).collect();
-        graph.map_bodies(owner, &mut |body| {
+        let node = graph.node(owner);
+        let is_choice = node.op.is("If");
+        let captured = facts.captures(graph, node);
+        let scope = scope_of(graph, node, scope);
+        // A body that stands alone, of an operator that we do not know, has the inputs that it declares.
+        let arguments = facts.arguments(graph, node);
+        let known = |name: &str| {
+            let given = node.op.builtin()?.bodies?;
+            let call = Call {
+                attrs: &node.attrs,
+                inputs: arguments.as_deref()?,
+                captures: &captured,
+                n_outputs: node.outputs().len(),
+                scope: &scope,
+            };
+            Some(given(&call, name))
+        };
+        let inputs: Vec<(Name, Vec<Option<Fact>>)> =
+            node.attrs.iter().filter_map(|(name, _)| Some((name.clone(), known(name)?))).collect();
+        graph.map_bodies(owner, &mut |name, body| {
             let mut body = Graph::clone(body);
-            infer_in_place(&mut body, &captured, problems);
+            let inputs = inputs.iter().find(|(known, _)| known == name).map(|(_, inputs)| inputs.as_slice());
+            let inputs = or_declared(&body, inputs.unwrap_or_default());
+            let before = problems.0.len();
+            infer_body_in_place(&mut body, &inputs, &captured, &body_scope(&scope, name), problems);
+            if is_choice {
+                // A branch that the model never takes need not fit.
+                problems.0[before..].iter_mut().for_each(|problem| problem.severity = Severity::Warning);
+            }
             body.into()
         });
     }
     facts
+}
+
+/// What `graph` declares of its inputs.
+pub fn declared_inputs(graph: &Graph) -> Vec<Option<Fact>> {
+    graph.inputs().iter().map(|&id| declared(graph, id)).collect()
+}
+
+/// What is known of the inputs of `graph`: what `given` knows, else what the graph declares.
+pub(crate) fn or_declared(graph: &Graph, given: &[Option<Fact>]) -> Vec<Option<Fact>> {
+    let inputs = graph.inputs().iter().enumerate();
+    inputs.map(|(at, &id)| given.get(at).cloned().flatten().or_else(|| declared(graph, id))).collect()
+}
+
+/// The scope of the fresh symbols inside body `name` of a call whose own scope is `scope`.
+pub(crate) fn body_scope(scope: &str, name: &str) -> String {
+    format!("{scope}/{name}/")
+}
+
+/// The scope of the fresh symbols of `node`.
+fn scope_of(graph: &Graph, node: &Node, scope: &str) -> SmolStr {
+    let name = &graph.value(node.output()).name;
+    // Values may be named by numbers, so a number alone could be another value's name.
+    if name.is_empty() {
+        format_smolstr!("{scope}%{}", node.output().index())
+    } else {
+        format_smolstr!("{scope}{name}")
+    }
 }
 
 /// What is known of each value of `graph`, given what is known of its inputs and captures. Changes nothing.
@@ -96,17 +169,18 @@ pub fn infer_graph(
     // A graph with a cycle has no order; the verifier reports it.
     for id in walk::order(graph).unwrap_or_default() {
         let node = graph.node(id);
-        let found = match facts.operands(graph, node) {
-            Some(operands) => {
-                let name = &graph.value(node.output()).name;
-                let scope = if name.is_empty() {
-                    // Values may be named by numbers, so a number alone could be another value's name.
-                    format_smolstr!("{scope}%{}", node.output().index())
-                } else {
-                    format_smolstr!("{scope}{name}")
-                };
-                infer_call(&node.op, &node.attrs.bind(formals), &operands, node.outputs().len(), &scope)
-            }
+        let captured = facts.captures(graph, node);
+        let found = match facts.arguments(graph, node) {
+            Some(arguments) => infer_call(
+                &node.op,
+                &Call {
+                    attrs: &node.attrs.bind(formals),
+                    inputs: &arguments,
+                    captures: &captured,
+                    n_outputs: node.outputs().len(),
+                    scope: &scope_of(graph, node, scope),
+                },
+            ),
             None => Ok(Vec::new()),
         };
         let found = found.unwrap_or_else(|reason| {
@@ -116,9 +190,9 @@ pub fn infer_graph(
         let mut found = found.into_iter();
         for (index, &output) in node.outputs().iter().enumerate() {
             let inferred = found.next().flatten();
-            let stated = graph.ty(output);
+            let stated = graph.value(output).ty.as_ref();
             if let (Some(inferred), Some(stated)) = (&inferred, stated)
-                && contradicts(&inferred.ty, stated)
+                && types_contradict(&inferred.ty, stated)
             {
                 problems.push(contradiction(graph, node, index, &inferred.ty, stated));
             }
@@ -129,24 +203,16 @@ pub fn infer_graph(
 }
 
 /// What is known of the outputs of one call. Errors: the inputs do not fit the operator.
-pub fn infer_call(
-    op: &Op,
-    attrs: &Attrs,
-    inputs: &[Option<Operand>],
-    n_outputs: usize,
-    scope: &str,
-) -> Result<Vec<Option<Fact>>, Reason> {
+pub fn infer_call(op: &Op, call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     match op {
-        Op::Builtin(def) => (def.infer)(&Call { attrs, inputs, n_outputs, scope }),
+        Op::Builtin(def) => (def.infer)(call),
         Op::Opaque(_) => Ok(Vec::new()),
         Op::Function(function) => {
-            let known = |operand: &Option<Operand>| {
-                operand.as_ref().map(|operand| Fact { ty: operand.ty.clone(), content: operand.dims_if_small() })
-            };
-            let inputs: Vec<Option<Fact>> = inputs.iter().map(known).collect();
             let mut problems = Diagnostics::default();
-            let facts = infer_graph(&function.body, &inputs, &[], attrs, &format!("{scope}/"), &mut problems);
-            match problems.0.into_iter().find(|problem| problem.severity == crate::diag::Severity::Error) {
+            let inputs = known_inputs(call);
+            let scope = format!("{}/", call.scope);
+            let facts = infer_graph(&function.body, &inputs, &[], call.attrs, &scope, &mut problems);
+            match problems.0.into_iter().find(|problem| problem.severity == Severity::Error) {
                 Some(problem) => Err(Reason(format!("in the body of {function}: {}", problem.message))),
                 None => Ok(function.body.outputs().iter().map(|output| facts.get(output.value).cloned()).collect()),
             }
@@ -154,29 +220,27 @@ pub fn infer_call(
     }
 }
 
+fn known_inputs(call: &Call) -> Vec<Option<Fact>> {
+    let known = |argument: &Argument| Fact::from(argument.ty()).with(argument.dims_if_small());
+    call.inputs.iter().map(|argument| argument.as_ref().map(known)).collect()
+}
+
 /// What one call costs. A function computes what its body computes, but only its own inputs and outputs are traffic.
 ///
 /// `None` when a type is unknown, or on overflow.
-pub fn work_of_call(op: &Op, attrs: &Attrs, inputs: &[Option<Operand>], outputs: &[TensorType]) -> Option<Work> {
+pub fn work_of_call(op: &Op, call: &Call, outputs: &[TensorType]) -> Option<Work> {
     match op {
-        Op::Builtin(def) => {
-            let call = Call { attrs, inputs, n_outputs: outputs.len(), scope: "" };
-            (def.work)(&call, outputs)
-        }
+        Op::Builtin(def) => (def.work)(call, outputs),
         Op::Opaque(_) => None,
         Op::Function(function) => {
-            let known = |operand: &Option<Operand>| {
-                operand.as_ref().map(|operand| Fact { ty: operand.ty.clone(), content: operand.dims_if_small() })
-            };
-            let facts: Vec<Option<Fact>> = inputs.iter().map(known).collect();
             let mut problems = Diagnostics::default();
-            let facts = infer_graph(&function.body, &facts, &[], attrs, "", &mut problems);
+            let facts = infer_graph(&function.body, &known_inputs(call), &[], call.attrs, "", &mut problems);
             let mut flops = crate::dim::Dim::known(0);
             for (_, node) in function.body.nodes() {
-                let attrs = node.attrs.bind(attrs);
+                let attrs = node.attrs.bind(call.attrs);
                 flops = flops.add(&work_in(&function.body, &facts, node, &attrs)?.flops)?;
             }
-            Work::streaming(&Call { attrs, inputs, n_outputs: outputs.len(), scope: "" }, outputs, flops)
+            Work::streaming(call, outputs, flops)
         }
     }
 }
@@ -188,19 +252,36 @@ pub fn work_of_node(graph: &Graph, facts: &Facts, id: NodeId) -> Option<Work> {
 }
 
 fn work_in(graph: &Graph, facts: &Facts, node: &Node, attrs: &Attrs) -> Option<Work> {
-    let outputs: Option<Vec<TensorType>> =
-        node.outputs().iter().map(|&output| Some(facts.get(output)?.ty.clone())).collect();
-    work_of_call(&node.op, attrs, &facts.operands(graph, node)?, &outputs?)
+    let outputs: Option<Vec<TensorType>> = node.outputs().iter().map(|&output| facts.ty(output).cloned()).collect();
+    let call = Call {
+        attrs,
+        inputs: &facts.arguments(graph, node)?,
+        captures: &facts.captures(graph, node),
+        n_outputs: node.outputs().len(),
+        scope: "",
+    };
+    work_of_call(&node.op, &call, &outputs?)
 }
 
-impl Operand<'_> {
+impl Argument<'_> {
     /// Its elements as dims when it is small enough to be a shape or a list of axes.
     fn dims_if_small(&self) -> Option<Vec<crate::dim::Dim>> {
         const LARGEST_SHAPE: usize = 64;
-        match self.constant {
+        let operand = self.tensor()?;
+        match operand.constant {
             Some(tensor) if tensor.count() > LARGEST_SHAPE => None,
-            _ => self.dims(),
+            _ => operand.dims(),
         }
+    }
+}
+
+/// True when no value has both types.
+fn types_contradict(a: &Type, b: &Type) -> bool {
+    match (a, b) {
+        (Type::Tensor(a), Type::Tensor(b)) => contradicts(a, b),
+        (Type::Sequence(a), Type::Sequence(b)) | (Type::Optional(a), Type::Optional(b)) => types_contradict(a, b),
+        (Type::Tensor(_) | Type::Unranked(_), Type::Tensor(_) | Type::Unranked(_)) => a.element() != b.element(),
+        _ => true,
     }
 }
 
@@ -214,7 +295,7 @@ pub fn contradicts(a: &TensorType, b: &TensorType) -> bool {
 }
 
 fn declared(graph: &Graph, id: ValueId) -> Option<Fact> {
-    graph.ty(id).cloned().map(Fact::from)
+    graph.value(id).ty.clone().map(Fact::from)
 }
 
 /// How a message names a node.
@@ -228,7 +309,7 @@ fn untyped(graph: &Graph, node: &Node, reason: Reason) -> Diagnostic {
         .within(format!("graph `{}`", graph.name))
 }
 
-fn contradiction(graph: &Graph, node: &Node, index: usize, inferred: &TensorType, stated: &TensorType) -> Diagnostic {
+fn contradiction(graph: &Graph, node: &Node, index: usize, inferred: &Type, stated: &Type) -> Diagnostic {
     let name = &graph.value(node.outputs()[index]).name;
     Diagnostic::warning(
         "I0201",
@@ -251,7 +332,7 @@ mod tests {
         let x = graph.add_input("x", Some(TensorType::new(Element::Float, shape.to_vec())), None);
         let relu = graph.add_node(builtin("Relu"), Attrs::new(), [Some(x)], ["y"]);
         let y = graph.node(relu).output();
-        graph.value_mut(y).ty = stated;
+        graph.value_mut(y).ty = stated.map(Type::from);
         graph.add_output("y", y);
         let mut model = Model::new(graph);
         let (_, problems) = infer(&mut model);

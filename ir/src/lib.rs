@@ -4,18 +4,21 @@
 //! only serialization.
 
 pub mod attr;
+mod codec;
 pub mod diag;
 pub mod dim;
 pub mod eval;
 pub mod graph;
 pub mod infer;
 pub mod model;
+pub mod narrow;
 pub mod op;
 pub mod ops;
 pub mod stored;
 pub mod tensor;
 pub mod text;
 pub mod types;
+pub mod value;
 pub mod verify;
 pub mod walk;
 
@@ -26,4 +29,4 @@ pub use graph::{Graph, Node, NodeId, Op, Use, Value, ValueId};
 pub use model::{Function, Model};
 pub use op::{OpDef, Reason};
 pub use tensor::Tensor;
-pub use types::{Element, TensorType};
+pub use types::{Element, TensorType, Type};

@@ -38,12 +38,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model around `graph`, at the canonical operator set.
+    /// A model around `graph`, at the default operator set.
     pub fn new(graph: Graph) -> Self {
         Self {
             graph,
-            opsets: vec![(Name::default(), crate::op::CANONICAL_OPSET)],
-            ir_version: crate::op::CANONICAL_IR_VERSION,
+            opsets: vec![(Name::default(), crate::op::DEFAULT_OPSET)],
+            ir_version: crate::op::DEFAULT_IR_VERSION,
             ..Self::default()
         }
     }

@@ -7,14 +7,18 @@
 use crate::attr::{Attr, AttrKind, Attrs, Name};
 use crate::dim::Dim;
 use crate::eval::Eval;
+use crate::graph::Graph;
 use crate::tensor::Tensor;
-use crate::types::{Element, TensorType};
+use crate::types::{Element, TensorType, Type};
 use std::fmt;
 
 /// The version of `ai.onnx` that the IR speaks: import upgrades to it, export comes down from it.
-pub const CANONICAL_OPSET: u64 = 26;
-/// The version of the file format that goes with it.
-pub const CANONICAL_IR_VERSION: u64 = 13;
+pub const CANONICAL_OPSET: u64 = 28;
+/// The version that a model states when no file did: the newest that released runtimes read. Export rises from it where
+/// the graph needs more.
+pub const DEFAULT_OPSET: u64 = 26;
+/// The version of the file format that goes with [`DEFAULT_OPSET`].
+pub const DEFAULT_IR_VERSION: u64 = 13;
 
 /// One operator.
 pub struct OpDef {
@@ -36,6 +40,8 @@ pub struct OpDef {
     pub types: &'static [(&'static str, &'static [Element])],
     /// Types (and symbolic contents) of the outputs. `None` for an output whose rank cannot be known.
     pub infer: fn(&Call) -> Result<Vec<Option<Fact>>, Reason>,
+    /// What is known of the inputs of each body of a control-flow operator, by the name of its attribute.
+    pub bodies: Option<BodyInputs>,
     /// The reference semantics.
     pub eval: Eval,
     /// What one call costs, given the types of its outputs.
@@ -43,6 +49,9 @@ pub struct OpDef {
     /// What the engines may rely on.
     pub laws: &'static [Law],
 }
+
+/// What is known of the inputs of body `name` of a control-flow operator.
+pub type BodyInputs = fn(&Call, name: &str) -> Vec<Option<Fact>>;
 
 impl OpDef {
     /// What a declaration may leave out: end it with `..OpDef::BASE`.
@@ -56,6 +65,7 @@ impl OpDef {
         attrs: &[],
         types: &[],
         infer: |_| Ok(Vec::new()),
+        bodies: None,
         eval: Eval::NONE,
         work: |call, outputs| Work::moves(call, outputs),
         laws: &[],
@@ -165,7 +175,7 @@ impl Param {
         Self { name, arity: Arity::Optional, ty }
     }
 
-    /// Occurs any number of times, at least once.
+    /// Occurs any number of times; at least once when it is the only parameter.
     pub const fn variadic(name: &'static str, ty: &'static str) -> Self {
         Self { name, arity: Arity::Variadic, ty }
     }
@@ -221,6 +231,11 @@ impl AttrDef {
     pub const fn ints(name: &'static str, default: &'static [i64]) -> Self {
         Self { name, kind: AttrKind::Ints, default: Default::Ints(default) }
     }
+
+    /// Strings with a default.
+    pub const fn strings(name: &'static str, default: &'static [&'static str]) -> Self {
+        Self { name, kind: AttrKind::Strings, default: Default::Strings(default) }
+    }
 }
 
 /// What stands for an attribute that is left out.
@@ -238,6 +253,8 @@ pub enum Default {
     String(&'static str),
     /// These integers.
     Ints(&'static [i64]),
+    /// These strings.
+    Strings(&'static [&'static str]),
 }
 
 impl Default {
@@ -249,6 +266,7 @@ impl Default {
             Default::Float(value) => Some(Attr::Float(*value)),
             Default::String(value) => Some(Attr::String((*value).into())),
             Default::Ints(values) => Some(Attr::Ints((*values).into())),
+            Default::Strings(values) => Some(Attr::Strings(values.iter().map(|&value| value.into()).collect())),
         }
     }
 }
@@ -296,6 +314,47 @@ pub struct Operand<'a> {
     pub constant: Option<&'a Tensor>,
 }
 
+/// What is known of one argument of a call, whether it is a tensor or not.
+#[derive(Clone, Copy, Debug)]
+pub enum Argument<'a> {
+    /// A tensor of known rank.
+    Tensor(Operand<'a>),
+    /// Any other value.
+    Other(&'a Type),
+}
+
+impl<'a> Argument<'a> {
+    /// What `fact` says, and `constant` when the argument is a weight.
+    pub fn new(fact: &'a Fact, constant: Option<&'a Tensor>) -> Self {
+        match &fact.ty {
+            Type::Tensor(ty) => Argument::Tensor(Operand { ty, content: fact.content.as_deref(), constant }),
+            ty => Argument::Other(ty),
+        }
+    }
+
+    /// Its type.
+    pub fn ty(&self) -> Type {
+        match self {
+            Argument::Tensor(operand) => Type::Tensor(operand.ty.clone()),
+            Argument::Other(ty) => (*ty).clone(),
+        }
+    }
+
+    /// The operand, when it is a tensor of known rank.
+    pub fn tensor(&self) -> Option<&Operand<'a>> {
+        match self {
+            Argument::Tensor(operand) => Some(operand),
+            Argument::Other(_) => None,
+        }
+    }
+}
+
+impl<'a> From<Operand<'a>> for Argument<'a> {
+    fn from(operand: Operand<'a>) -> Self {
+        Argument::Tensor(operand)
+    }
+}
+
 impl Operand<'_> {
     /// Its elements as dims, from symbolic or from constant contents.
     pub fn dims(&self) -> Option<Vec<Dim>> {
@@ -311,11 +370,11 @@ impl Operand<'_> {
     }
 }
 
-/// What is known of one output of a call.
+/// What is known of one value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
     /// Its type.
-    pub ty: TensorType,
+    pub ty: Type,
     /// Its elements as dims, for integer tensors of rank 0 or 1 that are computed from shapes.
     pub content: Option<Vec<Dim>>,
 }
@@ -323,7 +382,12 @@ pub struct Fact {
 impl Fact {
     /// A fact without contents.
     pub fn new(element: Element, shape: impl IntoIterator<Item = Dim>) -> Self {
-        Self { ty: TensorType::new(element, shape), content: None }
+        TensorType::new(element, shape).into()
+    }
+
+    /// Its type, when it is a tensor of known rank.
+    pub fn tensor(&self) -> Option<&TensorType> {
+        self.ty.tensor()
     }
 
     /// The same with contents.
@@ -332,9 +396,15 @@ impl Fact {
     }
 }
 
+impl From<Type> for Fact {
+    fn from(ty: Type) -> Self {
+        Self { ty, content: None }
+    }
+}
+
 impl From<TensorType> for Fact {
     fn from(ty: TensorType) -> Self {
-        Self { ty, content: None }
+        Type::Tensor(ty).into()
     }
 }
 
@@ -344,7 +414,9 @@ pub struct Call<'a> {
     /// Complete attributes.
     pub attrs: &'a Attrs,
     /// Inputs by position; `None` when left out.
-    pub inputs: &'a [Option<Operand<'a>>],
+    pub inputs: &'a [Option<Argument<'a>>],
+    /// What the bodies of a control-flow operator see of the enclosing graph.
+    pub captures: &'a [Option<Fact>],
     /// Number of outputs that the call has.
     pub n_outputs: usize,
     /// Distinguishes the fresh symbols of this call from those of others.
@@ -352,14 +424,33 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Input `index`. Errors: left out.
+    /// Input `index`, a tensor. Errors: left out, or no tensor of known rank.
     pub fn input(&self, index: usize) -> Result<&Operand<'a>, Reason> {
-        self.given(index).ok_or_else(|| Reason(format!("input {index} is missing")))
+        match self.argument(index)? {
+            Argument::Tensor(operand) => Ok(operand),
+            Argument::Other(ty) => Err(Reason(format!("input {index} is {ty}, a tensor is expected"))),
+        }
     }
 
-    /// Input `index`, when it is given.
+    /// Input `index`, when it is given and a tensor of known rank.
     pub fn given(&self, index: usize) -> Option<&Operand<'a>> {
-        self.inputs.get(index).and_then(Option::as_ref)
+        self.inputs.get(index)?.as_ref()?.tensor()
+    }
+
+    /// Input `index`, whatever it is. Errors: left out.
+    pub fn argument(&self, index: usize) -> Result<&Argument<'a>, Reason> {
+        let given = self.inputs.get(index).and_then(Option::as_ref);
+        given.ok_or_else(|| Reason(format!("input {index} is missing")))
+    }
+
+    /// The inputs that are given and tensors of known rank.
+    pub fn tensors(&self) -> impl Iterator<Item = &Operand<'a>> {
+        self.inputs.iter().flatten().filter_map(Argument::tensor)
+    }
+
+    /// Body `name` of a control-flow operator. Errors: absent.
+    pub fn body(&self, name: &str) -> Result<&'a Graph, Reason> {
+        self.attrs.graph(name).ok_or_else(|| Reason(format!("attribute `{name}` is missing")))
     }
 
     /// Type of input `index`. Errors: left out.
@@ -407,7 +498,7 @@ impl Work {
         let total = |mut types: Box<dyn Iterator<Item = &TensorType> + '_>| {
             types.try_fold(Dim::known(0), |sum, ty| sum.add(&ty.bytes()?))
         };
-        let read = total(Box::new(call.inputs.iter().flatten().map(|operand| operand.ty)))?;
+        let read = total(Box::new(call.tensors().map(|operand| operand.ty)))?;
         Some(Self { flops, read, written: total(Box::new(outputs.iter()))? })
     }
 

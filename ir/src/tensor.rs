@@ -4,8 +4,10 @@
 //! tensor may be a slice of the file it came from, a range of a file that is not read yet, one repeated element, or
 //! numbers drawn from a seed, so that a real-sized model can be one page of text.
 
+pub use crate::codec::encode;
+use crate::codec::{decode, encode_all, pack};
 use crate::stored::Stored;
-use crate::types::{Element, ElementKind};
+use crate::types::Element;
 use bytes::Bytes;
 use half::{bf16, f16};
 use std::borrow::Cow;
@@ -121,13 +123,27 @@ pub fn count_of(shape: &[usize]) -> Option<usize> {
 }
 
 impl Tensor {
-    /// A tensor over `bytes`, row-major and little-endian. Errors: wrong length, strings, or too large.
+    /// A tensor over `bytes`, row-major and little-endian; bits behind the last packed element do not count. Errors: wrong
+    /// length, strings, or too large.
     pub fn new(element: Element, shape: &[usize], bytes: Bytes) -> Result<Self, TensorError> {
         let expected = byte_count(element, shape)?;
         if expected != bytes.len() {
             return Err(TensorError::WrongLength { expected, found: bytes.len() });
         }
-        Ok(Self { element, shape: shape.into(), data: Data::Bytes(bytes) })
+        let n_bits_used = count_of(shape).unwrap_or(0) % 8 * element.bits() % 8;
+        let excess = match bytes.last() {
+            Some(last) if n_bits_used != 0 => last >> n_bits_used,
+            _ => 0,
+        };
+        if excess == 0 {
+            return Ok(Self { element, shape: shape.into(), data: Data::Bytes(bytes) });
+        }
+        // Equal contents have equal bytes, so that they compare and hash equal.
+        let mut bytes = bytes.to_vec();
+        if let Some(last) = bytes.last_mut() {
+            *last -= excess << n_bits_used;
+        }
+        Ok(Self { element, shape: shape.into(), data: Data::Bytes(bytes.into()) })
     }
 
     /// A tensor over a range of a file, row-major and little-endian. Errors: wrong length, strings, or too large.
@@ -190,10 +206,20 @@ impl Tensor {
         Self::splat(element, shape, &encode(element, value).ok_or(TensorError::WrongKind)?)
     }
 
-    /// Contents drawn from `seed`. Errors: elements other than 8 bits and wider numbers and booleans, too large.
+    /// `values`, converted to `element` and packed. Errors: another number of elements, strings, complex, too large.
+    pub fn from_f64s(element: Element, shape: &[usize], values: &[f64]) -> Result<Self, TensorError> {
+        let expected = count_of(shape).ok_or(TensorError::TooLarge)?;
+        if expected != values.len() {
+            return Err(TensorError::WrongLength { expected, found: values.len() });
+        }
+        let bytes = encode_all(element, values.iter().copied()).ok_or(TensorError::WrongKind)?;
+        Self::new(element, shape, bytes.into())
+    }
+
+    /// Contents drawn from `seed`. Errors: strings, complex, too large.
     pub fn seeded(element: Element, shape: &[usize], seed: Seed) -> Result<Self, TensorError> {
         byte_count(element, shape)?;
-        if encode(element, 0.0).is_none() || element.bits() < 8 {
+        if encode(element, 0.0).is_none() {
             return Err(TensorError::WrongKind);
         }
         Ok(Self { element, shape: shape.into(), data: Data::Seeded(seed) })
@@ -245,25 +271,14 @@ impl Tensor {
             Data::Splat(value) => {
                 let width = self.element.bits().div_ceil(8);
                 if self.element.bits() < 8 {
-                    let per_byte = 8 / self.element.bits();
-                    let packed = (0..per_byte).fold(0u8, |byte, at| byte | value[0] << (at * self.element.bits()));
-                    let mut bytes = vec![packed; self.byte_len()];
-                    let n_used = self.count() % per_byte;
-                    if let Some(last) = bytes.last_mut().filter(|_| n_used != 0) {
-                        *last &= (1 << (n_used * self.element.bits())) - 1;
-                    }
-                    return Cow::Owned(bytes);
+                    return Cow::Owned(pack(self.element.bits(), std::iter::repeat_n(value[0], self.count())));
                 }
                 Cow::Owned(value[..width].repeat(self.count()))
             }
             Data::Seeded(seed) => {
-                let mut bytes = Vec::with_capacity(self.byte_len());
-                for index in 0..self.count() {
-                    let drawn = seed.at(index as u64);
-                    let value = if self.element.is_real() { drawn } else { drawn.floor() };
-                    bytes.extend_from_slice(&encode(self.element, value).unwrap_or_default());
-                }
-                Cow::Owned(bytes)
+                let drawn = (0..self.count()).map(|index| seed.at(index as u64));
+                let values = drawn.map(|value| if self.element.is_real() { value } else { value.floor() });
+                Cow::Owned(encode_all(self.element, values).unwrap_or_default())
             }
         }
     }
@@ -282,7 +297,7 @@ impl Tensor {
         })
     }
 
-    /// All elements as `f64`; `None` for strings, complex, and elements whose conversion is not implemented.
+    /// All elements as `f64`; `None` for strings and complex.
     pub fn to_f64s(&self) -> Option<Vec<f64>> {
         if let Some(view) = self.view::<f64>() {
             return Some(view.into_owned());
@@ -374,58 +389,6 @@ fn pad(value: &[u8]) -> [u8; 16] {
     padded
 }
 
-/// The bytes of `value` as one element, rounded to nearest; saturating for integers.
-pub fn encode(element: Element, value: f64) -> Option<Vec<u8>> {
-    Some(match element {
-        Element::Float => (value as f32).to_le_bytes().to_vec(),
-        Element::Double => value.to_le_bytes().to_vec(),
-        Element::Float16 => f16::from_f64(value).to_le_bytes().to_vec(),
-        Element::Bfloat16 => bf16::from_f64(value).to_le_bytes().to_vec(),
-        Element::Int8 => (value as i8).to_le_bytes().to_vec(),
-        Element::Int16 => (value as i16).to_le_bytes().to_vec(),
-        Element::Int32 => (value as i32).to_le_bytes().to_vec(),
-        Element::Int64 => (value as i64).to_le_bytes().to_vec(),
-        Element::Uint8 => (value as u8).to_le_bytes().to_vec(),
-        Element::Uint16 => (value as u16).to_le_bytes().to_vec(),
-        Element::Uint32 => (value as u32).to_le_bytes().to_vec(),
-        Element::Uint64 => (value as u64).to_le_bytes().to_vec(),
-        Element::Bool => vec![u8::from(value != 0.0)],
-        _ => return None,
-    })
-}
-
-/// Element `index` of packed little-endian `bytes`; `None` for strings, complex and 8-bit and narrower floats.
-fn decode(element: Element, bytes: &[u8], index: usize) -> Option<f64> {
-    macro_rules! read {
-        ($ty:ty) => {{
-            let width = size_of::<$ty>();
-            <$ty>::from_le_bytes(bytes.get(index * width..(index + 1) * width)?.try_into().ok()?)
-        }};
-    }
-    Some(match element {
-        Element::Float => f64::from(read!(f32)),
-        Element::Double => read!(f64),
-        Element::Float16 => read!(f16).to_f64(),
-        Element::Bfloat16 => read!(bf16).to_f64(),
-        Element::Int8 => f64::from(read!(i8)),
-        Element::Int16 => f64::from(read!(i16)),
-        Element::Int32 => f64::from(read!(i32)),
-        Element::Int64 => read!(i64) as f64,
-        Element::Uint8 => f64::from(read!(u8)),
-        Element::Uint16 => f64::from(read!(u16)),
-        Element::Uint32 => f64::from(read!(u32)),
-        Element::Uint64 => read!(u64) as f64,
-        Element::Bool => f64::from(u8::from(read!(u8) != 0)),
-        element if element.is_integer() => {
-            let (bits, per_byte) = (element.bits(), 8 / element.bits());
-            let raw = bytes.get(index / per_byte)? >> (index % per_byte * bits) & ((1 << bits) - 1);
-            let negative = element.kind() == ElementKind::Signed && raw >> (bits - 1) == 1;
-            f64::from(raw) - if negative { f64::from(1u32 << bits) } else { 0.0 }
-        }
-        _ => return None,
-    })
-}
-
 impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
         self.same_storage(other)
@@ -489,6 +452,30 @@ mod tests {
     fn narrow_integers_are_unpacked_with_their_sign() {
         let packed = Tensor::new(Element::Int4, &[3], vec![0x8F, 0x07].into()).expect("two bytes");
         assert_eq!(packed.to_i64s(), Some(vec![-1, -8, 7]));
+    }
+
+    #[test]
+    fn contents_of_every_number_are_converted_splat_and_drawn() {
+        let seed = Seed { seed: 3, low: 0.0, high: 2.0 };
+        for &element in Element::ALL.iter().filter(|element| encode(**element, 0.0).is_some()) {
+            let ones = Tensor::full(element, &[5], 1.0).expect("a number");
+            assert_eq!(ones.to_f64s(), Some(vec![1.0; 5]), "{element}");
+            assert_eq!(Tensor::from_f64s(element, &[5], &[1.0; 5]), Ok(ones), "{element}");
+            let drawn = Tensor::seeded(element, &[101], seed).expect("a number").to_f64s().expect("numbers");
+            assert!(drawn.iter().all(|value| (0.0..=2.0).contains(value)), "{element}");
+            assert!(drawn.iter().any(|value| value != &drawn[0]), "{element}");
+        }
+        let problem = Tensor::from_f64s(Element::Uint4, &[5], &[1.0; 6]);
+        assert_eq!(problem, Err(TensorError::WrongLength { expected: 5, found: 6 }));
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_narrow_element_does_not_count() {
+        let new =
+            |bytes: &'static [u8]| Tensor::new(Element::Int2, &[5], Bytes::from_static(bytes)).expect("two bytes");
+        assert_eq!(new(&[0xE4, 0xFD]), new(&[0xE4, 0x01]));
+        assert_eq!(new(&[0xE4, 0xFD]).content_hash(), new(&[0xE4, 0x01]).content_hash());
+        assert_eq!(new(&[0xE4, 0xFD]).to_i64s(), Some(vec![0, 1, -2, -1, 1]));
     }
 
     #[test]

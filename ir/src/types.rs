@@ -1,4 +1,4 @@
-//! Element types and tensor types.
+//! Element types, tensor types, and the types of all values.
 
 use crate::dim::Dim;
 use std::fmt;
@@ -120,7 +120,7 @@ impl fmt::Display for Element {
 }
 
 /// Element type and shape of a tensor; each dim may be symbolic, the rank is known.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TensorType {
     /// Type of each element.
     pub element: Element,
@@ -166,6 +166,97 @@ impl TensorType {
     /// The axis that `axis` names, counted from the end when negative; `None` out of range.
     pub fn axis(&self, axis: i64) -> Option<usize> {
         normalize_axis(axis, self.rank())
+    }
+}
+
+/// Type of a value.
+///
+/// Almost every value is a tensor of known rank; the others are what sequence and optional operators pass around. Rewriting
+/// and most backends treat them as opaque: they ask for the [`TensorType`] and find none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Type {
+    /// A tensor of known rank.
+    Tensor(TensorType),
+    /// A tensor whose rank is not known.
+    Unranked(Element),
+    /// Any number of values of one type, in order.
+    Sequence(Box<Type>),
+    /// A value, or none.
+    Optional(Box<Type>),
+}
+
+impl Type {
+    /// The type as that of a tensor of known rank.
+    pub fn tensor(&self) -> Option<&TensorType> {
+        match self {
+            Type::Tensor(ty) => Some(ty),
+            _ => None,
+        }
+    }
+
+    /// The same for a type that is given away.
+    pub fn into_tensor(self) -> Option<TensorType> {
+        match self {
+            Type::Tensor(ty) => Some(ty),
+            _ => None,
+        }
+    }
+
+    /// A sequence of such values.
+    pub fn sequence(self) -> Type {
+        Type::Sequence(Box::new(self))
+    }
+
+    /// Such a value, or none.
+    pub fn optional(self) -> Type {
+        Type::Optional(Box::new(self))
+    }
+
+    /// The element type of the tensors in it.
+    pub fn element(&self) -> Element {
+        match self {
+            Type::Tensor(ty) => ty.element,
+            Type::Unranked(element) => *element,
+            Type::Sequence(item) | Type::Optional(item) => item.element(),
+        }
+    }
+
+    /// The most precise type that values of either type have; dims that differ become those of `fresh`, by axis. `None`
+    /// when they have no type in common.
+    pub fn join(&self, other: &Type, fresh: &dyn Fn(usize) -> Dim) -> Option<Type> {
+        match (self, other) {
+            (Type::Sequence(a), Type::Sequence(b)) => Some(a.join(b, fresh)?.sequence()),
+            (Type::Optional(a), Type::Optional(b)) => Some(a.join(b, fresh)?.optional()),
+            (Type::Tensor(a), Type::Tensor(b)) if a.element == b.element && a.rank() == b.rank() => {
+                let dims = a.shape.iter().zip(&b.shape).enumerate();
+                let dims = dims.map(|(axis, (a, b))| if a == b { a.clone() } else { fresh(axis) });
+                Some(Type::Tensor(TensorType::new(a.element, dims)))
+            }
+            (Type::Tensor(_) | Type::Unranked(_), Type::Tensor(_) | Type::Unranked(_))
+                if self.element() == other.element() =>
+            {
+                Some(Type::Unranked(self.element()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<TensorType> for Type {
+    fn from(ty: TensorType) -> Self {
+        Type::Tensor(ty)
+    }
+}
+
+/// For messages; the text form writes a scalar `float` and a tensor of unknown rank `float[]`.
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Type::Tensor(ty) => ty.fmt(f),
+            Type::Unranked(element) => write!(f, "{element}[...]"),
+            Type::Sequence(item) => write!(f, "seq({item})"),
+            Type::Optional(item) => write!(f, "optional({item})"),
+        }
     }
 }
 

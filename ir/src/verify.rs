@@ -16,7 +16,7 @@
 use crate::attr::{Attr, Attrs};
 use crate::diag::{Diagnostic, Diagnostics, Kind};
 use crate::graph::{Def, Graph, Node, NodeId, Op, Use, ValueId};
-use crate::infer::{describe_node, infer_graph};
+use crate::infer::{declared_inputs, describe_node, infer_graph};
 use crate::model::Model;
 use crate::op::{Arity, OpDef};
 use crate::types::Element;
@@ -60,8 +60,7 @@ fn verify_graph(graph: &Graph, n_captures: usize, scope: &Scope, problems: &mut 
         }
     }
     if matches!(scope, Scope::Model) && n_captures == 0 {
-        let declared: Vec<_> = graph.inputs().iter().map(|&id| graph.ty(id).cloned().map(Into::into)).collect();
-        infer_graph(graph, &declared, &[], &Attrs::new(), "", problems);
+        infer_graph(graph, &declared_inputs(graph), &[], &Attrs::new(), "", problems);
     }
 }
 
@@ -163,7 +162,12 @@ fn verify_arity(def: &'static OpDef, node: &Node, problems: &mut Diagnostics) {
         }
     }
     for (index, param) in def.inputs.iter().enumerate() {
-        if param.arity != Arity::Optional && node.input(index).is_none() {
+        let may_be_absent = match param.arity {
+            Arity::Required => false,
+            Arity::Optional => true,
+            Arity::Variadic => index > 0,
+        };
+        if !may_be_absent && node.input(index).is_none() {
             let message = format!("input {index} (`{}`) of {} is missing", param.name, def.name);
             problems.push(Diagnostic::error(Kind::Invalid, "I0103", message));
         }

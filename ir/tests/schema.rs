@@ -61,6 +61,7 @@ fn default_text(def: &AttrDef) -> String {
         Default::Float(value) => format!("{kind}={value}"),
         Default::String(value) => format!("{kind}=\"{value}\""),
         Default::Ints(values) => format!("{kind}={values:?}").replace(", ", ","),
+        Default::Strings(values) => format!("{kind}={values:?}").replace(", ", ","),
     }
 }
 

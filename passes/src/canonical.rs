@@ -43,6 +43,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use crate::inline::inline_body;
 use crate::pass::{Change, Pass};
 use crate::rewire::{bodies_of, call, replace_result};
 use eutectic_ir::graph::{Graph, NodeId};
@@ -79,6 +80,7 @@ fn canonicalize_call(graph: &mut Graph, id: NodeId) -> Option<()> {
     match def.name {
         "Constant" => constant(graph, id),
         "Identity" => identity(graph, id),
+        "If" => branch(graph, id),
         "Dropout" => dropout(graph, id),
         "CastLike" => cast_like(graph, id),
         "Conv" => window::convolution(graph, id, false),
@@ -125,6 +127,12 @@ fn identity(graph: &mut Graph, id: NodeId) -> Option<()> {
     let input = graph.node(id).input(0)?;
     replace_result(graph, id, input);
     Some(())
+}
+
+/// A choice whose condition is known is the branch that it takes.
+fn branch(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let condition = graph.weight(graph.node(id).input(0)?)?.as_single()?;
+    inline_body(graph, id, if condition != 0.0 { "then_branch" } else { "else_branch" }, 1)
 }
 
 fn cast_like(graph: &mut Graph, id: NodeId) -> Option<()> {

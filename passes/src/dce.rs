@@ -23,7 +23,7 @@ pub fn sweep(graph: &mut Graph) -> usize {
     let owners: Vec<NodeId> =
         graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
     for owner in owners {
-        graph.map_bodies(owner, &mut |body| {
+        graph.map_bodies(owner, &mut |_, body| {
             let mut body = Graph::clone(body);
             n_removed += sweep(&mut body);
             body.into()

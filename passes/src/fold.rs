@@ -9,7 +9,7 @@ mod undefined;
 
 use crate::pass::{Change, Pass};
 use eutectic_ir::diag::{Diagnostic, Severity};
-use eutectic_ir::eval::{Datum, Scalar, run_call};
+use eutectic_ir::eval::{Datum, Scalar, run_tensors};
 use eutectic_ir::graph::{Def, Graph, Node, NodeId, Op, ValueId};
 use eutectic_ir::infer::{Facts, describe_node};
 use eutectic_ir::op::{Fact, Law};
@@ -83,7 +83,7 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, budget: FoldBudget) -> Change {
     for owner in owners {
         let captured: Vec<Option<Fact>> =
             graph.node(owner).captures().iter().map(|&value| facts.get(value).cloned()).collect();
-        graph.map_bodies(owner, &mut |body| {
+        graph.map_bodies(owner, &mut |_, body| {
             let mut body = Graph::clone(body);
             let mut ignored = Default::default();
             let facts = eutectic_ir::infer::infer_in_place(&mut body, &captured, &mut ignored);
@@ -133,7 +133,7 @@ fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, budget: FoldBudget) -> Fo
         .filter(|&value| graph.value(value).uses().len() == 1)
         .filter_map(|value| graph.weight(value).map(own_bytes))
         .sum();
-    let size = |&output: &ValueId| facts.get(output)?.ty.bytes()?.as_size();
+    let size = |&output: &ValueId| facts.ty(output)?.bytes()?.as_size();
     let Some(size) = node.outputs().iter().map(size).sum::<Option<usize>>() else { return Folded::Not };
     if size.saturating_sub(freed) > budget.tensor {
         return Folded::TooLarge(size);
@@ -148,11 +148,8 @@ fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, budget: FoldBudget) -> Fo
         return Folded::TooLarge(read + made);
     }
     let wide = weights.iter().flatten().any(|weight| weight.element() == Element::Double)
-        || node
-            .outputs()
-            .iter()
-            .any(|&output| facts.get(output).is_some_and(|fact| fact.ty.element == Element::Double));
-    let element = facts.get(node.output()).map(|fact| fact.ty.element);
+        || node.outputs().iter().any(|&output| facts.ty(output).is_some_and(|ty| ty.element == Element::Double));
+    let element = facts.ty(node.output()).map(|ty| ty.element);
     if let Some(why) = undefined(node, &weights, element) {
         return Folded::Refused(why);
     }
@@ -168,8 +165,7 @@ fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, budget: FoldBudget) -> Fo
 fn evaluate<S: Scalar>(node: &Node, weights: &[Option<&Tensor>]) -> Result<Vec<Tensor>, Reason> {
     let inputs: Vec<Option<Datum<S>>> =
         weights.iter().map(|weight| weight.map(Datum::of_tensor).transpose()).collect::<Result<_, _>>()?;
-    let results = run_call(&node.op, &node.attrs, &inputs, &[], node.outputs().len(), true);
-    let results = results.map_err(|error| error.reason)?;
+    let results = run_tensors(&node.op, &node.attrs, &inputs, node.outputs().len()).map_err(|error| error.reason)?;
     results.iter().take(node.outputs().len()).map(Datum::to_tensor).collect()
 }
 
@@ -185,14 +181,14 @@ fn has_nan(tensor: &Tensor) -> bool {
 fn fold_splat(node: &Node, facts: &Facts, weights: &[Option<&Tensor>]) -> Option<Tensor> {
     let Op::Builtin(def) = &node.op else { return None };
     let [output] = node.outputs() else { return None };
-    let ty = &facts.get(*output)?.ty;
+    let ty = facts.ty(*output)?;
     let shape = ty.sizes()?;
     if def.name == "ConstantOfShape" && def.domain.is_empty() {
         let value = node.attrs.tensor("value").cloned().unwrap_or_else(|| Tensor::scalar(0f32));
         return Tensor::splat(ty.element, &shape, &value.bytes()).ok();
     }
     let first = (*weights.first()?)?;
-    let is_splat = |tensor: &Tensor| matches!(tensor.data(), Data::Splat(_)) && tensor.element().bits() >= 8;
+    let is_splat = |tensor: &Tensor| matches!(tensor.data(), Data::Splat(_));
     if def.has(Law::View) && is_splat(first) {
         return first.reshape(&shape).ok();
     }
@@ -215,7 +211,7 @@ fn fold_splat(node: &Node, facts: &Facts, weights: &[Option<&Tensor>]) -> Option
 
 fn one_of(splat: &Tensor) -> Option<Tensor> {
     match splat.data() {
-        Data::Splat(value) => Tensor::splat(splat.element(), &[], &value[..splat.element().bits() / 8]).ok(),
+        Data::Splat(value) => Tensor::splat(splat.element(), &[], &value[..splat.element().bits().div_ceil(8)]).ok(),
         _ => None,
     }
 }
@@ -223,8 +219,9 @@ fn one_of(splat: &Tensor) -> Option<Tensor> {
 /// The tensor whose elements inference knows completely.
 fn known_content(fact: &Fact) -> Option<Tensor> {
     let elements: Vec<i64> = fact.content.as_ref()?.iter().map(Dim::as_known).collect::<Option<_>>()?;
-    let shape = fact.ty.sizes()?;
-    match fact.ty.element {
+    let ty = fact.tensor()?;
+    let shape = ty.sizes()?;
+    match ty.element {
         Element::Int64 => Tensor::from_vec(&shape, elements).ok(),
         Element::Int32 => {
             let narrow: Vec<i32> = elements.iter().map(|&value| i32::try_from(value).ok()).collect::<Option<_>>()?;

@@ -3,8 +3,8 @@
 use crate::cost::CostModel;
 use crate::rules::{Host, Sink};
 use eutectic_ir::graph::{Graph, NodeId, Op, Use, ValueId};
-use eutectic_ir::infer::{infer_call, infer_graph, work_of_call};
-use eutectic_ir::op::{Fact, Law, Operand};
+use eutectic_ir::infer::{declared_inputs, infer_call, infer_graph, work_of_call};
+use eutectic_ir::op::{Argument, Call, Fact, Law};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::{Attrs, Diagnostics, Dim, Name, Reason, TensorType, walk};
 use smallvec::SmallVec;
@@ -21,15 +21,13 @@ pub(crate) struct GraphHost {
 
 impl GraphHost {
     pub(crate) fn new(graph: Graph) -> Self {
-        let inputs: Vec<Option<Fact>> =
-            graph.inputs().iter().map(|&input| graph.ty(input).cloned().map(Fact::from)).collect();
-        let found = infer_graph(&graph, &inputs, &[], &Attrs::new(), "", &mut Diagnostics::default());
+        let found = infer_graph(&graph, &declared_inputs(&graph), &[], &Attrs::new(), "", &mut Diagnostics::default());
         let facts = (0..graph.value_bound()).map(|_| None).collect();
         let constant = vec![false; graph.value_bound()];
         let mut host = Self { graph, facts, constant, built: Vec::new(), built_weights: Vec::new() };
         let ids: Vec<ValueId> = host.graph.values().map(|(id, _)| id).collect();
         for id in ids {
-            host.facts[id.index()] = found.get(id).cloned().or_else(|| host.graph.ty(id).cloned().map(Fact::from));
+            host.facts[id.index()] = found.get(id).cloned().or_else(|| host.graph.value(id).ty.clone().map(Fact::from));
             host.constant[id.index()] = host.graph.weight(id).is_some();
         }
         for id in walk::order(&host.graph).unwrap_or_default() {
@@ -58,9 +56,10 @@ impl GraphHost {
         self.constant[self.graph.node(id).output().index()]
     }
 
-    fn operand(&self, value: ValueId) -> Option<Operand<'_>> {
-        let fact = self.facts[value.index()].as_ref()?;
-        Some(Operand { ty: &fact.ty, content: fact.content.as_deref(), constant: self.graph.weight(value) })
+    fn arguments(&self, inputs: &[Option<ValueId>]) -> Option<Vec<Option<Argument<'_>>>> {
+        let argument =
+            |value: ValueId| Some(Argument::new(self.facts[value.index()].as_ref()?, self.graph.weight(value)));
+        inputs.iter().map(|input| input.map_or(Some(None), |value| argument(value).map(Some))).collect()
     }
 
     // Constant calls are folded and views do not run; what cannot be priced costs a launch.
@@ -75,14 +74,12 @@ impl GraphHost {
                 return 2e-9;
             }
             let priced = || {
-                let operands: Option<Vec<Option<Operand>>> = node
-                    .inputs()
-                    .iter()
-                    .map(|input| input.map_or(Some(None), |id| self.operand(id).map(Some)))
-                    .collect();
+                let inputs = self.arguments(node.inputs())?;
                 let outputs: Option<Vec<TensorType>> =
-                    node.outputs().iter().map(|output| Some(self.facts[output.index()].as_ref()?.ty.clone())).collect();
-                cost.seconds(&work_of_call(&node.op, &node.attrs, &operands?, &outputs?)?)
+                    node.outputs().iter().map(|&output| self.ty(output).cloned()).collect();
+                let n_outputs = node.outputs().len();
+                let call = Call { attrs: &node.attrs, inputs: &inputs, captures: &[], n_outputs, scope: "" };
+                cost.seconds(&work_of_call(&node.op, &call, &outputs?)?)
             };
             priced().filter(|seconds| seconds.is_finite()).unwrap_or(cost.device.launch) + 2e-9
         };
@@ -162,7 +159,7 @@ impl Host for GraphHost {
         outputs.iter().rposition(is_there).map_or(1, |last| last + 1)
     }
     fn ty(&self, value: ValueId) -> Option<&TensorType> {
-        self.facts.get(value.index())?.as_ref().map(|fact| &fact.ty)
+        self.facts.get(value.index())?.as_ref()?.tensor()
     }
     fn is_constant(&self, value: ValueId) -> bool {
         self.constant[value.index()]
@@ -187,11 +184,11 @@ impl Sink for GraphHost {
         inputs: &[Option<ValueId>],
         n_outputs: usize,
     ) -> Result<SmallVec<[ValueId; 2]>, Reason> {
-        let operands: Option<Vec<Option<Operand>>> =
-            inputs.iter().map(|input| input.map_or(Some(None), |value| self.operand(value).map(Some))).collect();
-        let operands = operands.ok_or_else(|| Reason(format!("the type of an input of `{op}` is not known")))?;
+        let arguments = self.arguments(inputs);
+        let arguments = arguments.ok_or_else(|| Reason(format!("the type of an input of `{op}` is not known")))?;
         let scope = format!("%{}", self.graph.value_bound());
-        let mut facts = infer_call(op, &attrs, &operands, n_outputs, &scope)?.into_iter();
+        let call = Call { attrs: &attrs, inputs: &arguments, captures: &[], n_outputs, scope: &scope };
+        let mut facts = infer_call(op, &call)?.into_iter();
         let id = self.graph.add_node(op.clone(), attrs, inputs.iter().copied(), std::iter::repeat_n("", n_outputs));
         let outputs: SmallVec<[ValueId; 2]> = self.graph.node(id).outputs().iter().copied().collect();
         for &output in &outputs {

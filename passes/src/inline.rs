@@ -1,13 +1,15 @@
-//! Inlining: a call of a function becomes its body.
+//! Inlining: a call of a function becomes its body, and so does a control-flow operator that has no choice.
 
+use crate::rewire::bodies_of;
 use eutectic_ir::graph::{Def, Graph, NodeId, Op, ValueId};
-use eutectic_ir::{Function, Name, walk};
+use eutectic_ir::{Attr, Attrs, Function, Name, walk};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
-/// Replaces every call of a function that `wanted` accepts by its body, again and again; the number of calls replaced.
+/// Replaces every call of a function that `wanted` accepts by its body, again and again, in bodies of control flow too; the
+/// number of calls replaced.
 ///
-/// Functions hold each other by reference and so cannot be recursive. `limit` bounds the nodes of the graph: expansion
+/// Functions hold each other by reference and so cannot be recursive. `limit` bounds the nodes of each graph: expansion
 /// that would pass it stops, and the remaining calls stay.
 pub fn inline(graph: &mut Graph, wanted: &dyn Fn(&Function) -> bool, limit: usize) -> usize {
     let mut n_inlined = 0;
@@ -21,6 +23,7 @@ pub fn inline(graph: &mut Graph, wanted: &dyn Fn(&Function) -> bool, limit: usiz
             })
             .collect();
         if calls.is_empty() {
+            bodies_of(graph, &mut |body| n_inlined += inline(body, wanted, limit));
             return n_inlined;
         }
         for (id, function) in calls {
@@ -34,24 +37,48 @@ pub fn inline(graph: &mut Graph, wanted: &dyn Fn(&Function) -> bool, limit: usiz
 }
 
 fn inline_call(graph: &mut Graph, call: NodeId, function: &Function, taken: &mut FxHashSet<Name>) {
-    let (attrs, inputs, outputs) = {
-        let node = graph.node(call);
-        (node.attrs.clone(), node.inputs().to_vec(), node.outputs().to_vec())
-    };
-    let prefix = if graph.node(call).name.is_empty() {
-        graph.value(outputs[0]).name.clone()
-    } else {
-        graph.node(call).name.clone()
-    };
-    let body = &function.body;
+    let node = graph.node(call);
+    let (attrs, inputs) = (node.attrs.clone(), node.inputs().to_vec());
+    let results = splice(graph, call, &function.body, &inputs, &attrs, taken);
+    replace_call(graph, call, &results);
+}
+
+/// Replaces `call`, a control-flow operator, by its body `name`, whose inputs are those of the call from `first` on. `None`,
+/// with `graph` unchanged, when there is no such body.
+pub(crate) fn inline_body(graph: &mut Graph, call: NodeId, name: &str, first: usize) -> Option<()> {
+    let Some(Attr::Graph(body)) = graph.node(call).attrs.get(name) else { return None };
+    let body = Arc::clone(body);
+    let inputs = graph.node(call).inputs().get(first..)?.to_vec();
+    let mut taken: FxHashSet<Name> = graph.values().map(|(_, value)| value.name.clone()).collect();
+    let results = splice(graph, call, &body, &inputs, &Attrs::new(), &mut taken);
+    replace_call(graph, call, &results);
+    Some(())
+}
+
+/// Copies `body` into `graph` beside `call`, which gives it inputs and captures; the values of its outputs.
+fn splice(
+    graph: &mut Graph,
+    call: NodeId,
+    body: &Graph,
+    inputs: &[Option<ValueId>],
+    attrs: &Attrs,
+    taken: &mut FxHashSet<Name>,
+) -> Vec<Option<ValueId>> {
+    let node = graph.node(call);
+    let prefix = if node.name.is_empty() { graph.value(node.output()).name.clone() } else { node.name.clone() };
+    let captures = node.captures().to_vec();
     let mut values: FxHashMap<ValueId, Option<ValueId>> = FxHashMap::default();
-    for (&formal, actual) in body.inputs().iter().zip(inputs) {
+    for (&formal, &actual) in body.inputs().iter().zip(inputs) {
         values.insert(formal, actual);
     }
     for (id, value) in body.values() {
-        if let Def::Weight(tensor) = value.def() {
-            let name = fresh(taken, &prefix, &value.name);
-            values.insert(id, Some(graph.add_weight(name, tensor.clone())));
+        match value.def() {
+            Def::Weight(tensor) => {
+                let name = fresh(taken, &prefix, &value.name);
+                values.insert(id, Some(graph.add_weight(name, tensor.clone())));
+            }
+            Def::Capture(index) => drop(values.insert(id, captures.get(*index as usize).copied())),
+            Def::Input { .. } | Def::Result(..) => {}
         }
     }
     for id in walk::order(body).unwrap_or_default() {
@@ -67,7 +94,7 @@ fn inline_call(graph: &mut Graph, call: NodeId, function: &Function, taken: &mut
                 if name.is_empty() { Name::default() } else { fresh(taken, &prefix, name) }
             })
             .collect();
-        let copy = graph.add_node(node.op.clone(), node.attrs.bind(&attrs), reads, names);
+        let copy = graph.add_node(node.op.clone(), node.attrs.bind(attrs), reads, names);
         for captured in captures.into_iter().flatten() {
             graph.capture(copy, captured);
         }
@@ -75,8 +102,13 @@ fn inline_call(graph: &mut Graph, call: NodeId, function: &Function, taken: &mut
         let made = graph.node(copy).outputs().to_vec();
         values.extend(node.outputs().iter().copied().zip(made.into_iter().map(Some)));
     }
-    for (output, &old) in body.outputs().iter().zip(&outputs) {
-        let Some(new) = values.get(&output.value).copied().flatten() else { continue };
+    body.outputs().iter().map(|output| values.get(&output.value).copied().flatten()).collect()
+}
+
+/// Lets what reads the results of `call` read `results` instead, and removes it.
+fn replace_call(graph: &mut Graph, call: NodeId, results: &[Option<ValueId>]) {
+    for (&new, old) in results.iter().zip(graph.node(call).outputs().to_vec()) {
+        let Some(new) = new else { continue };
         // The result keeps the name and type that the call's result had.
         let result_of_body = graph.producer(new).is_some() && graph.value(new).uses().len() == 0;
         let (name, ty) = (std::mem::take(&mut graph.value_mut(old).name), graph.value(old).ty.clone());

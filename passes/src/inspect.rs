@@ -3,9 +3,8 @@
 use crate::cost::{CostModel, Totals, totals};
 use eutectic_ir::attr::{Attrs, Name};
 use eutectic_ir::graph::{Def, Graph};
-use eutectic_ir::infer::infer_graph;
-use eutectic_ir::op::Fact;
-use eutectic_ir::types::TensorType;
+use eutectic_ir::infer::{declared_inputs, infer_graph};
+use eutectic_ir::types::Type;
 use eutectic_ir::{Diagnostics, Model, Tensor};
 use std::collections::BTreeMap;
 
@@ -43,7 +42,7 @@ pub struct Port {
     /// Its name at the interface.
     pub name: Name,
     /// Its type, as far as known.
-    pub ty: Option<TensorType>,
+    pub ty: Option<Type>,
     /// True for an input that callers may leave out.
     pub has_default: bool,
 }
@@ -51,8 +50,7 @@ pub struct Port {
 /// Summarizes `model`, priced by `cost`.
 pub fn inspect(model: &Model, cost: &CostModel) -> Summary {
     let graph = &model.graph;
-    let declared: Vec<Option<Fact>> = graph.inputs().iter().map(|&id| graph.ty(id).cloned().map(Into::into)).collect();
-    let facts = infer_graph(graph, &declared, &[], &Attrs::new(), "", &mut Diagnostics::default());
+    let facts = infer_graph(graph, &declared_inputs(graph), &[], &Attrs::new(), "", &mut Diagnostics::default());
     let mut count = Count::default();
     count.add(graph);
     let mut operators: Vec<(String, usize)> = count.operators.into_iter().collect();
@@ -63,7 +61,7 @@ pub fn inspect(model: &Model, cost: &CostModel) -> Summary {
         Port { name: value.name.clone(), ty: value.ty.clone(), has_default }
     };
     let output = |output: &eutectic_ir::graph::Output| {
-        let ty = facts.get(output.value).map(|fact| fact.ty.clone()).or_else(|| graph.ty(output.value).cloned());
+        let ty = facts.get(output.value).map(|fact| fact.ty.clone()).or_else(|| graph.value(output.value).ty.clone());
         Port { name: output.name.clone(), ty, has_default: false }
     };
     Summary {

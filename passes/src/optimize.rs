@@ -12,7 +12,9 @@ use crate::rules::{Contract, Library, Rule};
 use crate::saturate::{Conflict, Extracted, Limits, Prices, Space, Stop, extract_graph, saturate};
 use crate::target::{FUSION_DOMAIN, Target, spell_for_ort};
 use eutectic_ir::diag::Kind;
-use eutectic_ir::graph::Op;
+use eutectic_ir::graph::{NodeId, Op};
+use eutectic_ir::infer::Facts;
+use eutectic_ir::op::Fact;
 use eutectic_ir::{Diagnostic, Diagnostics, Function, Graph, Model, infer, verify};
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,14 +191,24 @@ fn saturating(
     options: &Options,
     allowed: &dyn Fn(&Op) -> bool,
 ) -> Result<Report, Diagnostics> {
-    let (facts, _) = infer::infer(model);
-    let fail = |reason: eutectic_ir::Reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string());
     let rules: Vec<&Rule> = options.rules.iter().map(Arc::as_ref).filter(|rule| rule.builds().all(allowed)).collect();
-    let mut space = Space::new(&model.graph, &facts).map_err(fail)?;
-    let activity = saturate(&mut space, &rules, limits);
     let prices = Prices { seconds: &|work| options.cost.seconds(work), allowed, unknown: options.cost.device.launch };
-    let (graph, extracted) = extract_graph(&space, &model.graph, &prices, extract.extractor())?;
-    model.graph = graph;
+    let one = |graph: &mut Graph, facts: &Facts| {
+        let fail = |reason: eutectic_ir::Reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string());
+        let mut space = Space::new(graph, facts).map_err(fail)?;
+        let activity = saturate(&mut space, &rules, limits);
+        let (rewritten, extracted) = extract_graph(&space, graph, &prices, extract.extractor())?;
+        *graph = rewritten;
+        Ok::<_, Diagnostics>((activity, (space.n_nodes(), space.n_classes()), extracted))
+    };
+    let (facts, _) = infer::infer(model);
+    let (mut activity, space, extracted) = one(&mut model.graph, &facts)?;
+    // Each body is a space of its own. One that cannot be rewritten stays as it is.
+    rewrite_bodies(&mut model.graph, &[], &mut |body, facts| {
+        if let Ok((inner, ..)) = one(body, facts) {
+            activity.absorb(inner);
+        }
+    });
     let rules = rules
         .iter()
         .zip(activity.rules)
@@ -208,12 +220,34 @@ fn saturating(
         rules,
         stop: Some(activity.stop),
         iterations: activity.iterations,
-        space: Some((space.n_nodes(), space.n_classes())),
+        space: Some(space),
         extracted: Some(extracted),
         conflicts: activity.conflicts,
         before: Totals::default(),
         after: Totals::default(),
     })
+}
+
+/// Lets `change` replace each body in `graph`, given what is known of its values; outer bodies first.
+fn rewrite_bodies(graph: &mut Graph, captures: &[Option<Fact>], change: &mut dyn FnMut(&mut Graph, &Facts)) {
+    let owners: Vec<NodeId> =
+        graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
+    if owners.is_empty() {
+        return;
+    }
+    // Whoever replaced the graph numbered its values anew.
+    let facts = infer::infer_in_place(graph, captures, &mut Diagnostics::default());
+    for owner in owners {
+        let captured: Vec<Option<Fact>> =
+            graph.node(owner).captures().iter().map(|&value| facts.get(value).cloned()).collect();
+        graph.map_bodies(owner, &mut |_, body| {
+            let mut body = Graph::clone(body);
+            let facts = infer::infer_in_place(&mut body, &captured, &mut Diagnostics::default());
+            change(&mut body, &facts);
+            rewrite_bodies(&mut body, &captured, change);
+            body.into()
+        });
+    }
 }
 
 fn rule_report(rule: &Rule, matched: u64, applied: u64, time: Duration) -> RuleReport {

@@ -2,7 +2,7 @@
 
 use eutectic_ir::graph::{Graph, NodeId, Op, ValueId};
 use eutectic_ir::infer::{Facts, infer_call};
-use eutectic_ir::op::{Fact, Operand};
+use eutectic_ir::op::{Argument, Call, Fact};
 use eutectic_ir::{Attr, Attrs, Diagnostics, Model, infer, ops};
 
 /// Adds a call of the built-in operator `name` and returns its first output, its type inferred where the inputs' are
@@ -35,15 +35,21 @@ pub(crate) fn call_with_outputs(
 /// Infers the types of what node `id` defines from the types that stand in the graph.
 pub(crate) fn set_types(graph: &mut Graph, id: NodeId) {
     let node = graph.node(id);
-    let operand = |value: ValueId| {
-        let ty = graph.ty(value)?;
-        Some(Operand { ty, content: None, constant: graph.weight(value) })
-    };
-    let operands: Option<Vec<Option<Operand>>> =
-        node.inputs().iter().map(|input| input.map_or(Some(None), |value| operand(value).map(Some))).collect();
+    let known = |value: ValueId| graph.value(value).ty.clone().map(Fact::from);
+    let facts: Vec<Option<Fact>> = node.inputs().iter().map(|input| known((*input)?)).collect();
+    let captures: Vec<Option<Fact>> = node.captures().iter().map(|&value| known(value)).collect();
+    let inputs = node.inputs().iter().zip(&facts).map(|(input, fact)| match (input, fact) {
+        (None, _) => Some(None),
+        (Some(value), Some(fact)) => Some(Some(Argument::new(fact, graph.weight(*value)))),
+        (Some(_), None) => None,
+    });
+    let inputs: Option<Vec<Option<Argument>>> = inputs.collect();
     let scope = format!("%{}", node.output().index());
-    let found =
-        operands.and_then(|inputs| infer_call(&node.op, &node.attrs, &inputs, node.outputs().len(), &scope).ok());
+    let found = inputs.and_then(|inputs| {
+        let n_outputs = node.outputs().len();
+        let call = Call { attrs: &node.attrs, inputs: &inputs, captures: &captures, n_outputs, scope: &scope };
+        infer_call(&node.op, &call).ok()
+    });
     for (output, fact) in graph.node(id).outputs().to_vec().into_iter().zip(found.unwrap_or_default()) {
         graph.value_mut(output).ty = fact.map(|fact| fact.ty);
     }
@@ -84,8 +90,8 @@ pub(crate) fn replace_value(graph: &mut Graph, old: ValueId, new: ValueId) {
     if graph.value(new).name.is_empty() {
         graph.value_mut(new).name = std::mem::take(&mut graph.value_mut(old).name);
     }
-    if graph.ty(new).is_none() {
-        graph.value_mut(new).ty = graph.ty(old).cloned();
+    if graph.value(new).ty.is_none() {
+        graph.value_mut(new).ty = graph.value(old).ty.clone();
     }
 }
 
@@ -94,7 +100,7 @@ pub(crate) fn bodies_of(graph: &mut Graph, change: &mut dyn FnMut(&mut Graph)) {
     let owners: Vec<NodeId> =
         graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
     for owner in owners {
-        graph.map_bodies(owner, &mut |body| {
+        graph.map_bodies(owner, &mut |_, body| {
             let mut body = Graph::clone(body);
             change(&mut body);
             body.into()
@@ -116,7 +122,7 @@ fn with_facts_in(graph: &mut Graph, facts: &Facts, change: &mut dyn FnMut(&mut G
     for owner in owners {
         let captured: Vec<Option<Fact>> =
             graph.node(owner).captures().iter().map(|&value| facts.get(value).cloned()).collect();
-        graph.map_bodies(owner, &mut |body| {
+        graph.map_bodies(owner, &mut |_, body| {
             let mut body = Graph::clone(body);
             let facts = infer::infer_in_place(&mut body, &captured, &mut Diagnostics::default());
             n_changed += with_facts_in(&mut body, &facts, change);

@@ -16,7 +16,7 @@ use crate::pass::{Change, Pass};
 use crate::rewire::{replace_result, replace_value, with_facts};
 use eutectic_ir::graph::{Def, Graph, NodeId, Op, Use, ValueId};
 use eutectic_ir::infer::{Facts, infer_call};
-use eutectic_ir::op::Law;
+use eutectic_ir::op::{Call, Law};
 use eutectic_ir::types::Element;
 use eutectic_ir::{Attr, Dim, Model, Tensor, walk};
 use rustc_hash::FxHashMap;
@@ -61,12 +61,12 @@ fn fold_graph(graph: &mut Graph, facts: &Facts) -> usize {
 fn changes_nothing(graph: &Graph, facts: &Facts, id: NodeId) -> bool {
     let node = graph.node(id);
     let (Op::Builtin(def), [output]) = (&node.op, node.outputs()) else { return false };
-    let known = |value: Option<ValueId>| facts.get(value?).map(|fact| &fact.ty);
+    let known = |value: Option<ValueId>| facts.ty(value?);
     let (Some(from), Some(to)) = (known(node.input(0)), known(Some(*output))) else { return false };
     if from != to {
         return false;
     }
-    let ints = |slot: usize| facts.operand(graph, node.input(slot)?)?.ints();
+    let ints = |slot: usize| facts.argument(graph, node.input(slot)?)?.tensor()?.ints();
     match (def.domain, def.name) {
         ("", "Expand" | "Tile") => true,
         ("", "Concat") => node.inputs().len() == 1,
@@ -81,7 +81,7 @@ fn changes_nothing(graph: &Graph, facts: &Facts, id: NodeId) -> bool {
 fn constant_reshape(graph: &mut Graph, facts: &Facts, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let (data, old) = (node.input(0)?, node.input(1)?);
-    let (from, to) = (&facts.get(data)?.ty.shape, &facts.get(node.output())?.ty.shape);
+    let (from, to) = (&facts.ty(data)?.shape, &facts.ty(node.output())?.shape);
     // A known dim of zero would read as "copy", and beside it -1 says nothing.
     if from.iter().chain(to).any(|dim| dim.is(0)) {
         return None;
@@ -115,7 +115,7 @@ fn constant_reshape(graph: &mut Graph, facts: &Facts, id: NodeId) -> Option<()> 
 fn constant_expand(graph: &mut Graph, facts: &Facts, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let (data, old) = (node.input(0)?, node.input(1)?);
-    let (from, to) = (&facts.get(data)?.ty.shape, &facts.get(node.output())?.ty.shape);
+    let (from, to) = (&facts.ty(data)?.shape, &facts.ty(node.output())?.shape);
     let offset = to.len().checked_sub(from.len())?;
     let shape: Option<Vec<i64>> = to
         .iter()
@@ -162,12 +162,14 @@ fn skip_expand(graph: &mut Graph, facts: &Facts, id: NodeId) -> Option<()> {
         if !def.has(Law::Pointwise) {
             continue;
         }
-        let (Some(mut operands), Some(operand)) = (facts.operands(graph, node), facts.operand(graph, data)) else {
+        let (Some(mut inputs), Some(before)) = (facts.arguments(graph, node), facts.argument(graph, data)) else {
             continue;
         };
-        operands[slot] = Some(operand);
+        inputs[slot] = Some(before);
         // Fresh symbols of this scope equal no symbol that stands in the graph.
-        let found = infer_call(&node.op, &node.attrs, &operands, node.outputs().len(), "?skip").unwrap_or_default();
+        let n_outputs = node.outputs().len();
+        let call = Call { attrs: &node.attrs, inputs: &inputs, captures: &[], n_outputs, scope: "?skip" };
+        let found = infer_call(&node.op, &call).unwrap_or_default();
         let keeps = |(at, &output): (usize, &ValueId)| match (found.get(at), facts.get(output)) {
             (Some(Some(new)), Some(old)) => new.ty == old.ty,
             _ => false,
@@ -186,12 +188,12 @@ fn merge_equal_contents(graph: &mut Graph, facts: &Facts) -> usize {
     let mut n_merged = 0;
     for id in walk::order(graph).unwrap_or_default() {
         for output in graph.node(id).outputs().to_vec() {
-            let Some(fact) = facts.get(output) else { continue };
+            let (Some(ty), Some(fact)) = (facts.ty(output), facts.get(output)) else { continue };
             let Some(content) = &fact.content else { continue };
             if content.iter().all(|dim| dim.as_known().is_some()) || graph.value(output).uses().len() == 0 {
                 continue;
             }
-            let earliest = *first.entry((fact.ty.element, fact.ty.rank(), content.clone())).or_insert(output);
+            let earliest = *first.entry((ty.element, ty.rank(), content.clone())).or_insert(output);
             if earliest != output && matches!(graph.value(earliest).def(), Def::Result(..)) {
                 replace_value(graph, output, earliest);
                 n_merged += 1;

@@ -1,5 +1,6 @@
 //! What a target understands: the vocabulary that extraction may choose from, and the spelling of fused calls.
 
+use crate::rewire::bodies_of;
 use eutectic_ir::graph::{CustomOp, Graph, NodeId, Op};
 use eutectic_ir::op::CANONICAL_OPSET;
 use eutectic_ir::{Attr, Attrs, Function, Name};
@@ -101,6 +102,7 @@ pub fn spell_for_ort(graph: &mut Graph) -> usize {
         })
         .collect();
     let mut n_changed = 0;
+    bodies_of(graph, &mut |body| n_changed += spell_for_ort(body));
     for (id, function) in calls {
         let Some(spelling) = ort_spelling(&function) else { continue };
         let node = graph.node(id);

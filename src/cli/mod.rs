@@ -4,6 +4,7 @@
 
 mod check;
 mod compare;
+mod conformance;
 mod convert;
 mod doctor;
 mod inspect;
@@ -70,6 +71,8 @@ enum Verb {
     Optimize(optimize::Optimize),
     /// Run two models on the same inputs and compare their outputs
     Compare(compare::Compare),
+    /// Run cases with expected outputs, as ONNX's backend tests, through a part of the framework
+    Conformance(conformance::Conformance),
     /// Convert between the binary and the textual form
     Convert(convert::Convert),
     /// Run a model
@@ -108,6 +111,7 @@ pub fn main() -> i32 {
         Verb::Check(verb) => verb.run(global),
         Verb::Optimize(verb) => verb.run(global),
         Verb::Compare(verb) => verb.run(global),
+        Verb::Conformance(verb) => verb.run(global),
         Verb::Convert(verb) => verb.run(global),
         Verb::Run(verb) => verb.run(global),
         Verb::Lower(verb) => verb.run(global),

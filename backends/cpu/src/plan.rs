@@ -6,7 +6,6 @@ use crate::reference;
 use crate::value::{Pool, Value};
 use eutectic_backend::Calls;
 use eutectic_ir::attr::{Attrs, Name};
-use eutectic_ir::eval::Eval;
 use eutectic_ir::graph::{Def, Graph, Node, NodeId, Op};
 use eutectic_ir::model::Model;
 use eutectic_ir::op::{Law, Reason};
@@ -500,7 +499,7 @@ fn mark_last_readers(steps: &mut [Step], outputs: &mut [Argument], n_slots: usiz
 /// True when an operator can run here: it has reference semantics. Fast kernels exist only for operators that have.
 pub(crate) fn can_run(op: &Op) -> bool {
     match op {
-        Op::Builtin(def) => !std::ptr::fn_addr_eq(def.eval.f32, Eval::NONE.f32),
+        Op::Builtin(def) => def.eval.given,
         Op::Function(_) => true,
         Op::Opaque(_) => false,
     }

@@ -10,7 +10,7 @@ use eutectic_ir::graph::{Def, Graph, Op};
 use eutectic_ir::model::Model;
 use eutectic_ir::op::Reason;
 use eutectic_ir::tensor::Tensor;
-use eutectic_ir::types::TensorType;
+use eutectic_ir::types::{TensorType, Type};
 use std::collections::BTreeMap;
 
 /// Runs models on the cores of the host.
@@ -53,17 +53,19 @@ impl Backend for Cpu {
     }
 }
 
-/// Operators without semantics by name: how many calls, and the first.
+/// Operators without semantics, and those that pass around what is no tensor, by name: how many calls, and the first. Inside
+/// a body of control flow the interpreter runs, which knows sequences.
 fn collect_unsupported(graph: &Graph, calls: &mut BTreeMap<String, (usize, String)>) {
     for (_, node) in graph.nodes() {
-        if !can_run(&node.op) {
+        let values = node.reads().chain(node.outputs().iter().copied());
+        let is_other = |value| matches!(graph.value(value).ty, Some(Type::Sequence(_) | Type::Optional(_)));
+        if !can_run(&node.op) || values.into_iter().any(is_other) {
             let name = std::slice::from_ref(&node.name);
             calls.entry(node.op.to_string()).or_insert_with(|| (0, describe(&node.op, name))).0 += 1;
         }
         if let Op::Function(function) = &node.op {
             collect_unsupported(&function.body, calls);
         }
-        node.bodies().for_each(|body| collect_unsupported(body, calls));
     }
 }
 

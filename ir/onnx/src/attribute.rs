@@ -81,8 +81,8 @@ pub(crate) fn import(
         }
         tag::GRAPHS => return Ok(Imported::Graphs(proto.graphs)),
         tag::TYPE_PROTO => match values::import("", proto.tp.as_ref(), limits)? {
-            values::Declared::Tensor(ty) => Attr::Type(ty),
-            values::Declared::Nothing => return Err(unsupported("a type without a shape")),
+            values::Declared::Type(ty) => Attr::Type(ty),
+            values::Declared::Nothing => return Err(unsupported("an empty type")),
             values::Declared::Other(what) => return Err(unsupported(what)),
         },
         tag::SPARSE_TENSOR | tag::SPARSE_TENSORS => return Err(unsupported("a sparse tensor")),

@@ -11,6 +11,7 @@
 //! | `L0120`..`L0129` | opening and reading |
 //! | `L0130`..`L0159` | external data |
 //! | `L0160`..`L0179` | writing |
+//! | `L0180`..`L0189` | values in files of their own |
 //! | `I0101`..`I0119` | the model: names, cycles, functions, nodes, attributes, versions, tensors |
 //! | `I0120`..`I0129` | expressing the model in an operator set |
 #![deny(unsafe_code)]
@@ -32,6 +33,7 @@ mod save;
 mod scan;
 mod sniff;
 mod tensor;
+mod value_file;
 mod values;
 mod wire;
 
@@ -41,6 +43,7 @@ mod tests;
 pub use export::{ExportOptions, Written, carries_all, to_bytes, write};
 pub use external::Policy;
 pub use limits::Limits;
+pub use value_file::{Form, Interface, read_interface, read_value};
 
 use bytes::Bytes;
 use eutectic_ir::Model;

@@ -7,6 +7,7 @@ use crate::proto::ModelProto;
 use crate::rope::Rope;
 use crate::scan::{Gap, Scanned, scan};
 use crate::sniff;
+use crate::wire::Type;
 use bytes::Bytes;
 use eutectic_ir::Name;
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
@@ -14,23 +15,37 @@ use prost::Message;
 
 /// A decoded file.
 #[derive(Debug)]
-pub(crate) struct Loaded {
-    pub proto: ModelProto,
+pub(crate) struct Loaded<M> {
+    pub proto: M,
     /// Fields that the schema does not have, a line each.
     pub unknown: Vec<Name>,
 }
 
 /// Decodes a model file. Warnings go to `diagnostics`.
-pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics) -> Result<Loaded, Diagnostic> {
+pub(crate) fn load(
+    input: &Input,
+    limits: &Limits,
+    diagnostics: &mut Diagnostics,
+) -> Result<Loaded<ModelProto>, Diagnostic> {
     let mut head = vec![0; (input.size() as usize).min(sniff::HEAD)];
     input.fill(&mut head, 0)?;
     if let Some(other) = sniff::signature(&head, input.size()) {
         return Err(other);
     }
-    let scanned = scan(input, limits).map_err(|error| {
+    decode(input, Type::Model, limits, diagnostics).map_err(|error| {
         // A file that shrank under us tells nothing about its format.
         if error.kind == Kind::Io { error } else { sniff::text(&head).unwrap_or(error) }
-    })?;
+    })
+}
+
+/// Decodes a file that holds one message, `M`, which is the type `of` of the schema. Warnings go to `diagnostics`.
+pub(crate) fn decode<M: Message + Default>(
+    input: &Input,
+    of: Type,
+    limits: &Limits,
+    diagnostics: &mut Diagnostics,
+) -> Result<Loaded<M>, Diagnostic> {
+    let scanned = scan(input, of, limits)?;
     if input.size() > LARGEST_MESSAGE {
         let message = format!("the file has {} bytes; other tools cannot read more than 2 GiB", input.size());
         let warning = Diagnostic::warning("L0113", message);
@@ -52,7 +67,7 @@ pub(crate) fn load(input: &Input, limits: &Limits, diagnostics: &mut Diagnostics
         }
     }
     rope.push(skeleton.slice(from..));
-    let proto = ModelProto::decode(rope).map_err(|error| {
+    let proto = M::decode(rope).map_err(|error| {
         Diagnostic::error(Kind::Malformed, "L0102", format!("the protobuf decoder refuses the file: {error}"))
     })?;
     Ok(Loaded { proto, unknown })

@@ -300,6 +300,66 @@ pub struct SparseTensorProto {
     pub dims: Vec<i64>,
 }
 
+/// A sequence in a file of its own: its elements are in the list that `elem_type` names.
+#[derive(Clone, PartialEq, Message)]
+pub struct SequenceProto {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(int32, optional, tag = "2")]
+    pub elem_type: Option<i32>,
+    #[prost(message, repeated, tag = "3")]
+    pub tensor_values: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "4")]
+    pub sparse_tensor_values: Vec<SparseTensorProto>,
+    #[prost(message, repeated, tag = "5")]
+    pub sequence_values: Vec<SequenceProto>,
+    #[prost(message, repeated, tag = "6")]
+    pub map_values: Vec<MapProto>,
+    #[prost(message, repeated, tag = "7")]
+    pub optional_values: Vec<OptionalProto>,
+}
+
+/// `SequenceProto.DataType` and `OptionalProto.DataType`: where the contents are.
+pub mod contents_type {
+    pub const UNDEFINED: i32 = 0;
+    pub const TENSOR: i32 = 1;
+    pub const SEQUENCE: i32 = 3;
+    pub const OPTIONAL: i32 = 5;
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct MapProto {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(int32, optional, tag = "2")]
+    pub key_type: Option<i32>,
+    #[prost(int64, repeated, packed = "false", tag = "3")]
+    pub keys: Vec<i64>,
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub string_keys: Vec<Bytes>,
+    #[prost(message, optional, boxed, tag = "5")]
+    pub values: Option<Box<SequenceProto>>,
+}
+
+/// An optional value in a file of its own: it is in the field that `elem_type` names, or there is none.
+#[derive(Clone, PartialEq, Message)]
+pub struct OptionalProto {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(int32, optional, tag = "2")]
+    pub elem_type: Option<i32>,
+    #[prost(message, optional, tag = "3")]
+    pub tensor_value: Option<TensorProto>,
+    #[prost(message, optional, tag = "4")]
+    pub sparse_tensor_value: Option<SparseTensorProto>,
+    #[prost(message, optional, tag = "5")]
+    pub sequence_value: Option<SequenceProto>,
+    #[prost(message, optional, tag = "6")]
+    pub map_value: Option<MapProto>,
+    #[prost(message, optional, boxed, tag = "7")]
+    pub optional_value: Option<Box<OptionalProto>>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub struct TrainingInfoProto {
     #[prost(message, optional, tag = "1")]

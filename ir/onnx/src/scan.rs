@@ -49,8 +49,8 @@ pub(crate) struct Gap {
     pub wanted: bool,
 }
 
-/// Walks `input`, which must hold one `ModelProto`.
-pub(crate) fn scan(input: &Input, limits: &Limits) -> Result<Scanned, Diagnostic> {
+/// Walks `input`, which must hold one message of type `of`.
+pub(crate) fn scan(input: &Input, of: Type, limits: &Limits) -> Result<Scanned, Diagnostic> {
     if input.size() > limits.model_bytes {
         return Err(limit("model_bytes", limits.model_bytes, format!("the file has {} bytes", input.size())));
     }
@@ -66,7 +66,7 @@ pub(crate) fn scan(input: &Input, limits: &Limits) -> Result<Scanned, Diagnostic
         unknown: BTreeMap::new(),
         mended_texts: 0,
     };
-    walk.frames.push(Frame::new(Type::Model, input.size()));
+    walk.frames.push(Frame::new(of, input.size()));
     match walk.run() {
         Ok(()) => Ok(walk.finish()),
         Err(mut diagnostic) => {

@@ -28,6 +28,9 @@ pub(crate) enum Type {
     Tensor,
     Segment,
     SparseTensor,
+    Sequence,
+    Map,
+    Optional,
     TrainingInfo,
     DeviceConfiguration,
     NodeDeviceConfiguration,
@@ -217,6 +220,31 @@ const TENSOR: &[Field] = &[
 const SEGMENT: &[Field] = &[one(1, "begin", INT64), one(2, "end", INT64)];
 const SPARSE_TENSOR: &[Field] =
     &[message(1, "values", Type::Tensor), message(2, "indices", Type::Tensor), many(3, "dims", INT64)];
+const SEQUENCE: &[Field] = &[
+    one(1, "name", Holds::Name),
+    one(2, "elem_type", INT32),
+    messages(3, "tensor_values", Type::Tensor),
+    messages(4, "sparse_tensor_values", Type::SparseTensor),
+    messages(5, "sequence_values", Type::Sequence),
+    messages(6, "map_values", Type::Map),
+    messages(7, "optional_values", Type::Optional),
+];
+const MAP: &[Field] = &[
+    one(1, "name", Holds::Name),
+    one(2, "key_type", INT32),
+    many(3, "keys", INT64),
+    many(4, "string_keys", Holds::Bytes),
+    message(5, "values", Type::Sequence),
+];
+const OPTIONAL: &[Field] = &[
+    one(1, "name", Holds::Name),
+    one(2, "elem_type", INT32),
+    message(3, "tensor_value", Type::Tensor),
+    message(4, "sparse_tensor_value", Type::SparseTensor),
+    message(5, "sequence_value", Type::Sequence),
+    message(6, "map_value", Type::Map),
+    message(7, "optional_value", Type::Optional),
+];
 const TRAINING_INFO: &[Field] = &[
     message(1, "initialization", Type::Graph),
     message(2, "algorithm", Type::Graph),
@@ -278,6 +306,9 @@ impl Type {
             Type::Tensor => ("TensorProto", TENSOR, size_of::<TensorProto>()),
             Type::Segment => ("TensorProto.Segment", SEGMENT, size_of::<SegmentProto>()),
             Type::SparseTensor => ("SparseTensorProto", SPARSE_TENSOR, size_of::<SparseTensorProto>()),
+            Type::Sequence => ("SequenceProto", SEQUENCE, size_of::<SequenceProto>()),
+            Type::Map => ("MapProto", MAP, size_of::<MapProto>()),
+            Type::Optional => ("OptionalProto", OPTIONAL, size_of::<OptionalProto>()),
             Type::TrainingInfo => ("TrainingInfoProto", TRAINING_INFO, size_of::<TrainingInfoProto>()),
             Type::DeviceConfiguration => {
                 ("DeviceConfigurationProto", DEVICE_CONFIGURATION, size_of::<DeviceConfigurationProto>())

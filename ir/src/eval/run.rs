@@ -6,6 +6,7 @@ use crate::graph::{Def, Graph, Node, Op, ValueId};
 use crate::model::Model;
 use crate::op::Reason;
 use crate::tensor::Tensor;
+use crate::value::Value;
 use crate::walk;
 use std::fmt;
 
@@ -27,15 +28,30 @@ impl fmt::Display for EvalError {
 impl std::error::Error for EvalError {}
 
 /// Runs `model` in the carrier `S`, rounding after each call. `inputs` stand by position; one with a default may be `None`.
+/// Errors: the first call that fails, and an input or output that is no tensor.
 pub fn run_model<S: Scalar>(model: &Model, inputs: &[Option<Tensor>]) -> Result<Vec<Datum<S>>, EvalError> {
+    let inputs: Vec<Option<Value<Tensor>>> = inputs.iter().map(|input| input.clone().map(Value::Tensor)).collect();
+    let outputs = run_values(model, &inputs)?.into_iter().zip(model.graph.outputs());
+    let tensor = |(value, output): (Value<Datum<S>>, &crate::graph::Output)| {
+        let reason = Reason(format!("it is {}", value.kind()));
+        value.into_tensor().ok_or_else(|| EvalError { call: format!("output `{}`", output.name), reason })
+    };
+    outputs.map(tensor).collect()
+}
+
+/// The same for a model whose inputs or outputs may be sequences or optional values.
+pub fn run_values<S: Scalar>(
+    model: &Model,
+    inputs: &[Option<Value<Tensor>>],
+) -> Result<Vec<Value<Datum<S>>>, EvalError> {
     let fail = |reason| EvalError { call: "the inputs".into(), reason };
     let read = |(at, id): (usize, &ValueId)| {
-        let default = match model.graph.value(*id).def() {
-            Def::Input { default, .. } => default.as_ref(),
-            _ => None,
-        };
-        let given = inputs.get(at).and_then(Option::as_ref).or(default);
-        Datum::of_tensor(given.ok_or_else(|| Reason(format!("input {at} is missing")))?)
+        let given = inputs.get(at).and_then(Option::as_ref);
+        match (given, model.graph.value(*id).def()) {
+            (Some(given), _) => given.try_map(&mut Datum::of_tensor),
+            (None, Def::Input { default: Some(default), .. }) => Datum::of_tensor(default).map(Value::Tensor),
+            _ => Err(Reason(format!("input {at} is missing"))),
+        }
     };
     let inputs = model.graph.inputs().iter().enumerate().map(read).collect::<Result<Vec<_>, _>>().map_err(fail)?;
     run_graph(&model.graph, &inputs, &[], &Attrs::new(), true)
@@ -47,14 +63,14 @@ pub fn run_model<S: Scalar>(model: &Model, inputs: &[Option<Tensor>]) -> Result<
 /// own precision is kept. Errors: the first call that fails, in topological order.
 pub fn run_graph<S: Scalar>(
     graph: &Graph,
-    inputs: &[Datum<S>],
-    captures: &[Datum<S>],
+    inputs: &[Value<Datum<S>>],
+    captures: &[Value<Datum<S>>],
     formals: &Attrs,
     round: bool,
-) -> Result<Vec<Datum<S>>, EvalError> {
+) -> Result<Vec<Value<Datum<S>>>, EvalError> {
     let order = walk::order(graph)
         .map_err(|_| EvalError { call: format!("graph `{}`", graph.name), reason: Reason::new("it has a cycle") })?;
-    let mut values: Vec<Option<Datum<S>>> = vec![None; graph.value_bound()];
+    let mut values: Vec<Option<Value<Datum<S>>>> = vec![None; graph.value_bound()];
     let mut reads_left: Vec<usize> = vec![0; graph.value_bound()];
     for (id, value) in graph.values() {
         reads_left[id.index()] = value.uses().len();
@@ -69,9 +85,9 @@ pub fn run_graph<S: Scalar>(
         let node = graph.node(id);
         let fail = |reason| EvalError { call: describe(node), reason };
         let fetch = |value: ValueId| fetch(graph, &values, value);
-        let arguments: Vec<Option<Datum<S>>> =
+        let arguments: Vec<Option<Value<Datum<S>>>> =
             node.inputs().iter().map(|input| input.map(fetch).transpose()).collect::<Result<_, _>>().map_err(fail)?;
-        let captured: Vec<Datum<S>> =
+        let captured: Vec<Value<Datum<S>>> =
             node.captures().iter().map(|&value| fetch(value)).collect::<Result<_, _>>().map_err(fail)?;
         let attrs = node.attrs.bind(formals);
         let results = run_call(&node.op, &attrs, &arguments, &captured, node.outputs().len(), round)
@@ -99,21 +115,21 @@ pub fn run_graph<S: Scalar>(
 pub fn run_call<S: Scalar>(
     op: &Op,
     attrs: &Attrs,
-    inputs: &[Option<Datum<S>>],
-    captures: &[Datum<S>],
+    inputs: &[Option<Value<Datum<S>>>],
+    captures: &[Value<Datum<S>>],
     n_outputs: usize,
     round: bool,
-) -> Result<Vec<Datum<S>>, EvalError> {
+) -> Result<Vec<Value<Datum<S>>>, EvalError> {
     let here = |reason| EvalError { call: String::new(), reason };
     let results = match op {
         Op::Builtin(def) => {
-            let call = EvalCall { attrs, inputs, captures, n_outputs };
+            let call = EvalCall { attrs, inputs, captures, n_outputs, round };
             let eval =
                 S::select(&def.eval).ok_or_else(|| here(Reason(format!("{} is not run in {}", def.name, S::NAME))))?;
             eval(&call).map_err(here)?
         }
         Op::Function(function) => {
-            let given: Option<Vec<Datum<S>>> = inputs.iter().cloned().collect();
+            let given: Option<Vec<Value<Datum<S>>>> = inputs.iter().cloned().collect();
             let given = given.ok_or_else(|| here(Reason::new("a function is called with an input left out")))?;
             run_graph(&function.body, &given, &[], attrs, round)?
         }
@@ -122,13 +138,40 @@ pub fn run_call<S: Scalar>(
     if results.len() < n_outputs {
         return Err(here(Reason(format!("{n_outputs} outputs are wanted, {} are computed", results.len()))));
     }
-    Ok(if round { results.into_iter().map(Datum::rounded).collect() } else { results })
+    Ok(if round { results.into_iter().map(rounded).collect() } else { results })
 }
 
-fn fetch<S: Scalar>(graph: &Graph, values: &[Option<Datum<S>>], value: ValueId) -> Result<Datum<S>, Reason> {
+/// Runs one call whose inputs and outputs are tensors, rounding its results.
+pub fn run_tensors<S: Scalar>(
+    op: &Op,
+    attrs: &Attrs,
+    inputs: &[Option<Datum<S>>],
+    n_outputs: usize,
+) -> Result<Vec<Datum<S>>, EvalError> {
+    let inputs: Vec<Option<Value<Datum<S>>>> = inputs.iter().map(|input| input.clone().map(Value::Tensor)).collect();
+    let tensor = |value: Value<Datum<S>>| {
+        let reason = Reason(format!("a result is {}", value.kind()));
+        value.into_tensor().ok_or(EvalError { call: String::new(), reason })
+    };
+    run_call(op, attrs, &inputs, &[], n_outputs, true)?.into_iter().map(tensor).collect()
+}
+
+fn rounded<S: Scalar>(value: Value<Datum<S>>) -> Value<Datum<S>> {
+    match value {
+        Value::Tensor(datum) => Value::Tensor(datum.rounded()),
+        // What is in a sequence has been rounded when it was computed.
+        other => other,
+    }
+}
+
+fn fetch<S: Scalar>(
+    graph: &Graph,
+    values: &[Option<Value<Datum<S>>>],
+    value: ValueId,
+) -> Result<Value<Datum<S>>, Reason> {
     match (&values[value.index()], graph.weight(value)) {
-        (Some(datum), _) => Ok(datum.clone()),
-        (None, Some(tensor)) => Datum::of_tensor(tensor),
+        (Some(held), _) => Ok(held.clone()),
+        (None, Some(tensor)) => Datum::of_tensor(tensor).map(Value::Tensor),
         (None, None) => Err(Reason(format!("value `{}` is not computed", graph.value(value).name))),
     }
 }

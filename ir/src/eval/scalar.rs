@@ -1,6 +1,7 @@
 //! What can carry real numbers.
 
 use super::{Buffer, Eval, EvalFn};
+use crate::narrow::{self, Rounding};
 use crate::tensor::Tensor;
 use crate::types::Element;
 use bytes::Bytes;
@@ -120,7 +121,7 @@ impl Scalar for f64 {
             Element::Float => f64::from(self as f32),
             Element::Float16 => f16::from_f64(self).to_f64(),
             Element::Bfloat16 => bf16::from_f64(self).to_f64(),
-            _ => self,
+            _ => narrow::round(element, self, Rounding::NEAREST).unwrap_or(self),
         }
     }
     fn of_tensor(tensor: &Tensor) -> Option<Cow<'_, [Self]>> {
@@ -179,7 +180,7 @@ impl Scalar for f32 {
         match element {
             Element::Float16 => f16::from_f32(self).to_f32(),
             Element::Bfloat16 => bf16::from_f32(self).to_f32(),
-            _ => self,
+            _ => narrow::round(element, self.into(), Rounding::NEAREST).map_or(self, |value| value as f32),
         }
     }
     fn of_tensor(tensor: &Tensor) -> Option<Cow<'_, [Self]>> {

@@ -5,6 +5,7 @@ use super::pointwise::{
     broadcast, broadcast_dims, maximum, minimum, mismatch, needs_functions, needs_order, same_as_first, unary_function,
     unary_numeric, unary_real, zip,
 };
+use crate::dim::Dim;
 use crate::eval;
 use crate::eval::{Contents, Datum, EvalCall, Scalar};
 use crate::op::{AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
@@ -23,6 +24,7 @@ pub const OPS: &[&OpDef] = &[
     &HARD_SIGMOID,
     &HARD_SWISH,
     &SWISH,
+    &SWIGLU,
     &SOFTSIGN,
     &GELU_OP,
     &MISH,
@@ -148,9 +150,8 @@ fn selu<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
 static CELU: OpDef = OpDef {
     name: "Celu",
     doc: "y = max(0, x) + min(0, alpha * (exp(x / alpha) - 1))",
-    versions: &[12],
+    versions: &[12, 28],
     attrs: &[AttrDef::float("alpha", 1.0)],
-    types: &[("T", &[Float])],
     eval: eval!(celu),
     work: |call, outputs| Work::pointwise(call, outputs, FLOPS),
     ..UNARY
@@ -224,6 +225,40 @@ fn swish<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     needs_functions::<S>("exp")?;
     let alpha = call.float("alpha")?;
     unary_real(call, false, |x| x.mul(alpha.mul(x).apply(&SIGMOID)))
+}
+
+static SWIGLU: OpDef = OpDef {
+    name: "SwiGLU",
+    doc: "y = a * sigmoid(alpha * a) * b, the shapes equal",
+    versions: &[28],
+    inputs: &[Param::required("A", "T"), Param::required("B", "T")],
+    attrs: &[AttrDef::float("alpha", 1.0)],
+    infer: infer_swiglu,
+    eval: eval!(swiglu),
+    work: |call, outputs| Work::pointwise(call, outputs, FLOPS + 3),
+    ..UNARY
+};
+
+fn infer_swiglu(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
+    let (a, b) = (call.ty(0)?, call.ty(1)?);
+    let apart = |(a, b): (&Dim, &Dim)| a.as_known().zip(b.as_known()).is_some_and(|(a, b)| a != b);
+    if a.rank() != b.rank() || a.shape.iter().zip(&b.shape).any(apart) {
+        return Err(Reason(format!("the shapes of {a} and {b} differ, and do not broadcast")));
+    }
+    // Of two names for a size, a number says more than a symbol.
+    let known = |(a, b): (&Dim, &Dim)| if b.as_known().is_some() { b.clone() } else { a.clone() };
+    Ok(vec![Some(Fact::new(a.element, a.shape.iter().zip(&b.shape).map(known)))])
+}
+
+fn swiglu<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    needs_functions::<S>("exp")?;
+    let (a, b, alpha) = (call.input(0)?, call.input(1)?, call.float("alpha")?);
+    if a.shape != b.shape {
+        return Err(Reason(format!("the shapes {:?} and {:?} differ", a.shape, b.shape)));
+    }
+    let gated = |(&a, &b): (&S, &S)| a.mul(alpha.mul(a).apply(&SIGMOID)).mul(b);
+    let y = a.real()?.iter().zip(b.real()?).map(gated).collect();
+    Ok(vec![Datum::of_real(a.element, &a.shape, y)])
 }
 
 static SOFTSIGN: OpDef = OpDef {

@@ -153,8 +153,8 @@ fn int_power(base: i128, exponent: i128) -> Result<i128, Reason> {
 
 static MOD: OpDef = OpDef {
     name: "Mod",
-    doc: "c = a - b * floor(a / b) of integers; with fmod, a - b * truncate(a / b)",
-    versions: &[10, 13],
+    doc: "c = a - b * floor(a / b); with fmod, a - b * truncate(a / b)",
+    versions: &[10, 13, 28],
     attrs: &[AttrDef::int("fmod", 0)],
     infer: infer_mod,
     eval: eval!(modulo),
@@ -172,8 +172,7 @@ fn modulo<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     if call.input(0)?.real().is_ok() {
         needs_order::<S>()?;
     }
-    // The remainder of two floats is a float of the same format: doubles lose nothing here. Without fmod the operator
-    // is for integers only up to version 26; later versions continue it to real numbers, and so does this.
+    // The truncated remainder of two floats is a float of the same format: doubles lose nothing here.
     let real = |a: S, b: S| {
         let (a, b) = (a.to_f64(), b.to_f64());
         let rest = a % b;
@@ -239,7 +238,7 @@ pub(super) fn absolute<S: Scalar>(x: S) -> S {
 
 fn infer_unary(call: &Call, f: impl Fn(&Dim) -> Option<Dim>) -> Result<Vec<Option<Fact>>, Reason> {
     let fact = Fact::from(call.ty(0)?.clone());
-    let content = content::map(call, &fact.ty, f);
+    let content = content::map(call, &fact, f);
     Ok(vec![Some(fact.with(content))])
 }
 
@@ -356,14 +355,14 @@ fn mean<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
 mod tests {
     use super::*;
     use crate::attr::Attrs;
-    use crate::eval::run_call;
+    use crate::eval::run_tensors;
     use crate::graph::Op;
     use crate::ops::cases::infer;
 
     fn run(op: &'static OpDef, inputs: &[Datum<f32>]) -> Result<Vec<f64>, Reason> {
         let inputs: Vec<Option<Datum<f32>>> = inputs.iter().cloned().map(Some).collect();
         let attrs = op.complete(Attrs::new()).expect("defaults");
-        let result = run_call(&Op::Builtin(op), &attrs, &inputs, &[], 1, true).map_err(|error| error.reason)?;
+        let result = run_tensors(&Op::Builtin(op), &attrs, &inputs, 1).map_err(|error| error.reason)?;
         Ok(match &result[0].contents {
             Contents::Real(elements) => elements.iter().map(|&x| x.into()).collect(),
             Contents::Int(elements) => elements.iter().map(|&x| x as f64).collect(),

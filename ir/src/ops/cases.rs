@@ -2,7 +2,7 @@
 
 use crate::attr::{Attr, Attrs};
 use crate::dim::Dim;
-use crate::op::{Call, Fact, Operand};
+use crate::op::{Argument, Call, Fact};
 use crate::types::{Element, TensorType};
 
 /// The facts that the operator `name` infers, as text: `float[n,3]`, `int64[2] = n,3` with contents, `?` when nothing is
@@ -17,13 +17,9 @@ pub(super) fn infer_outputs(name: &str, attrs: &[(&str, Attr)], inputs: &[&str],
     let attrs: Attrs = attrs.iter().map(|(name, value)| (*name, value.clone())).collect();
     let attrs = def.complete(attrs).expect("attributes fit");
     let facts: Vec<Option<Fact>> = inputs.iter().map(|text| (!text.is_empty()).then(|| parse(text))).collect();
-    let operands: Vec<Option<Operand>> = facts
-        .iter()
-        .map(|fact| {
-            fact.as_ref().map(|fact| Operand { ty: &fact.ty, content: fact.content.as_deref(), constant: None })
-        })
-        .collect();
-    match (def.infer)(&Call { attrs: &attrs, inputs: &operands, n_outputs, scope: "t" }) {
+    let inputs: Vec<Option<Argument>> =
+        facts.iter().map(|fact| fact.as_ref().map(|fact| Argument::new(fact, None))).collect();
+    match (def.infer)(&Call { attrs: &attrs, inputs: &inputs, captures: &[], n_outputs, scope: "t" }) {
         Ok(facts) => facts.iter().map(print).collect::<Vec<_>>().join("; "),
         Err(reason) => reason.to_string(),
     }

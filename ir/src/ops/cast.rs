@@ -1,14 +1,15 @@
 //! Conversions between element types, and the identity.
 
 use super::content;
-use super::pointwise::same_as_first;
 use crate::attr::AttrKind;
 use crate::dim::Dim;
-use crate::eval;
 use crate::eval::{Contents, Datum, EvalCall, Scalar, wrap};
+use crate::narrow::{self, RoundMode, Rounding};
 use crate::op::{AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
 use crate::types::Element::{self, *};
 use crate::types::ElementKind;
+use crate::value::Value;
+use crate::{eval, eval_values};
 use bytes::Bytes;
 
 /// The operators of this family.
@@ -44,7 +45,7 @@ const NOT_COMPLEX: &[Element] = &[
 static CAST: OpDef = OpDef {
     name: "Cast",
     doc: "The input's elements converted to the type `to`",
-    versions: &[1, 6, 9, 13, 19, 21, 23, 24, 25],
+    versions: &[1, 6, 9, 13, 19, 21, 23, 24, 25, 28],
     inputs: &[Param::required("input", "T1")],
     outputs: &[Param::required("output", "T2")],
     attrs: &[AttrDef::string("round_mode", "up"), AttrDef::int("saturate", 1), AttrDef::required("to", AttrKind::Int)],
@@ -89,8 +90,8 @@ fn infer_cast(call: &Call, to: Element) -> Result<Vec<Option<Fact>>, Reason> {
     let from = call.ty(0)?;
     let fact = Fact::new(to, from.shape.iter().cloned());
     let content = match to {
-        Bool => content::map(call, &fact.ty, |x| content::truth(x).map(|truth| Dim::known(i64::from(truth)))),
-        _ if to.is_integer() => content::map(call, &fact.ty, |x| Some(wrapped(to, x))),
+        Bool => content::map(call, &fact, |x| content::truth(x).map(|truth| Dim::known(i64::from(truth)))),
+        _ if to.is_integer() => content::map(call, &fact, |x| Some(wrapped(to, x))),
         _ => None,
     };
     Ok(vec![Some(fact.with(content))])
@@ -102,14 +103,33 @@ fn wrapped(to: Element, dim: &Dim) -> Dim {
 }
 
 fn cast<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    Ok(vec![converted(call.input(0)?, element_of_code(call.int("to")?)?)?])
+    Ok(vec![converted(call.input(0)?, element_of_code(call.int("to")?)?, rounding_of(call)?)?])
 }
 
 fn cast_like<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    Ok(vec![converted(call.input(0)?, call.input(1)?.element)?])
+    Ok(vec![converted(call.input(0)?, call.input(1)?.element, rounding_of(call)?)?])
 }
 
-fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason> {
+fn rounding_of<S: Scalar>(call: &EvalCall<S>) -> Result<Rounding, Reason> {
+    let mode = match call.attrs.string("round_mode") {
+        Some("up") | None => RoundMode::Up,
+        Some("down") => RoundMode::Down,
+        Some("nearest") => RoundMode::Nearest,
+        Some(other) => return Err(Reason(format!("attribute `round_mode` is `{other}`"))),
+    };
+    Ok(Rounding { saturate: call.attrs.flag("saturate"), mode })
+}
+
+/// `values` rounded to the narrow floating-point type `to`, then as the carrier holds them; of other types as they are.
+pub(super) fn narrowed<S: Scalar>(to: Element, values: Vec<S>, rounding: Rounding) -> Vec<S> {
+    let round = |value: S| narrow::round(to, value.to_f64(), rounding).map_or(value, S::from_f64);
+    values.into_iter().map(round).collect()
+}
+
+fn converted<S: Scalar>(from: &Datum<S>, to: Element, rounding: Rounding) -> Result<Datum<S>, Reason> {
+    let refused = || Reason(format!("{} is not cast to {to}", from.element));
+    let is_narrow = to.is_real() && to.bits() <= 8;
+
     // A field has residues, not magnitudes: nothing that truncates or prints them makes sense.
     let has_magnitude = || if S::ORDERED { Ok(()) } else { Err(Reason(format!("{} has no magnitude", S::NAME))) };
     let to_int = |values: Result<Vec<i128>, Reason>| Ok(Datum::of_int(to, &from.shape, values?));
@@ -119,10 +139,15 @@ fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason
         shape: from.shape.clone(),
         contents: Contents::Text(texts.into_iter().map(Bytes::from).collect::<Vec<_>>().into()),
     };
-    let to_real = |values: Vec<S>| Ok(Datum::of_real(to, &from.shape, values));
+    let to_real = |values: Vec<S>| {
+        if is_narrow {
+            has_magnitude()?;
+        }
+        Ok(Datum::of_real(to, &from.shape, if is_narrow { narrowed(to, values, rounding) } else { values }))
+    };
     match (to.kind(), &from.contents) {
-        (ElementKind::Real, _) if !sets::FLOAT.contains(&to) => Err(Reason(format!("{to} is not evaluated"))),
-        (ElementKind::Complex, _) => Err(Reason(format!("{to} is not evaluated"))),
+        (ElementKind::Complex, _) | (ElementKind::Real, Contents::Complex(_)) => Err(refused()),
+        (ElementKind::Real, Contents::Real(elements)) if is_narrow => to_real(elements.to_vec()),
         (ElementKind::Real, Contents::Real(elements)) => {
             Ok(Datum { element: to, shape: from.shape.clone(), contents: Contents::Real(elements.clone()) })
         }
@@ -140,6 +165,7 @@ fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason
             }
             Contents::Int(elements) => to_int(Ok(elements.to_vec())),
             Contents::Bool(elements) => to_int(Ok(elements.iter().map(|&x| x.into()).collect())),
+            Contents::Complex(_) => Err(refused()),
             Contents::Text(elements) => {
                 let integer =
                     |text: &Bytes| match std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok()) {
@@ -154,6 +180,7 @@ fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason
             Contents::Int(elements) => to_bool(elements.iter().map(|&x| x != 0).collect()),
             Contents::Bool(_) => Ok(from.clone()),
             Contents::Text(_) => Err(Reason::new("a string has no truth value")),
+            Contents::Complex(_) => Err(refused()),
         },
         (ElementKind::Text, contents) => match contents {
             Contents::Real(elements) => {
@@ -165,6 +192,7 @@ fn converted<S: Scalar>(from: &Datum<S>, to: Element) -> Result<Datum<S>, Reason
                 Ok(to_text(elements.iter().map(|&x| if x { "True" } else { "False" }.to_owned()).collect()))
             }
             Contents::Text(_) => Ok(from.clone()),
+            Contents::Complex(_) => Err(refused()),
         },
     }
 }
@@ -179,7 +207,7 @@ fn parsed(text: &Bytes) -> Result<f64, Reason> {
     number.ok_or_else(|| Reason(format!("`{}` is not a number", std::string::String::from_utf8_lossy(text))))
 }
 
-/// The shortest decimal that reads back as the same number of type `element`.
+/// The shortest decimal that reads back as the same number of type `element`, or of type float if it is narrow.
 fn printed(element: Element, value: f64) -> std::string::String {
     match element {
         Double => format!("{value:?}"),
@@ -198,17 +226,17 @@ static IDENTITY: OpDef = OpDef {
     outputs: &[Param::required("output", "V")],
     types: &[("V", sets::ALL)],
     infer: infer_identity,
-    eval: eval!(identity),
+    eval: eval_values!(identity),
     work: |_, _| Some(Work::free()),
     laws: &[Law::View],
     ..OpDef::BASE
 };
 
 fn infer_identity(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
-    let content = call.input(0)?.content.map(<[Dim]>::to_vec);
-    Ok(same_as_first(call)?.into_iter().map(|fact| fact.map(|fact| fact.with(content.clone()))).collect())
+    let content = call.given(0).and_then(|operand| operand.content).map(<[Dim]>::to_vec);
+    Ok(vec![Some(Fact::from(call.argument(0)?.ty()).with(content))])
 }
 
-fn identity<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    Ok(vec![call.input(0)?.clone()])
+fn identity<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Value<Datum<S>>>, Reason> {
+    Ok(vec![call.value(0)?.clone()])
 }

@@ -216,7 +216,7 @@ static NOT: OpDef = OpDef {
 
 fn infer_not(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     let fact = Fact::from(call.ty(0)?.clone());
-    let content = content::map(call, &fact.ty, |x| content::truth(x).map(|truth| Dim::known(i64::from(!truth))));
+    let content = content::map(call, &fact, |x| content::truth(x).map(|truth| Dim::known(i64::from(!truth))));
     Ok(vec![Some(fact.with(content))])
 }
 
@@ -267,7 +267,8 @@ fn infer_where(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
 }
 
 fn where_content(call: &Call, fact: &Fact) -> Option<Vec<Dim>> {
-    if fact.ty.rank() > 1 {
+    let ty = fact.tensor()?;
+    if ty.rank() > 1 {
         return None;
     }
     let (x, y) = (contents(call.given(1)?)?, contents(call.given(2)?)?);
@@ -276,7 +277,7 @@ fn where_content(call: &Call, fact: &Fact) -> Option<Vec<Dim>> {
         let [condition, x, y] = parts[..] else { return None };
         if x == y { Some(x.clone()) } else { content::truth(condition).map(|holds| if holds { x } else { y }.clone()) }
     };
-    content::checked(&fact.ty, content::broadcast(&[&condition, &x, &y])?.map(pick).collect::<Option<_>>()?)
+    content::checked(ty, content::broadcast(&[&condition, &x, &y])?.map(pick).collect::<Option<_>>()?)
 }
 
 fn select<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
@@ -294,6 +295,7 @@ fn select<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
         (Contents::Int(x), Contents::Int(y)) => Contents::Int(pick(x, y, places).into()),
         (Contents::Bool(x), Contents::Bool(y)) => Contents::Bool(pick(x, y, places).into()),
         (Contents::Text(x), Contents::Text(y)) => Contents::Text(pick(x, y, places).into()),
+        (Contents::Complex(x), Contents::Complex(y)) => Contents::Complex(pick(x, y, places).into()),
         _ => return Err(mismatch(x, y)),
     };
     Ok(vec![Datum { element: x.element, shape, contents }])
@@ -353,12 +355,11 @@ fn bitwise_not<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
 
 static BIT_SHIFT: OpDef = OpDef {
     name: "BitShift",
-    doc: "z = the bits of x shifted by y places, to the left or to the right; zeros move in",
-    versions: &[11],
+    doc: "z = the bits of x shifted by y places, to the left or to the right; copies of the sign bit or zeros move in",
+    versions: &[11, 28],
     inputs: &[Param::required("X", "T"), Param::required("Y", "T")],
     outputs: &[Param::required("Z", "T")],
     attrs: &[AttrDef::required("direction", crate::attr::AttrKind::String)],
-    types: &[("T", &[Uint8, Uint16, Uint32, Uint64])],
     infer: |call| to_the_left(call.attrs.string("direction")).and_then(|_| broadcast_all(call)),
     eval: eval!(bit_shift),
     laws: &[Law::Pointwise],
@@ -375,11 +376,12 @@ fn to_the_left(direction: Option<&str>) -> Result<bool, Reason> {
 
 fn bit_shift<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     let left = to_the_left(call.attrs.string("direction"))?;
-    // Elements are unsigned and at most 64 bits wide, so a longer shift leaves nothing.
+    // Elements are at most 64 bits wide: a longer shift, or a negative one, leaves zeros or copies of the sign bit.
     bitwise(call, |x, places| match (u32::try_from(places).ok().filter(|&places| places < 64), left) {
         (Some(places), true) => x << places,
         (Some(places), false) => x >> places,
-        (None, _) => 0,
+        (None, true) => 0,
+        (None, false) => x >> 127,
     })
 }
 

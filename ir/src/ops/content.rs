@@ -6,11 +6,12 @@
 use super::shape::contents;
 use crate::dim::Dim;
 use crate::eval::wrap;
-use crate::op::Call;
+use crate::op::{Call, Fact};
 use crate::types::{Element, TensorType};
 
-/// Contents of type `ty`: the inputs broadcast, combined by `f` from left to right.
-pub(super) fn fold(call: &Call, ty: &TensorType, f: impl Fn(&Dim, &Dim) -> Option<Dim>) -> Option<Vec<Dim>> {
+/// Contents for `fact`: the inputs broadcast, combined by `f` from left to right.
+pub(super) fn fold(call: &Call, fact: &Fact, f: impl Fn(&Dim, &Dim) -> Option<Dim>) -> Option<Vec<Dim>> {
+    let ty = fact.tensor()?;
     if ty.rank() > 1 {
         return None;
     }
@@ -24,8 +25,8 @@ pub(super) fn fold(call: &Call, ty: &TensorType, f: impl Fn(&Dim, &Dim) -> Optio
 }
 
 /// The contents of the first input, each changed by `f`.
-pub(super) fn map(call: &Call, ty: &TensorType, f: impl Fn(&Dim) -> Option<Dim>) -> Option<Vec<Dim>> {
-    checked(ty, contents(call.given(0)?)?.iter().map(f).collect::<Option<_>>()?)
+pub(super) fn map(call: &Call, fact: &Fact, f: impl Fn(&Dim) -> Option<Dim>) -> Option<Vec<Dim>> {
+    checked(fact.tensor()?, contents(call.given(0)?)?.iter().map(f).collect::<Option<_>>()?)
 }
 
 /// Several contents read side by side, those of length 1 repeated; `None` when the lengths do not go together.

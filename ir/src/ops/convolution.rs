@@ -7,7 +7,7 @@ use crate::eval::{Datum, EvalCall, Scalar, each_index, strides_of};
 use crate::op::{AttrDef, Call, Fact, OpDef, Param, Reason, Work, sets};
 use crate::ops::shape::{count_of, overflow, product};
 use crate::ops::windows::{Padding, Windows, counts, window};
-use crate::types::TensorType;
+use crate::types::{Element, TensorType};
 
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&CONV, &CONV_TRANSPOSE];
@@ -30,19 +30,19 @@ static CONV: OpDef = OpDef {
     infer: infer_conv,
     eval: eval!(conv),
     work: |call, outputs| {
-        let per_output = filter_size(call)?.mul(&Dim::known(2))?;
+        let per_output = filter_size(call, 1)?.mul(&Dim::known(2))?;
         Work::streaming(call, outputs, outputs.first()?.count()?.mul(&per_output)?)
     },
     ..OpDef::BASE
 };
 
-/// Number of weights behind one row of the filter tensor.
-fn filter_size(call: &Call) -> Option<Dim> {
-    product(call.given(1)?.ty.shape.get(1..)?).ok()
+/// Number of weights behind one row of the filter tensor, which is input `index`.
+pub(super) fn filter_size(call: &Call, index: usize) -> Option<Dim> {
+    product(call.given(index)?.ty.shape.get(1..)?).ok()
 }
 
 /// The size of the window, when it is known. Errors: attribute and weight disagree, or ranks do.
-fn kernel_of(attrs: &Attrs, x: &TensorType, w: &TensorType) -> Result<Option<Vec<i64>>, Reason> {
+pub(super) fn kernel_of(attrs: &Attrs, x: &TensorType, w: &TensorType) -> Result<Option<Vec<i64>>, Reason> {
     if x.rank() < 3 || w.rank() != x.rank() {
         return Err(Reason(format!("a filter {w} does not go with an input {x}")));
     }
@@ -59,14 +59,14 @@ fn kernel_of(attrs: &Attrs, x: &TensorType, w: &TensorType) -> Result<Option<Vec
     }
 }
 
-fn group_of(attrs: &Attrs) -> Result<i64, Reason> {
+pub(super) fn group_of(attrs: &Attrs) -> Result<i64, Reason> {
     match attrs.int("group") {
         Some(group) if group > 0 => Ok(group),
         group => Err(Reason(format!("attribute `group` is {}", group.unwrap_or(0)))),
     }
 }
 
-fn check_bias(bias: Option<&TensorType>, channels: &Dim) -> Result<(), Reason> {
+pub(super) fn check_bias(bias: Option<&TensorType>, channels: &Dim) -> Result<(), Reason> {
     let Some(bias) = bias else { return Ok(()) };
     let fits = match bias.shape.as_slice() {
         [length] => length.as_known().zip(channels.as_known()).is_none_or(|(length, channels)| length == channels),
@@ -77,6 +77,16 @@ fn check_bias(bias: Option<&TensorType>, channels: &Dim) -> Result<(), Reason> {
 
 fn infer_conv(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     let (x, w) = (call.ty(0)?, call.ty(1)?);
+    Ok(vec![Some(Fact::new(x.element, convolved_dims(call, x, w, call.given(2).map(|bias| bias.ty))?))])
+}
+
+/// The shape of the convolution of `x` with `w` as `Conv` defines it. Errors: filter, bias or attributes do not fit.
+pub(super) fn convolved_dims(
+    call: &Call,
+    x: &TensorType,
+    w: &TensorType,
+    bias: Option<&TensorType>,
+) -> Result<Vec<Dim>, Reason> {
     let kernel = kernel_of(call.attrs, x, w)?;
     let group = group_of(call.attrs)?;
     if let (Some(c), Some(per_group)) = (x.shape[1].as_known(), w.shape[1].as_known())
@@ -87,7 +97,7 @@ fn infer_conv(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     if w.shape[0].as_known().is_some_and(|m| m % group != 0) {
         return Err(Reason(format!("{} filters are no multiple of {group} groups", w.shape[0])));
     }
-    check_bias(call.given(2).map(|bias| bias.ty), &w.shape[0])?;
+    check_bias(bias, &w.shape[0])?;
     let mut shape = vec![x.shape[0].clone(), w.shape[0].clone()];
     let windows = kernel.map(|kernel| Windows::read(call.attrs, kernel)).transpose()?;
     for (axis, dim) in x.shape[2..].iter().enumerate() {
@@ -97,55 +107,72 @@ fn infer_conv(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
         };
         shape.push(known.unwrap_or_else(|| call.fresh(axis)));
     }
-    Ok(vec![Some(Fact::new(x.element, shape))])
+    Ok(shape)
 }
 
-/// What both directions check before they compute: kernel, groups, bias.
-struct Operands<'a, S> {
-    x: &'a Datum<S>,
-    w: &'a Datum<S>,
-    bias: Option<&'a [S]>,
-    group: usize,
-    windows: Windows,
-}
-
-impl<'a, S: Scalar> Operands<'a, S> {
-    fn read(call: &'a EvalCall<S>) -> Result<Self, Reason> {
-        let (x, w) = (call.input(0)?, call.input(1)?);
-        let ty = |datum: &Datum<S>| TensorType::new(datum.element, datum.shape.iter().map(|&dim| dim.into()));
-        let kernel = kernel_of(call.attrs, &ty(x), &ty(w))?.ok_or_else(overflow)?;
-        let group = usize::try_from(group_of(call.attrs)?).map_err(|_| overflow())?;
-        let windows = Windows::read(call.attrs, kernel)?;
-        let bias = call.given(2).map(Datum::real).transpose()?;
-        Ok(Self { x, w, bias, group, windows })
-    }
-
-    fn bias(&self, channel: usize) -> S {
-        self.bias.map_or(S::from_int(0), |bias| bias[channel])
-    }
+/// Windows and number of groups for operands of these shapes.
+fn geometry(attrs: &Attrs, x: &[usize], w: &[usize]) -> Result<(Windows, usize), Reason> {
+    // Element types only serve messages here.
+    let ty = |shape: &[usize]| TensorType::new(Element::Float, shape.iter().map(|&dim| dim.into()));
+    let kernel = kernel_of(attrs, &ty(x), &ty(w))?.ok_or_else(overflow)?;
+    let group = usize::try_from(group_of(attrs)?).map_err(|_| overflow())?;
+    Ok((Windows::read(attrs, kernel)?, group))
 }
 
 fn conv<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    let operands = Operands::read(call)?;
-    let (x, w, group) = (operands.x, operands.w, operands.group);
-    let (n, c, m, c_each) = (x.shape[0], x.shape[1], w.shape[0], w.shape[1]);
-    if c_each.checked_mul(group) != Some(c) || m % group != 0 || operands.bias.is_some_and(|bias| bias.len() != m) {
-        return Err(Reason(format!("{c} channels in {group} groups, {m} filters of {c_each} and the bias disagree")));
+    let (x, w) = (call.input(0)?, call.input(1)?);
+    let dot = |x: &[S], w: &[S]| S::dot(x.iter().copied().zip(w.iter().copied()));
+    let (shape, mut y) = convolved(call.attrs, (&x.shape, x.real()?), (&w.shape, w.real()?), S::from_int(0), dot)?;
+    if let Some(bias) = call.given(2) {
+        add_bias(&mut y, &shape, bias.real()?, Scalar::add)?;
     }
-    let sizes = &x.shape[2..];
-    let axes = operands.windows.place(sizes)?;
+    Ok(vec![Datum::of_real(x.element, &shape, y)])
+}
+
+/// Adds `bias`, one number a channel, to elements of `shape` in place. Errors: another number of channels.
+pub(super) fn add_bias<T: Copy>(
+    y: &mut [T],
+    shape: &[usize],
+    bias: &[T],
+    add: impl Fn(T, T) -> T,
+) -> Result<(), Reason> {
+    if bias.len() != shape[1] {
+        return Err(Reason(format!("a bias of {} does not go with {} filters", bias.len(), shape[1])));
+    }
+    let n_places: usize = shape[2..].iter().product();
+    for (map, &bias) in y.chunks_mut(n_places.max(1)).zip(bias.iter().cycle()) {
+        map.iter_mut().for_each(|value| *value = add(*value, bias));
+    }
+    Ok(())
+}
+
+/// The convolution of `x` with the filters `w`, each a shape and elements, without bias: shape and elements. `zero` stands
+/// in the padding, `dot` multiplies a window with a filter.
+pub(super) fn convolved<T: Copy>(
+    attrs: &Attrs,
+    (x_shape, data): (&[usize], &[T]),
+    (w_shape, filters): (&[usize], &[T]),
+    zero: T,
+    dot: impl Fn(&[T], &[T]) -> T,
+) -> Result<(Vec<usize>, Vec<T>), Reason> {
+    let (windows, group) = geometry(attrs, x_shape, w_shape)?;
+    let (n, c, m, c_each) = (x_shape[0], x_shape[1], w_shape[0], w_shape[1]);
+    if c_each.checked_mul(group) != Some(c) || m % group != 0 {
+        return Err(Reason(format!("{c} channels in {group} groups and {m} filters of {c_each} disagree")));
+    }
+    let sizes = &x_shape[2..];
+    let axes = windows.place(sizes)?;
     let outputs = counts(&axes);
     let shape = [&[n, m], outputs.as_slice()].concat();
-    let mut y = vec![S::from_int(0); count_of(&shape)?];
+    let mut y = vec![zero; count_of(&shape)?];
     let (area, n_places): (usize, usize) = (sizes.iter().product(), outputs.iter().product());
-    let taps: usize = w.shape[2..].iter().product();
-    let (data, filters) = (x.real()?, w.real()?);
+    let taps: usize = w_shape[2..].iter().product();
     let (length, m_each) = (c_each * taps, m / group);
     let mut place = 0;
     each_index(&outputs, |index| {
-        let window = window(&axes, &operands.windows.kernel, sizes, index);
+        let window = window(&axes, &windows.kernel, sizes, index);
         // One row holds the window of a group of channels, zero where it lies in the padding; every filter reads it.
-        let mut row = vec![S::from_int(0); length];
+        let mut row = vec![zero; length];
         for (item, of_group) in (0..n).flat_map(|item| (0..group).map(move |of_group| (item, of_group))) {
             for channel in 0..c_each {
                 let channel_data = &data[(item * c + of_group * c_each + channel) * area..][..area];
@@ -155,15 +182,13 @@ fn conv<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
                 }
             }
             for filter in of_group * m_each..(of_group + 1) * m_each {
-                let weights = &filters[filter * length..][..length];
-                let sum = S::dot(row.iter().copied().zip(weights.iter().copied()));
-                y[(item * m + filter) * n_places + place] = sum.add(operands.bias(filter));
+                y[(item * m + filter) * n_places + place] = dot(&row, &filters[filter * length..][..length]);
             }
         }
         place += 1;
         Ok::<(), Reason>(())
     })?;
-    Ok(vec![Datum::of_real(x.element, &shape, y)])
+    Ok((shape, y))
 }
 
 static CONV_TRANSPOSE: OpDef = OpDef {
@@ -186,7 +211,7 @@ static CONV_TRANSPOSE: OpDef = OpDef {
     infer: infer_conv_transpose,
     eval: eval!(conv_transpose),
     work: |call, outputs| {
-        let per_input = filter_size(call)?.mul(&Dim::known(2))?;
+        let per_input = filter_size(call, 1)?.mul(&Dim::known(2))?;
         Work::streaming(call, outputs, call.given(0)?.ty.count()?.mul(&per_input)?)
     },
     ..OpDef::BASE
@@ -245,19 +270,19 @@ fn transposed_axis(attrs: &Attrs, windows: &Windows, axis: usize, dim: &Dim) -> 
 }
 
 fn conv_transpose<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    let operands = Operands::read(call)?;
-    let (x, w, group, windows) = (operands.x, operands.w, operands.group, &operands.windows);
+    let (x, w) = (call.input(0)?, call.input(1)?);
+    let (windows, group) = geometry(call.attrs, &x.shape, &w.shape)?;
     let (n, c, m_each) = (x.shape[0], x.shape[1], w.shape[1]);
     let m = m_each.checked_mul(group).ok_or_else(overflow)?;
-    if w.shape[0] != c || c % group != 0 || operands.bias.is_some_and(|bias| bias.len() != m) {
-        return Err(Reason(format!("{c} channels in {group} groups, {m} filters and the bias disagree")));
+    if w.shape[0] != c || c % group != 0 {
+        return Err(Reason(format!("{c} channels in {group} groups and filters for {} disagree", w.shape[0])));
     }
     let sizes = &x.shape[2..];
     let mut outputs = Vec::with_capacity(sizes.len());
     // For each axis and each place in the output: which taps of the filter reach it, from which inputs.
     let mut reach: Vec<Vec<Vec<(usize, usize)>>> = Vec::with_capacity(sizes.len());
     for (axis, &size) in sizes.iter().enumerate() {
-        let (dim, before) = transposed_axis(call.attrs, windows, axis, &size.into())?;
+        let (dim, before) = transposed_axis(call.attrs, &windows, axis, &size.into())?;
         let output = dim.as_size().ok_or_else(overflow)?;
         count_of(&[output])?;
         let (stride, dilation) = (windows.strides[axis], windows.dilations[axis]);
@@ -299,11 +324,14 @@ fn conv_transpose<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason
                     (&data[(item * c + channel) * area..], &filters[(channel * m_each + within) * taps..]);
                 pairs.iter().map(move |&(tap, offset)| (data[offset], filters[tap]))
             });
-            y[(item * m + filter) * n_places + place] = S::dot(products).add(operands.bias(filter));
+            y[(item * m + filter) * n_places + place] = S::dot(products);
         }
         place += 1;
         Ok::<(), Reason>(())
     })?;
+    if let Some(bias) = call.given(2) {
+        add_bias(&mut y, &shape, bias.real()?, Scalar::add)?;
+    }
     Ok(vec![Datum::of_real(x.element, &shape, y)])
 }
 

@@ -15,7 +15,7 @@ pub const OPS: &[&OpDef] = &[&EINSUM];
 static EINSUM: OpDef = OpDef {
     name: "Einsum",
     doc: "The sum over all letters that the result lacks of the product of the inputs at their letters",
-    versions: &[12],
+    versions: &[12, 28],
     inputs: &[Param::variadic("Inputs", "T")],
     outputs: &[Param::required("Output", "T")],
     attrs: &[AttrDef::required("equation", AttrKind::String)],
@@ -31,6 +31,7 @@ static EINSUM: OpDef = OpDef {
             Element::Int32,
             Element::Int64,
             Element::Float16,
+            Element::Bfloat16,
             Element::Float,
             Element::Double,
         ],
@@ -38,7 +39,7 @@ static EINSUM: OpDef = OpDef {
     infer: infer_einsum,
     eval: eval!(einsum),
     work: |call, outputs| {
-        let types: Vec<&TensorType> = call.inputs.iter().flatten().map(|operand| operand.ty).collect();
+        let types: Vec<&TensorType> = call.tensors().map(|operand| operand.ty).collect();
         let ranks: Vec<usize> = types.iter().map(|ty| ty.rank()).collect();
         let equation = Equation::bind(call.attrs, &ranks).ok()?;
         let dims = equation.dims(&types, |_| None).ok()?;

@@ -193,11 +193,11 @@ pub(super) fn vector_places(
 static ONE_HOT: OpDef = OpDef {
     name: "OneHot",
     doc: "A new axis of the given depth that holds one value where the index says and another elsewhere",
-    versions: &[9, 11],
+    versions: &[9, 11, 28],
     inputs: &[Param::required("indices", "T1"), Param::required("depth", "T2"), Param::required("values", "T3")],
     outputs: &[Param::required("output", "T3")],
     attrs: &[AttrDef::int("axis", -1)],
-    types: &[("T1", INDEX_NUMBERS), ("T2", INDEX_NUMBERS), ("T3", sets::EARLY)],
+    types: &[("T1", INDEX_NUMBERS), ("T2", INDEX_NUMBERS), ("T3", sets::STANDARD)],
     infer: |call| {
         let (indices, depth) = (call.ty(0)?, call.input(1)?);
         let axis = call.axis("axis", indices.rank() + 1)?;
@@ -286,6 +286,7 @@ fn non_zero<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
         Contents::Int(values) => positions(values, |&value| value != 0),
         Contents::Bool(values) => positions(values, |&value| value),
         Contents::Text(values) => positions(values, |value| !value.is_empty()),
+        Contents::Complex(values) => positions(values, |value| *value != [0.0; 2]),
     };
     let (strides, set) = (&strides_of(&x.shape), &set);
     let axis = |axis: usize| set.iter().map(move |at| (at / strides[axis] % x.shape[axis]) as i64);
@@ -300,11 +301,11 @@ fn positions<T>(values: &[T], holds: impl Fn(&T) -> bool) -> Vec<usize> {
 static COMPRESS: OpDef = OpDef {
     name: "Compress",
     doc: "The slices along one axis, or without axis the elements, for which the condition holds",
-    versions: &[9, 11],
+    versions: &[9, 11, 28],
     inputs: &[Param::required("input", "T"), Param::required("condition", "T1")],
     outputs: &[Param::required("output", "T")],
     attrs: &[AttrDef::optional("axis", AttrKind::Int)],
-    types: &[("T", sets::EARLY), ("T1", sets::BOOL)],
+    types: &[("T", sets::STANDARD), ("T1", sets::BOOL)],
     infer: |call| {
         let ty = call.ty(0)?;
         let mut shape = match call.attrs.int("axis") {

@@ -32,6 +32,11 @@ static MATMUL: OpDef = OpDef {
 
 fn infer_matmul(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     let (a, b) = (call.ty(0)?, call.ty(1)?);
+    Ok(vec![Some(Fact::new(a.element, product_dims(call, a, b)?))])
+}
+
+/// The shape of the matrix product of `a` and `b` as `MatMul` defines it. Errors: dims disagree.
+pub(super) fn product_dims(call: &Call, a: &TensorType, b: &TensorType) -> Result<Vec<Dim>, Reason> {
     let (left, right) = (Side::left(&a.shape)?, Side::right(&b.shape)?);
     if let (Some(x), Some(y)) = (left.inner.as_known(), right.inner.as_known())
         && x != y
@@ -52,7 +57,7 @@ fn infer_matmul(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
         }
     }
     shape.extend(left.outer.into_iter().chain(right.outer).cloned());
-    Ok(vec![Some(Fact::new(a.element, shape))])
+    Ok(shape)
 }
 
 /// One factor: its batch axes, the axis that stays and the axis that is summed over.

@@ -3,31 +3,51 @@
 mod activation;
 mod arithmetic;
 mod attention;
+mod bits;
 #[cfg(test)]
 mod cases;
 mod cast;
+mod columns;
 mod comparison;
 mod content;
+mod control;
 mod convolution;
+mod deformable;
+mod determinant;
 mod einsum;
+mod fourier;
 mod functions;
+mod image;
 mod indexing;
 mod lanes;
 mod linear;
+mod linear_attention;
+mod loss;
 mod movement;
+mod ngrams;
 mod normalization;
+mod optional;
 mod pointwise;
 mod pooling;
 mod quantization;
+mod quantized;
+mod random;
+mod re2;
+mod recurrent;
 mod reduction;
 mod resize;
+mod roi;
 mod rotary;
+mod sampling;
 mod scatter;
 mod sequence;
 mod shape;
+mod signal;
 mod slice;
 mod softmax;
 mod sorting;
+mod text;
+mod unique;
 mod view;
 mod windows;
 
@@ -50,18 +70,36 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("comparison", comparison::OPS),
     ("functions", functions::OPS),
     ("quantization", quantization::OPS),
+    ("quantized", quantized::OPS),
     ("softmax", softmax::OPS),
     ("convolution", convolution::OPS),
+    ("deformable", deformable::OPS),
+    ("columns", columns::OPS),
     ("pooling", pooling::OPS),
     ("linear", linear::OPS),
     ("einsum", einsum::OPS),
     ("attention", attention::OPS),
     ("rotary", rotary::OPS),
+    ("linear_attention", linear_attention::OPS),
+    ("recurrent", recurrent::OPS),
     ("resize", resize::OPS),
+    ("sampling", sampling::OPS),
+    ("roi", roi::OPS),
     ("sequence", sequence::OPS),
+    ("optional", optional::OPS),
+    ("control", control::OPS),
     ("reduction", reduction::OPS),
     ("sorting", sorting::OPS),
+    ("unique", unique::OPS),
     ("normalization", normalization::OPS),
+    ("bits", bits::OPS),
+    ("determinant", determinant::OPS),
+    ("image", image::OPS),
+    ("loss", loss::OPS),
+    ("ngrams", ngrams::OPS),
+    ("random", random::OPS),
+    ("signal", signal::OPS),
+    ("text", text::OPS),
 ];
 
 /// Every operator, in the order of the families.

@@ -82,6 +82,9 @@ pub(super) fn picked<S: Scalar>(
             let strings = from.iter().map(text).collect::<Result<Vec<_>, _>>()?;
             Contents::Text(pick(strings.iter().map(Vec::as_slice).collect(), sources)?)
         }
+        Contents::Complex(_) => {
+            Contents::Complex(pick(from.iter().map(|datum| datum.complex()).collect::<Result<_, _>>()?, sources)?)
+        }
     };
     Ok(Datum { element: first.element, shape: shape.to_vec(), contents })
 }
@@ -331,7 +334,7 @@ fn tile<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
 static DEPTH_TO_SPACE: OpDef = OpDef {
     name: "DepthToSpace",
     doc: "Channels become blocks of blocksize by blocksize pixels, in the order depth-column-row or column-row-depth",
-    versions: &[1, 11, 13],
+    versions: &[1, 11, 13, 28],
     inputs: &[Param::required("input", "T")],
     outputs: &[Param::required("output", "T")],
     attrs: &[AttrDef::required("blocksize", AttrKind::Int), AttrDef::string("mode", "DCR")],
@@ -378,11 +381,11 @@ fn depth_to_space<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason
 
 static SPACE_TO_DEPTH: OpDef = OpDef {
     name: "SpaceToDepth",
-    doc: "Blocks of blocksize by blocksize pixels become channels",
-    versions: &[1, 13],
+    doc: "Blocks of blocksize by blocksize pixels become channels, in the order depth-column-row or column-row-depth",
+    versions: &[1, 13, 28],
     inputs: &[Param::required("input", "T")],
     outputs: &[Param::required("output", "T")],
-    attrs: &[AttrDef::required("blocksize", AttrKind::Int)],
+    attrs: &[AttrDef::required("blocksize", AttrKind::Int), AttrDef::string("mode", "DCR")],
     types: &[("T", sets::STANDARD)],
     infer: |call| {
         let (ty, block) = (call.ty(0)?, block_size(call.int("blocksize")?)?);
@@ -408,7 +411,12 @@ fn space_to_depth<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason
     }
     let split = x.reshaped(&[n, c, h / b, b, w / b, b])?;
     let channels = c.checked_mul(b * b).ok_or_else(overflow)?;
-    Ok(vec![transposed(&split, &[0, 3, 5, 1, 2, 4])?.reshaped(&[n, channels, h / b, w / b])?])
+    let perm = match call.attrs.string("mode") {
+        Some("DCR") => [0, 3, 5, 1, 2, 4],
+        Some("CRD") => [0, 1, 3, 5, 2, 4],
+        mode => return Err(Reason(format!("attribute `mode` is {mode:?}"))),
+    };
+    Ok(vec![transposed(&split, &perm)?.reshaped(&[n, channels, h / b, w / b])?])
 }
 
 static TRILU: OpDef = OpDef {
@@ -449,11 +457,11 @@ fn trilu<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
 static REVERSE_SEQUENCE: OpDef = OpDef {
     name: "ReverseSequence",
     doc: "The first sequence_lens[i] steps of batch item i in reverse order, the others as they are",
-    versions: &[10],
+    versions: &[10, 28],
     inputs: &[Param::required("input", "T"), Param::required("sequence_lens", "tensor(int64)")],
     outputs: &[Param::required("Y", "T")],
     attrs: &[AttrDef::int("batch_axis", 1), AttrDef::int("time_axis", 0)],
-    types: &[("T", sets::EARLY), ("tensor(int64)", &[Element::Int64])],
+    types: &[("T", sets::STANDARD), ("tensor(int64)", &[Element::Int64])],
     infer: |call| {
         let ty = call.ty(0)?;
         sequence_axes(call.int("batch_axis")?, call.int("time_axis")?, ty.rank())?;

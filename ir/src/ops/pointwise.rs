@@ -25,7 +25,7 @@ pub(super) fn broadcast_content(
     f: impl Fn(&Dim, &Dim) -> Option<Dim>,
 ) -> Result<Vec<Option<Fact>>, Reason> {
     let fact = Fact::new(call.ty(0)?.element, broadcast_dims(call, 0..call.inputs.len())?);
-    let content = content::fold(call, &fact.ty, f);
+    let content = content::fold(call, &fact, f);
     Ok(vec![Some(fact.with(content))])
 }
 
@@ -35,7 +35,7 @@ pub(super) fn broadcast_to_bool(
     f: impl Fn(&Dim, &Dim) -> Option<bool>,
 ) -> Result<Vec<Option<Fact>>, Reason> {
     let fact = Fact::new(Element::Bool, broadcast_dims(call, 0..call.inputs.len())?);
-    let content = content::fold(call, &fact.ty, |a, b| f(a, b).map(|truth| Dim::known(i64::from(truth))));
+    let content = content::fold(call, &fact, |a, b| f(a, b).map(|truth| Dim::known(i64::from(truth))));
     Ok(vec![Some(fact.with(content))])
 }
 

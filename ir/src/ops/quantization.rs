@@ -1,11 +1,12 @@
 //! Linear quantization: per tensor, per axis, and in blocks along an axis.
 
-use super::cast::{element_of_code, integer_range};
+use super::cast::{element_of_code, integer_range, narrowed};
 use super::functions::ROUND;
 use super::lanes::Lanes;
 use super::pointwise::needs_functions;
 use crate::eval;
 use crate::eval::{Contents, Datum, EvalCall, Scalar};
+use crate::narrow::{RoundMode, Rounding};
 use crate::op::{AttrDef, Call, Fact, OpDef, Param, Reason, Work};
 use crate::types::Element::{self, *};
 use crate::types::normalize_axis;
@@ -13,10 +14,27 @@ use crate::types::normalize_axis;
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&QUANTIZE_LINEAR, &DEQUANTIZE_LINEAR];
 
+/// What numbers are quantized to.
+const QUANTIZED: &[Element] = &[
+    Int2,
+    Uint2,
+    Int4,
+    Uint4,
+    Int8,
+    Uint8,
+    Int16,
+    Uint16,
+    Float4E2M1,
+    Float8E4M3FN,
+    Float8E4M3FNUZ,
+    Float8E5M2,
+    Float8E5M2FNUZ,
+];
+
 static QUANTIZE_LINEAR: OpDef = OpDef {
     name: "QuantizeLinear",
-    doc: "y = saturate(round(x / y_scale) + y_zero_point), halves to even",
-    versions: &[10, 13, 19, 21, 23, 24, 25],
+    doc: "y = saturate(round(x / y_scale) + y_zero_point), halves to even; unrounded before the sum for float y",
+    versions: &[10, 13, 19, 21, 23, 24, 25, 28],
     inputs: &[Param::required("x", "T1"), Param::required("y_scale", "T2"), Param::optional("y_zero_point", "T3")],
     outputs: &[Param::required("y", "T3")],
     attrs: &[
@@ -29,24 +47,7 @@ static QUANTIZE_LINEAR: OpDef = OpDef {
     types: &[
         ("T1", &[Float, Float16, Bfloat16, Int32]),
         ("T2", &[Float, Float16, Bfloat16, Int32, Float8E8M0]),
-        (
-            "T3",
-            &[
-                Int2,
-                Uint2,
-                Int4,
-                Uint4,
-                Int8,
-                Uint8,
-                Int16,
-                Uint16,
-                Float4E2M1,
-                Float8E4M3FN,
-                Float8E4M3FNUZ,
-                Float8E5M2,
-                Float8E5M2FNUZ,
-            ],
-        ),
+        ("T3", QUANTIZED),
     ],
     infer: infer_quantize,
     eval: eval!(quantize),
@@ -57,7 +58,11 @@ static QUANTIZE_LINEAR: OpDef = OpDef {
 fn quantized_type(code: i64, zero_point: Option<Element>) -> Result<Element, Reason> {
     match (code, zero_point) {
         (0, zero_point) => Ok(zero_point.unwrap_or(Uint8)),
-        (code, None) => element_of_code(code),
+        (code, None) => {
+            let element = element_of_code(code)?;
+            let problem = || Reason(format!("`output_dtype` is {element}, to which nothing is quantized"));
+            QUANTIZED.contains(&element).then_some(element).ok_or_else(problem)
+        }
         (code, Some(found)) => {
             let expected = element_of_code(code)?;
             let problem = || Reason(format!("`output_dtype` is {expected}, the zero point is {found}"));
@@ -75,41 +80,62 @@ fn quantize<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     needs_functions::<S>("rounding")?;
     let (x, scale, zero_point) = (call.input(0)?, call.input(1)?, call.given(2));
     let element = quantized_type(call.int("output_dtype")?, zero_point.map(|zero| zero.element))?;
-    let precision = match call.int("precision")? {
-        0 => scale.element,
-        code => element_of_code(code)?,
+    let precision = match (call.int("precision")?, scale.element) {
+        // Nothing is divided in a type of powers of two.
+        (0, Float8E8M0) if x.element.is_real() => x.element,
+        (0, Float8E8M0) => Float,
+        (0, element) => element,
+        (code, _) => element_of_code(code)?,
     };
-    let (low, high) = integer_range(element).ok_or_else(|| Reason(format!("{element} is not evaluated")))?;
     let grains = Grains::new(call, &x.shape, scale)?;
-    let (numbers, scales, zeros) = (reals(x)?, reals(scale)?, zero_points(zero_point, scale)?);
+    let (numbers, scales) = (reals(x)?, reals(scale)?);
+    check_zero_point(zero_point, scale)?;
+    let quotient = |at: usize, grain: usize| numbers[at].div(scales[grain]).round(precision);
+    let Some((low, high)) = integer_range(element) else {
+        let zeros = zero_point.map(Datum::real).transpose()?;
+        let mut result = numbers.clone();
+        grains.each(|at, grain| {
+            let quotient = quotient(at, grain);
+            result[at] = zeros.map_or(quotient, |zeros| quotient.add(zeros[grain]));
+        });
+        let rounding = Rounding { saturate: call.attrs.flag("saturate"), mode: RoundMode::Nearest };
+        return Ok(vec![Datum::of_real(element, &x.shape, narrowed(element, result, rounding))]);
+    };
+    let zeros = zero_point.map(Datum::int).transpose()?;
     let mut result = vec![0i128; numbers.len()];
     grains.each(|at, grain| {
-        let steps = numbers[at].div(scales[grain]).round(precision).apply(&ROUND).to_f64();
-        // NaN becomes the zero point; infinities end at the limits.
-        result[at] = (steps as i128).saturating_add(zeros.map_or(0, |zeros| zeros[grain])).clamp(low, high);
+        let steps = quotient(at, grain).apply(&ROUND).to_f64();
+        result[at] = saturated(steps, zeros.map_or(0, |zeros| zeros[grain]), (low, high));
     });
     Ok(vec![Datum::of_int(element, &x.shape, result)])
 }
 
-fn reals<S: Scalar>(datum: &Datum<S>) -> Result<Vec<S>, Reason> {
+/// A whole number plus a zero point within limits. NaN becomes the zero point; infinities end at the limits.
+pub(super) fn saturated(steps: f64, zero: i128, (low, high): (i128, i128)) -> i128 {
+    (steps as i128).saturating_add(zero).clamp(low, high)
+}
+
+/// The elements in the carrier, integers too.
+pub(super) fn reals<S: Scalar>(datum: &Datum<S>) -> Result<Vec<S>, Reason> {
     match &datum.contents {
         Contents::Int(elements) => Ok(elements.iter().map(|&value| S::from_int(value)).collect()),
         _ => datum.real().map(<[S]>::to_vec),
     }
 }
 
-fn zero_points<'a, S: Scalar>(zero: Option<&'a Datum<S>>, scale: &Datum<S>) -> Result<Option<&'a [i128]>, Reason> {
-    let Some(zero) = zero else { return Ok(None) };
-    if zero.count() != scale.count() {
-        return Err(Reason(format!("the zero point has shape {:?}, the scale {:?}", zero.shape, scale.shape)));
+fn check_zero_point<S: Scalar>(zero: Option<&Datum<S>>, scale: &Datum<S>) -> Result<(), Reason> {
+    match zero {
+        Some(zero) if zero.count() != scale.count() => {
+            Err(Reason(format!("the zero point has shape {:?}, the scale {:?}", zero.shape, scale.shape)))
+        }
+        _ => Ok(()),
     }
-    zero.int().map(Some)
 }
 
 static DEQUANTIZE_LINEAR: OpDef = OpDef {
     name: "DequantizeLinear",
     doc: "y = (x - x_zero_point) * x_scale",
-    versions: &[10, 13, 19, 21, 23, 24, 25],
+    versions: &[10, 13, 19, 21, 23, 24, 25, 28],
     inputs: &[Param::required("x", "T1"), Param::required("x_scale", "T2"), Param::optional("x_zero_point", "T1")],
     outputs: &[Param::required("y", "T3")],
     attrs: &[AttrDef::int("axis", 1), AttrDef::int("block_size", 0), AttrDef::int("output_dtype", 0)],
@@ -143,7 +169,9 @@ static DEQUANTIZE_LINEAR: OpDef = OpDef {
 };
 
 fn dequantized_type(code: i64, scale: Element) -> Result<Element, Reason> {
-    if code == 0 { Ok(scale) } else { element_of_code(code) }
+    let element = if code == 0 { scale } else { element_of_code(code)? };
+    let problem = || Reason(format!("`output_dtype` is {element}, a wider floating-point type is expected"));
+    [Float, Float16, Bfloat16].contains(&element).then_some(element).ok_or_else(problem)
 }
 
 fn infer_dequantize(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
@@ -152,18 +180,28 @@ fn infer_dequantize(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
 }
 
 fn dequantize<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    let (x, scale) = (call.input(0)?, call.input(1)?);
+    let (x, scale, zero_point) = (call.input(0)?, call.input(1)?, call.given(2));
     let element = dequantized_type(call.int("output_dtype")?, scale.element)?;
-    if !element.is_real() {
-        return Err(Reason(format!("`output_dtype` is {element}, a floating-point type is expected")));
-    }
     let grains = Grains::new(call, &x.shape, scale)?;
-    let (steps, scales, zeros) = (x.int()?, scale.real()?, zero_points(call.given(2), scale)?);
-    let mut result = vec![S::from_int(0); steps.len()];
-    grains.each(|at, grain| {
-        let zero = zeros.map_or(0, |zeros| zeros[grain]);
-        result[at] = S::from_int(steps[at] - zero).mul(scales[grain]);
-    });
+    let scales = scale.real()?;
+    check_zero_point(zero_point, scale)?;
+    let mut result = vec![S::from_int(0); x.count()];
+    match &x.contents {
+        Contents::Int(steps) => {
+            let zeros = zero_point.map(Datum::int).transpose()?;
+            grains.each(|at, grain| {
+                let zero = zeros.map_or(0, |zeros| zeros[grain]);
+                result[at] = S::from_int(steps[at] - zero).mul(scales[grain]);
+            });
+        }
+        _ => {
+            let (steps, zeros) = (x.real()?, zero_point.map(Datum::real).transpose()?);
+            grains.each(|at, grain| {
+                let step = zeros.map_or(steps[at], |zeros| steps[at].sub(zeros[grain]));
+                result[at] = step.mul(scales[grain]);
+            });
+        }
+    }
     Ok(vec![Datum::of_real(element, &x.shape, result)])
 }
 

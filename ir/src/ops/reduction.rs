@@ -1,7 +1,7 @@
-//! Reductions along axes, and running sums.
+//! Reductions along axes, and running sums and products.
 
 use super::arithmetic::absolute;
-use super::cast::{integer_range, truncated};
+use super::cast::integer_range;
 use super::content;
 use super::functions::{EXP, FLOPS, LOG, SQRT};
 use super::lanes::{Lanes, groups, reduced_shape};
@@ -27,6 +27,7 @@ pub const OPS: &[&OpDef] = &[
     &REDUCE_LOG_SUM_EXP,
     &REDUCE_SUM_SQUARE,
     &CUM_SUM,
+    &CUM_PROD,
 ];
 
 const REDUCTION: OpDef = OpDef {
@@ -74,7 +75,9 @@ fn infer_reduction(call: &Call, f: Option<fn(&[Dim]) -> Option<Dim>>) -> Result<
     let axes = reduced_axes(&given, rank, noop)?;
     let fact = Fact::new(element, reduced_shape(&data.ty.shape, &axes, keep, Dim::known(1)));
     let content = match (f, contents(data)) {
-        (Some(f), Some(dims)) if axes.len() == rank => f(&dims).and_then(|dim| content::checked(&fact.ty, vec![dim])),
+        (Some(f), Some(dims)) if axes.len() == rank => {
+            f(&dims).and_then(|dim| content::checked(fact.tensor()?, vec![dim]))
+        }
         _ => None,
     };
     Ok(vec![Some(fact.with(content))])
@@ -241,7 +244,12 @@ fn reduce_l2<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     })
 }
 
-const LOGARITHMIC: OpDef = OpDef { work: |call, outputs| Work::reduction(call, outputs, FLOPS), ..REDUCTION };
+const LOGARITHMIC: OpDef = OpDef {
+    versions: &[1, 11, 13, 18, 28],
+    types: &[("T", sets::FLOAT), ("I", sets::INT64)],
+    work: |call, outputs| Work::reduction(call, outputs, FLOPS),
+    ..REDUCTION
+};
 
 static REDUCE_LOG_SUM: OpDef = OpDef {
     name: "ReduceLogSum",
@@ -252,8 +260,7 @@ static REDUCE_LOG_SUM: OpDef = OpDef {
 
 fn reduce_log_sum<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     needs_functions::<S>("logarithm")?;
-    let real = |group: &[S]| S::sum(group.iter().copied()).apply(&LOG);
-    reduce(call, real, |group| truncated((total(group) as f64).ln()))
+    reduce(call, |group| S::sum(group.iter().copied()).apply(&LOG), |_| Err(no_logarithm()))
 }
 
 static REDUCE_LOG_SUM_EXP: OpDef = OpDef {
@@ -265,7 +272,11 @@ static REDUCE_LOG_SUM_EXP: OpDef = OpDef {
 
 fn reduce_log_sum_exp<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     needs_functions::<S>("logarithm")?;
-    reduce(call, log_sum_exp, |group| truncated(log_sum_exp(&group.iter().map(|&x| x as f64).collect::<Vec<f64>>())))
+    reduce(call, log_sum_exp, |_| Err(no_logarithm()))
+}
+
+fn no_logarithm() -> Reason {
+    Reason::new("integers have no logarithm since version 28")
 }
 
 fn log_sum_exp<S: Scalar>(group: &[S]) -> S {
@@ -298,13 +309,51 @@ static CUM_SUM: OpDef = OpDef {
     outputs: &[Param::required("y", "T")],
     attrs: &[AttrDef::int("exclusive", 0), AttrDef::int("reverse", 0)],
     types: &[("T", sets::HIGH_PRECISION), ("T2", sets::INDEX)],
-    infer: same_as_first,
+    infer: infer_cumulative,
     eval: eval!(cum_sum),
     work: |call, outputs| Work::pointwise(call, outputs, 1),
     ..OpDef::BASE
 };
 
+fn infer_cumulative(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
+    let rank = call.ty(0)?.rank();
+    let axis = contents(call.input(1)?).and_then(|axis| axis.first()?.as_known());
+    if let Some(axis) = axis.filter(|&axis| normalize_axis(axis, rank).is_none()) {
+        return Err(Reason(format!("axis {axis} is out of range for rank {rank}")));
+    }
+    same_as_first(call)
+}
+
 fn cum_sum<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    cumulative(call, 0, S::add, i128::wrapping_add)
+}
+
+static CUM_PROD: OpDef = OpDef {
+    name: "CumProd",
+    doc: "The product of the elements up to each one along an axis, that one included unless exclusive",
+    versions: &[26],
+    inputs: &[Param::required("x", "T"), Param::required("axis", "T2")],
+    outputs: &[Param::required("y", "T")],
+    attrs: &[AttrDef::int("exclusive", 0), AttrDef::int("reverse", 0)],
+    types: &[("T", sets::HIGH_PRECISION), ("T2", sets::INDEX)],
+    infer: infer_cumulative,
+    eval: eval!(cum_prod),
+    work: |call, outputs| Work::pointwise(call, outputs, 1),
+    ..OpDef::BASE
+};
+
+fn cum_prod<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    // Wrapping at 128 bits does not disturb the lower ones.
+    cumulative(call, 1, S::mul, i128::wrapping_mul)
+}
+
+/// The elements up to each one along an axis, joined by `real` or `int`, of which `neutral` is the neutral element.
+fn cumulative<S: Scalar>(
+    call: &EvalCall<S>,
+    neutral: i128,
+    real: impl Fn(S, S) -> S,
+    int: impl Fn(i128, i128) -> i128,
+) -> Result<Vec<Datum<S>>, Reason> {
     let (x, axis) = (call.input(0)?, call.ints(1)?);
     let [axis] = axis[..] else { return Err(Reason::new("the axis is one number")) };
     let at = normalize_axis(axis, x.rank());
@@ -313,12 +362,13 @@ fn cum_sum<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     let (exclusive, reverse) = (call.attrs.flag("exclusive"), call.attrs.flag("reverse"));
     Ok(vec![match &x.contents {
         Contents::Real(elements) => {
-            Datum::of_real(x.element, &x.shape, running(elements, &lanes, exclusive, reverse, S::from_int(0), S::add))
+            let results = running(elements, &lanes, exclusive, reverse, S::from_int(neutral), real);
+            Datum::of_real(x.element, &x.shape, results)
         }
         Contents::Int(elements) => {
-            Datum::of_int(x.element, &x.shape, running(elements, &lanes, exclusive, reverse, 0, i128::wrapping_add))
+            Datum::of_int(x.element, &x.shape, running(elements, &lanes, exclusive, reverse, neutral, int))
         }
-        _ => return Err(Reason(format!("{} is not summed", x.element))),
+        _ => return Err(Reason(format!("{} is no number", x.element))),
     }])
 }
 
@@ -327,17 +377,17 @@ fn running<T: Copy>(
     lanes: &Lanes,
     exclusive: bool,
     reverse: bool,
-    zero: T,
-    add: impl Fn(T, T) -> T,
+    neutral: T,
+    join: impl Fn(T, T) -> T,
 ) -> Vec<T> {
     let mut result = elements.to_vec();
     for start in lanes.starts() {
-        let mut sum = zero;
+        let mut total = neutral;
         for step in 0..lanes.len {
             let at = start + lanes.inner * if reverse { lanes.len - 1 - step } else { step };
-            let next = add(sum, elements[at]);
-            result[at] = if exclusive { sum } else { next };
-            sum = next;
+            let next = join(total, elements[at]);
+            result[at] = if exclusive { total } else { next };
+            total = next;
         }
     }
     result

@@ -304,7 +304,7 @@ impl Axis {
 }
 
 /// Keys' kernel with parameter `a`.
-fn cubic(a: f64, x: f64) -> f64 {
+pub(super) fn cubic(a: f64, x: f64) -> f64 {
     match x {
         x if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
         x if x < 2.0 => ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a,
@@ -362,7 +362,7 @@ fn nearest<S: Scalar>(attrs: &Attrs, x: &Datum<S>, plan: &[(usize, Axis)], outsi
         Contents::Real(_) => Datum::of_real(x.element, &[], vec![S::from_f64(outside)]),
         Contents::Int(_) => Datum::of_int(x.element, &[], vec![outside as i128]),
         Contents::Bool(_) => Datum::of_bool(&[], vec![outside != 0.0]),
-        Contents::Text(_) => return x.gathered(&shape, sources(&tables)),
+        Contents::Text(_) | Contents::Complex(_) => return x.gathered(&shape, sources(&tables)),
     };
     picked(&[x, &constant], &shape, sources(&tables).map(|source| source.map_or((1, 0), |at| (0, at))))
 }

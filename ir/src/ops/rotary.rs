@@ -99,6 +99,8 @@ fn rotary_embedding<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reas
 mod tests {
     use super::*;
     use crate::attr::{Attr, Attrs};
+    use crate::eval::run_tensors;
+    use crate::graph::Op;
 
     fn turn(attrs: &[(&str, Attr)], shape: &[usize], x: Vec<f64>, cos: Vec<f64>, sin: Vec<f64>) -> Vec<f64> {
         let given: Attrs = attrs.iter().map(|(name, value)| (*name, value.clone())).collect();
@@ -106,8 +108,10 @@ mod tests {
         let real = |shape: &[usize], values| Some(Datum::of_real(Element::Float, shape, values));
         let cache = [1, cos.len() / 2, 2];
         let inputs = [real(shape, x), real(&cache, cos), real(&cache, sin)];
-        let call = EvalCall { attrs: &attrs, inputs: &inputs, captures: &[], n_outputs: 1 };
-        rotary_embedding(&call).expect("a result")[0].real().expect("real").to_vec()
+        run_tensors(&Op::Builtin(&ROTARY_EMBEDDING), &attrs, &inputs, 1).expect("a result")[0]
+            .real()
+            .expect("real")
+            .to_vec()
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! Operators that write where a tensor of indices says.
 
+use crate::attr::Attrs;
+use crate::dim::Dim;
 use crate::eval;
 use crate::eval::{Contents, Datum, EvalCall, Scalar};
 use crate::op::{AttrDef, Fact, OpDef, Param, Reason, Work, sets};
 use crate::ops::indexing::{element_places, vector_places};
+use crate::ops::lanes::Lanes;
 use crate::ops::movement::picked;
 use crate::ops::pointwise::needs_order;
 use crate::ops::shape::count_of;
+use crate::types::Element::{self, *};
 use std::cmp::Ordering;
 
 /// The operators of this family.
-pub const OPS: &[&OpDef] = &[&SCATTER_ELEMENTS, &SCATTER_ND];
+pub const OPS: &[&OpDef] = &[&SCATTER_ELEMENTS, &SCATTER_ND, &TENSOR_SCATTER];
 
 static SCATTER_ELEMENTS: OpDef = OpDef {
     name: "ScatterElements",
@@ -91,6 +95,121 @@ fn scatter_nd<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     let pairs =
         starts.into_iter().enumerate().flat_map(|(from, to)| (0..inner).map(move |at| (to + at, from * inner + at)));
     Ok(vec![scattered(data, updates, pairs, Reduction::parse(call.attrs.string("reduction"))?)?])
+}
+
+/// The element types of `TensorScatter`.
+const CACHE_TYPES: &[Element] = &[
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Bfloat16,
+    Float16,
+    Float,
+    Double,
+    String,
+    Bool,
+    Complex64,
+    Complex128,
+    Float8E4M3FN,
+    Float8E4M3FNUZ,
+    Float8E5M2,
+    Float8E5M2FNUZ,
+    Uint4,
+    Int4,
+    Float4E2M1,
+    Float8E8M0,
+];
+
+static TENSOR_SCATTER: OpDef = OpDef {
+    name: "TensorScatter",
+    doc: "The cache, with each sample's update written along the sequence axis from its write index on, perhaps around",
+    versions: &[24],
+    inputs: &[
+        Param::required("past_cache", "T"),
+        Param::required("update", "T"),
+        Param::optional("write_indices", "tensor(int64)"),
+    ],
+    outputs: &[Param::required("present_cache", "T")],
+    attrs: &[AttrDef::int("axis", -2), AttrDef::string("mode", "linear")],
+    types: &[("T", CACHE_TYPES), ("tensor(int64)", sets::INT64)],
+    infer: |call| {
+        let (cache, update) = (call.ty(0)?, call.ty(1)?);
+        let axis = sequence_axis(call.axis("axis", cache.rank())?)?;
+        wraps(call.attrs)?;
+        let fits = |(at, (dim, of_update)): (usize, (&Dim, &Dim))| {
+            let known = dim.as_known().zip(of_update.as_known());
+            known.is_none_or(|(dim, of_update)| of_update == dim || (at == axis && of_update < dim))
+        };
+        if update.rank() != cache.rank() || !cache.shape.iter().zip(&update.shape).enumerate().all(fits) {
+            return Err(Reason(format!("an update {update} does not go with a cache {cache}")));
+        }
+        if let Some(indices) = call.given(2) {
+            let apart = |dim: &Dim| dim.as_known().zip(cache.shape[0].as_known()).is_some_and(|(a, b)| a != b);
+            if indices.ty.rank() != 1 || indices.ty.shape.iter().any(apart) {
+                return Err(Reason(format!("write indices {} do not go with a cache {cache}", indices.ty)));
+            }
+        }
+        Ok(vec![Some(Fact::from(cache.clone()))])
+    },
+    eval: eval!(tensor_scatter),
+    work: |call, outputs| Work::streaming(call, outputs, Dim::known(0)),
+    ..OpDef::BASE
+};
+
+fn sequence_axis(axis: usize) -> Result<usize, Reason> {
+    if axis == 0 { Err(Reason::new("axis 0 is the batch, not the sequence")) } else { Ok(axis) }
+}
+
+/// Whether writing goes on at the start of the cache when its end is reached.
+fn wraps(attrs: &Attrs) -> Result<bool, Reason> {
+    match attrs.string("mode") {
+        Some("linear") => Ok(false),
+        Some("circular") => Ok(true),
+        other => Err(Reason(format!("attribute `mode` is `{}`", other.unwrap_or_default()))),
+    }
+}
+
+fn tensor_scatter<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    let (cache, update) = (call.input(0)?, call.input(1)?);
+    let axis = sequence_axis(call.axis("axis", cache.rank())?)?;
+    let circular = wraps(call.attrs)?;
+    let (longest, length) = (cache.shape[axis], update.shape.get(axis).copied().unwrap_or(0));
+    let mut expected = cache.shape.clone();
+    expected[axis] = length;
+    if update.shape != expected || length > longest {
+        return Err(Reason(format!("an update {:?} does not go with a cache {:?}", update.shape, cache.shape)));
+    }
+    if cache.count() == 0 {
+        return Ok(vec![cache.clone()]);
+    }
+    let starts = match call.given(2) {
+        Some(starts) => starts.to_i64s()?,
+        None => vec![0; cache.shape[0]],
+    };
+    if starts.len() != cache.shape[0] {
+        return Err(Reason(format!("{} write indices for {} samples", starts.len(), cache.shape[0])));
+    }
+    let (lanes, updates) = (Lanes::new(&cache.shape, axis..axis + 1), Lanes::new(&update.shape, axis..axis + 1));
+    let mut sources: Vec<(usize, usize)> = (0..cache.count()).map(|at| (0, at)).collect();
+    // Without lanes nothing is written, and the write indices do not matter.
+    let per_sample = updates.outer / cache.shape[0].max(1);
+    for outer in 0..updates.outer {
+        let start = starts[outer / per_sample.max(1)];
+        let first = if circular { start.checked_rem_euclid(longest as i64) } else { Some(start) };
+        let first = first.and_then(|first| usize::try_from(first).ok());
+        let first = first.filter(|&first| circular || first <= longest - length);
+        let first = first.ok_or_else(|| Reason(format!("{length} of {longest} places from index {start} on")))?;
+        for (at, inner) in (0..length).flat_map(|at| (0..lanes.inner).map(move |inner| (at, inner))) {
+            let to = (outer * longest + (first + at) % longest) * lanes.inner + inner;
+            sources[to] = (1, (outer * length + at) * lanes.inner + inner);
+        }
+    }
+    Ok(vec![picked(&[cache, update], &cache.shape, sources.into_iter())?])
 }
 
 /// What becomes of an element and its update.
@@ -187,6 +306,8 @@ fn scattered<S: Scalar>(
             });
             Datum::of_bool(&data.shape, values)
         }
-        Contents::Text(_) => return Err(Reason::new("strings are only replaced")),
+        Contents::Text(_) | Contents::Complex(_) => {
+            return Err(Reason(format!("elements of {} are only replaced", data.element)));
+        }
     })
 }

@@ -224,10 +224,22 @@ fn constant_of_shape<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Rea
 static RANGE: OpDef = OpDef {
     name: "Range",
     doc: "start, start + delta, start + 2 delta, ... short of limit",
-    versions: &[11],
+    versions: &[11, 27],
     inputs: &[Param::required("start", "T"), Param::required("limit", "T"), Param::required("delta", "T")],
     outputs: &[Param::required("output", "T")],
-    types: &[("T", &[Element::Float, Element::Double, Element::Int16, Element::Int32, Element::Int64])],
+    attrs: &[AttrDef::int("stash_type", 1)],
+    types: &[(
+        "T",
+        &[
+            Element::Float16,
+            Element::Bfloat16,
+            Element::Float,
+            Element::Double,
+            Element::Int16,
+            Element::Int32,
+            Element::Int64,
+        ],
+    )],
     infer: infer_range,
     eval: eval!(range),
     work: |call, outputs| Work::pointwise(call, outputs, 2),
@@ -236,6 +248,7 @@ static RANGE: OpDef = OpDef {
 
 fn infer_range(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     let element = call.ty(0)?.element;
+    let stash = range_precision(element, call.int("stash_type")?)?;
     let single = |index: usize| Ok(contents(call.input(index)?).and_then(|dims| dims.into_iter().next()));
     let (start, limit, delta) = (single(0)?, single(1)?, single(2)?);
     if delta.as_ref().is_some_and(|delta| delta.is(0)) {
@@ -253,13 +266,24 @@ fn infer_range(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     }
     let real = |index: usize| call.given(index).and_then(|operand| operand.constant).and_then(Tensor::as_single);
     let length = match (real(0), real(1), real(2)) {
-        (Some(start), Some(limit), Some(delta)) if element == Element::Double => Dim::from(steps(start, limit, delta)?),
-        (Some(start), Some(limit), Some(delta)) if element == Element::Float => {
+        (Some(start), Some(limit), Some(delta)) if stash == Element::Double => Dim::from(steps(start, limit, delta)?),
+        (Some(start), Some(limit), Some(delta)) if stash == Element::Float => {
             Dim::from(steps(start as f32, limit as f32, delta as f32)?)
         }
         _ => call.fresh(0),
     };
     Ok(vec![Some(Fact::new(element, [length]))])
+}
+
+/// What a range of `element` is computed in: narrow floats by `stash_type`. Errors: a narrow float, and no stash.
+fn range_precision(element: Element, stash_type: i64) -> Result<Element, Reason> {
+    if !matches!(element, Element::Float16 | Element::Bfloat16) {
+        return Ok(element);
+    }
+    match i32::try_from(stash_type).ok().and_then(Element::from_code) {
+        Some(stash @ (Element::Float | Element::Double)) => Ok(stash),
+        _ => Err(Reason(format!("attribute `stash_type` is {stash_type}"))),
+    }
 }
 
 /// The number of steps, when it can be expressed: the difference is known, or cannot be negative.

@@ -1,6 +1,6 @@
 //! Taking less of each axis, or more than there is.
 
-use crate::attr::Attr;
+use crate::attr::{Attr, AttrKind};
 use crate::dim::Dim;
 use crate::eval;
 use crate::eval::{Datum, EvalCall, Scalar, strides_of};
@@ -10,7 +10,7 @@ use crate::ops::shape::{contents, count_of, distinct_axes, overflow};
 use crate::types::Element;
 
 /// The operators of this family.
-pub const OPS: &[&OpDef] = &[&SLICE, &PAD];
+pub const OPS: &[&OpDef] = &[&SLICE, &PAD, &CENTER_CROP_PAD];
 
 static SLICE: OpDef = OpDef {
     name: "Slice",
@@ -262,9 +262,65 @@ fn padded_source(mode: &str, at: i128, size: usize) -> Result<Option<usize>, Rea
     })
 }
 
+static CENTER_CROP_PAD: OpDef = OpDef {
+    name: "CenterCropPad",
+    doc: "The middle of each axis that is too long, and zeros around each that is too short; the odd one at the end",
+    versions: &[18],
+    inputs: &[Param::required("input_data", "T"), Param::required("shape", "Tind")],
+    outputs: &[Param::required("output_data", "T")],
+    attrs: &[AttrDef::optional("axes", AttrKind::Ints)],
+    types: &[("T", sets::STANDARD), ("Tind", sets::INDEX)],
+    infer: |call| {
+        let (data, wanted) = (call.ty(0)?, call.input(1)?);
+        let axes = changed_axes(call.attrs.ints("axes"), data.rank())?;
+        let dims = contents(wanted);
+        let length = dims.as_ref().map(|dims| dims.len() as i64).or_else(|| wanted.ty.shape.first()?.as_known());
+        if wanted.ty.rank() != 1 || length.is_some_and(|length| length != axes.len() as i64) {
+            return Err(Reason(format!("a shape {} is given for {} axes", wanted.ty, axes.len())));
+        }
+        let mut shape = data.shape.clone();
+        for (at, &axis) in axes.iter().enumerate() {
+            shape[axis] = dims.as_ref().map_or_else(|| call.fresh(axis), |dims| dims[at].clone());
+        }
+        crate::ops::shape::no_negative(&shape)?;
+        Ok(vec![Some(Fact::new(data.element, shape))])
+    },
+    eval: eval!(center_crop_pad),
+    ..OpDef::BASE
+};
+
+fn changed_axes(axes: Option<&[i64]>, rank: usize) -> Result<Vec<usize>, Reason> {
+    axes.map_or_else(|| Ok((0..rank).collect()), |axes| distinct_axes(axes, rank))
+}
+
+fn center_crop_pad<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
+    let (data, wanted) = (call.input(0)?, crate::ops::shape::sizes(&call.ints(1)?)?);
+    let axes = changed_axes(call.attrs.ints("axes"), data.rank())?;
+    if wanted.len() != axes.len() {
+        return Err(Reason(format!("{} sizes are given for {} axes", wanted.len(), axes.len())));
+    }
+    let mut shape = data.shape.clone();
+    axes.iter().zip(&wanted).for_each(|(&axis, &size)| shape[axis] = size);
+    crate::ops::pointwise::affordable(&shape, data.count())?;
+    let n_elements = count_of(&shape)?;
+    if n_elements == 0 || data.count() == 0 {
+        return Ok(vec![data.gathered(&shape, std::iter::repeat_n(None, n_elements))?]);
+    }
+    let mut tables: Tables = identity(&data.shape);
+    for (axis, size) in axes.into_iter().zip(wanted) {
+        let old = &tables[axis];
+        // What is cut away before the axis, or added there.
+        let (cut, added) = (old.len().saturating_sub(size) / 2, size.saturating_sub(old.len()) / 2);
+        let source = |at: usize| old.get((at + cut).checked_sub(added)?).copied().flatten();
+        tables[axis] = (0..size).map(source).collect();
+    }
+    Ok(vec![moved(data, &tables)?])
+}
+
 #[cfg(test)]
 mod tests {
     use super::{indices, padded_source};
+    use crate::attr::Attr;
     use crate::ops::cases::infer;
 
     #[test]
@@ -329,5 +385,14 @@ mod tests {
         assert_eq!(places("edge"), [0, 0, 0, 0, 0, 1, 2, 2, 2, 2, 2]);
         assert_eq!(places("wrap"), [2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0]);
         assert_eq!(places("reflect"), [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2]);
+    }
+
+    #[test]
+    fn centered_crops_have_the_size_that_is_wanted() {
+        let axes = |axes: &[i64]| [("axes", Attr::Ints(axes.into()))];
+        assert_eq!(infer("CenterCropPad", &axes(&[-2]), &["float[n,3,4]", "int64[1] = k"]), "float[n,k,4]");
+        assert_eq!(infer("CenterCropPad", &[], &["float[n,3]", "int64[2]"]), "float[?t.0,?t.1]");
+        let refused = "a shape int64[1] is given for 2 axes";
+        assert_eq!(infer("CenterCropPad", &[], &["float[n,3]", "int64[1]"]), refused);
     }
 }

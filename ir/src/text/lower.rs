@@ -94,8 +94,8 @@ impl<'c, 'a> Lowering<'c, 'a> {
         for output in syntax.outputs {
             if let Some(id) = self.resolve(&output.name) {
                 let frame = self.frame();
-                if frame.graph.ty(id).is_none()
-                    && let Some(ty) = output.ty.as_ref().and_then(|ty| ty.resolve(&output.name.value))
+                if frame.graph.value(id).ty.is_none()
+                    && let Some(ty) = output.ty.as_ref().map(|ty| ty.resolve(&output.name.value))
                 {
                     frame.graph.value_mut(id).ty = Some(ty);
                 }
@@ -154,7 +154,7 @@ impl<'c, 'a> Lowering<'c, 'a> {
     fn input(&mut self, input: ValueSyntax, default: Option<Tensor>) {
         let Some(name) = self.define(&input.name) else { return };
         let declared = input.ty.or_else(|| self.frame().types.get(&name).cloned());
-        let ty = declared.and_then(|ty| ty.resolve(&name));
+        let ty = declared.map(|ty| ty.resolve(&name));
         if default.is_some() && !matches!(input.data, DataSyntax::Absent) {
             self.report(Failure::Invalid, "T0020", format!("`{name}` has two defaults"), &input.name.span);
         }
@@ -163,7 +163,8 @@ impl<'c, 'a> Lowering<'c, 'a> {
             DataSyntax::Absent | DataSyntax::Lost => default,
         };
         let frame = self.frame();
-        let id = frame.graph.add_input(name.clone(), ty, default);
+        let id = frame.graph.add_input(name.clone(), None, default);
+        frame.graph.value_mut(id).ty = ty;
         frame.names.insert(name, Known { id, captured: false });
     }
 
@@ -217,7 +218,7 @@ impl<'c, 'a> Lowering<'c, 'a> {
         let outer = self.find(depth.checked_sub(1)?, name)?;
         let owner = &mut self.frames[depth - 1];
         let (index, _) = owner.captures.insert_full(outer);
-        let ty = owner.graph.ty(outer).cloned();
+        let ty = owner.graph.value(outer).ty.clone();
         let frame = &mut self.frames[depth];
         let id = frame.graph.add_capture(name.clone(), ty, index as u32);
         frame.names.insert(name.clone(), Known { id, captured: true });
@@ -275,7 +276,7 @@ impl<'c, 'a> Lowering<'c, 'a> {
         frame.graph.node_mut(id).name = syntax.label;
         for (index, name) in names.into_iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let value = frame.graph.node(id).outputs()[index];
-            frame.graph.value_mut(value).ty = frame.types.get(&name).and_then(|ty| ty.resolve(&name));
+            frame.graph.value_mut(value).ty = frame.types.get(&name).map(|ty| ty.resolve(&name));
             frame.names.insert(name, Known { id: value, captured: false });
         }
     }

@@ -7,7 +7,7 @@ use crate::attr::{Attr, Name};
 use crate::diag::{Diagnostic, Kind as Failure};
 use crate::graph::Graph;
 use crate::model::{FormalAttr, Function, Model};
-use crate::op::{CANONICAL_IR_VERSION, CANONICAL_OPSET};
+use crate::op::{DEFAULT_IR_VERSION, DEFAULT_OPSET};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub(super) fn model(cursor: &mut Cursor, syntax: ModelSyntax) -> Model {
     Model {
         graph,
         functions,
-        opsets: header.opsets.unwrap_or_else(|| vec![(Name::default(), CANONICAL_OPSET)]),
-        ir_version: header.ir_version.unwrap_or(CANONICAL_IR_VERSION),
+        opsets: header.opsets.unwrap_or_else(|| vec![(Name::default(), DEFAULT_OPSET)]),
+        ir_version: header.ir_version.unwrap_or(DEFAULT_IR_VERSION),
         producer_name: header.producer_name.unwrap_or_default(),
         producer_version: header.producer_version.unwrap_or_default(),
         domain: header.domain.unwrap_or_default(),
@@ -195,7 +195,7 @@ fn function(cursor: &mut Cursor, syntax: FunctionSyntax, known: &Functions) -> F
         overload: overload.unwrap_or_default(),
         attrs,
         body,
-        opsets: opsets.unwrap_or_else(|| vec![(Name::default(), CANONICAL_OPSET)]),
+        opsets: opsets.unwrap_or_else(|| vec![(Name::default(), DEFAULT_OPSET)]),
         doc: doc.unwrap_or_default(),
         metadata: metadata.unwrap_or_default(),
     }

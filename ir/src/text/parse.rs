@@ -4,7 +4,7 @@ use super::cursor::{Cursor, MAX_DEPTH, Parsed, Stop};
 use super::lexer::Kind;
 use super::syntax::{
     AttrSyntax, DataSyntax, DimSyntax, FormalSyntax, FunctionSyntax, GraphSyntax, Header, ModelSyntax, NodeSyntax,
-    Spanned, SpannedName, TypeSyntax, ValueSyntax,
+    Spanned, SpannedName, TensorSyntax, TypeSyntax, ValueSyntax,
 };
 use crate::attr::Name;
 use crate::diag::{Diagnostic, Kind as Failure};
@@ -12,7 +12,10 @@ use crate::dim::Dim;
 use crate::types::Element;
 
 /// Types that are no tensors; a parenthesis follows.
+/// The kinds of types that are no tensors.
 const OTHER_TYPES: &[&str] = &["seq", "map", "optional", "sparse_tensor", "opaque"];
+/// How deep sequences and optional values of each other are read.
+const MOST_NESTED: usize = 50;
 
 impl Cursor<'_> {
     /// `header? graph function*`
@@ -222,26 +225,48 @@ impl Cursor<'_> {
             }
     }
 
-    /// `float`, `float[]` or `float[dim, ...]`
+    /// `float`, `float[]`, `float[dim, ...]`, `seq(type)` or `optional(type)`
     pub(super) fn ty(&mut self) -> Parsed<TypeSyntax> {
+        let mut wrappers = Vec::new();
+        loop {
+            let token = self.peek();
+            let Some(wrapper) = ["seq", "optional"].into_iter().find(|word| *word == token.text) else { break };
+            if wrappers.len() == MOST_NESTED {
+                let message = format!("a type is nested more than {MOST_NESTED} deep");
+                return Err(self.stop(Diagnostic::error(Failure::Limit, "T0007", message).at_span(token.span())));
+            }
+            self.bump();
+            self.expect("(", "after the kind of a type")?;
+            wrappers.push(wrapper);
+        }
+        let mut ty = TypeSyntax::Tensor(self.tensor_type()?);
+        for wrapper in wrappers.into_iter().rev() {
+            self.expect(")", "after a type")?;
+            let inner = Box::new(ty);
+            ty = if wrapper == "seq" { TypeSyntax::Sequence(inner) } else { TypeSyntax::Optional(inner) };
+        }
+        Ok(ty)
+    }
+
+    fn tensor_type(&mut self) -> Parsed<TensorSyntax> {
         let token = self.bump();
         let Some(element) = Element::from_text(token.text) else {
             let message = format!("values of type {} are not supported", token.shown());
             let problem = Diagnostic::error(Failure::Unsupported, "T0007", message).at_span(token.span());
-            return Err(self.stop(problem.help("the IR holds tensors alone")));
+            return Err(self.stop(problem.help("the IR holds tensors, and sequences and optional values of them")));
         };
         if !self.eat("[") {
-            return Ok(TypeSyntax { element, shape: Some(Vec::new()) });
+            return Ok(TensorSyntax { element, shape: Some(Vec::new()) });
         }
         if self.eat("]") {
-            return Ok(TypeSyntax { element, shape: None });
+            return Ok(TensorSyntax { element, shape: None });
         }
         let mut shape = Vec::new();
         self.list_until("]", "after a shape", |cursor| {
             shape.push(cursor.dim()?);
             Ok(())
         })?;
-        Ok(TypeSyntax { element, shape: Some(shape) })
+        Ok(TensorSyntax { element, shape: Some(shape) })
     }
 
     fn dim(&mut self) -> Parsed<DimSyntax> {

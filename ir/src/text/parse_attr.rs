@@ -19,7 +19,7 @@ enum Single {
     /// A tensor that was reported.
     Lost,
     Graph(GraphSyntax),
-    Type(crate::types::TensorType),
+    Type(crate::types::Type),
     Ref(SpannedName),
 }
 
@@ -197,13 +197,7 @@ impl Cursor<'_> {
         if named || assigned || self.at_data() && !self.peek().is("[") || kind == Some(AttrKind::Tensor) {
             return Ok(self.data(&ty, span)?.map_or(Single::Lost, Single::Tensor));
         }
-        match ty.resolve("") {
-            Some(ty) => Ok(Single::Type(ty)),
-            None => {
-                let message = "a type of unknown rank is not supported here";
-                Err(self.stop(Diagnostic::error(Failure::Unsupported, "T0007", message).at_span(span)))
-            }
-        }
+        Ok(Single::Type(ty.resolve("")))
     }
 }
 

@@ -5,6 +5,7 @@ use super::lexer::{Kind, Token};
 use super::syntax::{Spanned, TypeSyntax};
 use crate::attr::Name;
 use crate::diag::{Diagnostic, Kind as Failure};
+use crate::narrow::{self, Rounding};
 use crate::tensor::{Seed, Tensor, TensorError, count_of};
 use crate::types::{Element, ElementKind};
 use bytes::Bytes;
@@ -20,18 +21,22 @@ impl Cursor<'_> {
     /// and gives `None`: reading goes on behind them.
     pub(super) fn data(&mut self, ty: &TypeSyntax, span: Range<usize>) -> Parsed<Option<Tensor>> {
         let start = self.peek().start;
-        let made = match ty.sizes() {
+        let sizes = match ty {
+            TypeSyntax::Tensor(ty) => ty.sizes().map(|sizes| (ty.element, sizes)),
+            TypeSyntax::Sequence(_) | TypeSyntax::Optional(_) => None,
+        };
+        let made = match sizes {
             None => {
                 let message = "the shape of a tensor with contents is known in every dim";
                 self.report(Diagnostic::error(Failure::Invalid, "T0008", message).at_span(span));
                 self.skip_data()?;
                 return Ok(None);
             }
-            Some(shape) if self.eat("{") => match self.elements(ty.element, &shape, start)? {
+            Some((element, shape)) if self.eat("{") => match self.elements(element, &shape, start)? {
                 Some(made) => made,
                 None => return Ok(None),
             },
-            Some(shape) if self.eat("[") => match self.recipe(ty.element, &shape)? {
+            Some((element, shape)) if self.eat("[") => match self.recipe(element, &shape)? {
                 Some(made) => made,
                 None => return Ok(None),
             },
@@ -267,6 +272,10 @@ impl Writer {
                 u64::from(bf16::from_f64(float64(token)?).to_bits())
             }
             String => return Err(Unfit::NoElement),
+            element if token.is_number() && token.kind != Kind::Int => {
+                let code = narrow::encode(element, float64(token)?, Rounding::NEAREST);
+                u64::from(code.ok_or(Unfit::NoElement)?)
+            }
             element => return self.push_integer(token, element),
         };
         let width = if matches!(self.element, Float | Complex64) { 32 } else { self.element.bits().min(64) };
@@ -274,7 +283,7 @@ impl Writer {
         Ok(())
     }
 
-    // Narrow floats and truth values stand as their bit patterns, like in `TensorProto.int32_data`.
+    // Whole numbers are the bit patterns of narrow floats and truth values, like in `TensorProto.int32_data`.
     fn push_integer(&mut self, token: Token, element: Element) -> Result<(), Unfit> {
         let value: i128 = match token.kind {
             Kind::Int => token.text.parse().map_err(|_| Unfit::Range)?,

@@ -7,7 +7,7 @@ use crate::dim::Dim;
 use crate::graph::{Def, Graph, Node, NodeId, Op, ValueId};
 use crate::model::{Function, Model};
 use crate::tensor::Tensor;
-use crate::types::{Element, TensorType};
+use crate::types::{Element, Type};
 use crate::walk;
 use rustc_hash::FxHashSet;
 use std::fmt::Write;
@@ -259,14 +259,26 @@ impl<'o> Printer<'o> {
 
     /// A value's type, if known and wanted, and its name.
     fn typed(&mut self, graph: &Graph, id: ValueId, name: &str, types: bool) {
-        if let Some(ty) = graph.ty(id).filter(|_| types) {
+        if let Some(ty) = graph.value(id).ty.as_ref().filter(|_| types) {
             self.ty(ty, name);
             self.push(" ");
         }
         self.value_name(name);
     }
 
-    fn ty(&mut self, ty: &TensorType, scope: &str) {
+    fn ty(&mut self, ty: &Type, scope: &str) {
+        let ty = match ty {
+            Type::Tensor(ty) => ty,
+            Type::Unranked(element) => {
+                self.push(element.text());
+                return self.push("[]");
+            }
+            Type::Sequence(item) | Type::Optional(item) => {
+                self.push(if matches!(ty, Type::Sequence(_)) { "seq(" } else { "optional(" });
+                self.ty(item, scope);
+                return self.push(")");
+            }
+        };
         self.push(ty.element.text());
         for (axis, dim) in ty.shape.iter().enumerate() {
             self.push(if axis == 0 { "[" } else { "," });
@@ -295,7 +307,7 @@ impl<'o> Printer<'o> {
     fn values(&mut self, graph: &Graph, names: &Names, in_function: bool) {
         enum Entry<'a> {
             Weight(&'a Tensor),
-            Type(&'a TensorType),
+            Type(&'a Type),
         }
         let mut entries: Vec<(ValueId, Entry)> = Vec::new();
         if !in_function {
@@ -307,7 +319,7 @@ impl<'o> Printer<'o> {
             let is_output: FxHashSet<ValueId> = graph.outputs().iter().map(|output| output.value).collect();
             let results = order(graph).into_iter().flat_map(|id| graph.node(id).outputs().iter().copied());
             let typed = results.filter(|id| !is_output.contains(id) && !names.of(*id).is_empty());
-            entries.extend(typed.filter_map(|id| Some((id, Entry::Type(graph.ty(id)?)))));
+            entries.extend(typed.filter_map(|id| Some((id, Entry::Type(graph.value(id).ty.as_ref()?)))));
         }
         if entries.is_empty() {
             return;

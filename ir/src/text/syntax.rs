@@ -3,7 +3,7 @@
 use crate::attr::{Attr, AttrKind, Name};
 use crate::dim::Dim;
 use crate::tensor::Tensor;
-use crate::types::{Element, TensorType};
+use crate::types::{Element, TensorType, Type};
 use std::ops::Range;
 
 /// A part of the text and where it stands.
@@ -81,7 +81,16 @@ pub(super) enum DataSyntax {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct TypeSyntax {
+pub(super) enum TypeSyntax {
+    Tensor(TensorSyntax),
+    /// `seq(..)`
+    Sequence(Box<TypeSyntax>),
+    /// `optional(..)`
+    Optional(Box<TypeSyntax>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct TensorSyntax {
     pub(super) element: Element,
     /// `None` for `float[]`, a tensor of unknown rank.
     pub(super) shape: Option<Vec<DimSyntax>>,
@@ -95,13 +104,24 @@ pub(super) enum DimSyntax {
 }
 
 impl TypeSyntax {
-    /// The type, with a fresh symbol for each `?`; `None` when the rank is unknown.
-    pub(super) fn resolve(&self, scope: &str) -> Option<TensorType> {
-        let dims = self.shape.as_ref()?.iter().enumerate().map(|(axis, dim)| match dim {
+    /// The type, with a fresh symbol for each `?`.
+    pub(super) fn resolve(&self, scope: &str) -> Type {
+        match self {
+            TypeSyntax::Tensor(tensor) => tensor.resolve(scope),
+            TypeSyntax::Sequence(item) => item.resolve(scope).sequence(),
+            TypeSyntax::Optional(item) => item.resolve(scope).optional(),
+        }
+    }
+}
+
+impl TensorSyntax {
+    fn resolve(&self, scope: &str) -> Type {
+        let Some(shape) = &self.shape else { return Type::Unranked(self.element) };
+        let dims = shape.iter().enumerate().map(|(axis, dim)| match dim {
             DimSyntax::Dim(dim) => dim.clone(),
             DimSyntax::Unknown => Dim::fresh(scope, axis),
         });
-        Some(TensorType::new(self.element, dims))
+        Type::Tensor(TensorType::new(self.element, dims))
     }
 
     /// All sizes, when they are known.

@@ -1,9 +1,15 @@
-"""Writes the operator schemas of the installed `onnx` wheel to `schemas.tsv`, which `ir/tests/schema.rs` reads.
+"""Writes the operator schemas of the installed `onnx` wheel to `schemas.tsv`, which `ir/tests/schema.rs` reads, and
+what each version changed to `schema_changes.tsv`, which `ir/onnx/src/opset/tests.rs` reads.
 
-One line an operator of `ai.onnx`, at its newest version up to the canonical operator set. Columns, separated by tabs:
+In `schemas.tsv`, one line an operator of `ai.onnx`, at its newest version up to the canonical operator set. Columns, separated by tabs:
 name; versions; inputs; outputs; attributes; type constraints. Lists within a column are separated by spaces.
 A parameter is `name:type`, with `?` after the name when optional and `*` when variadic. An attribute is `name:kind`,
 followed by `!` when required, `?` when optional without a default, and `=` with the default as JSON otherwise.
+
+In `schema_changes.tsv`, one line an operator and version. Columns: name; version; attributes, each after `+` when new, `-`
+when gone and `~` when its kind or default changed; `parameters` when inputs or outputs came, went or became optional;
+element types that no parameter had before; element types that none has any more. The first version of an operator has
+`new` in place of all these.
 """
 
 import json
@@ -12,7 +18,7 @@ import pathlib
 import onnx
 import onnx.defs
 
-CANONICAL_OPSET = 26
+CANONICAL_OPSET = 28
 ARITY = {0: "", 1: "?", 2: "*"}  # FormalParameterOption: single, optional, variadic.
 
 
@@ -44,14 +50,43 @@ def type_text(constraint):
     return f"{constraint.type_param_str}:{','.join(sorted(names))}"
 
 
+def elements(schema):
+    texts = {text for constraint in schema.type_constraints for text in constraint.allowed_type_strs}
+    texts |= {formal.type_str for formal in [*schema.inputs, *schema.outputs]}
+    return {text[len("tensor("):-1] for text in texts if text.startswith("tensor(")}
+
+
+def changes(before, after):
+    old, new = ({name: attribute(a) for name, a in s.attributes.items()} for s in (before, after))
+    marks = [f"+{name}" for name in sorted(new.keys() - old.keys())]
+    marks += [f"-{name}" for name in sorted(old.keys() - new.keys())]
+    marks += [f"~{name}" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+    arities = [[[int(p.option) for p in formals] for formals in (s.inputs, s.outputs)] for s in (before, after)]
+    return [
+        " ".join(marks),
+        "parameters" if arities[0] != arities[1] else "",
+        ",".join(sorted(elements(after) - elements(before))),
+        ",".join(sorted(elements(before) - elements(after))),
+    ]
+
+
+def write(name, lines):
+    pathlib.Path(__file__).with_name(name).write_text("\n".join(lines) + "\n")
+
+
 def main():
     by_name = {}
     for schema in onnx.defs.get_all_schemas_with_history():
         if schema.domain == "" and schema.since_version <= CANONICAL_OPSET:
             by_name.setdefault(schema.name, []).append(schema)
-    lines = []
+    lines, history = [], []
     for name, schemas in sorted(by_name.items()):
         schemas.sort(key=lambda schema: schema.since_version)
+        history.append(f"{name}\t{schemas[0].since_version}\tnew")
+        for before, after in zip(schemas, schemas[1:]):
+            # A deprecated version says only that the operator is gone.
+            columns = ["deprecated"] if after.deprecated and not after.inputs else changes(before, after)
+            history.append("\t".join([name, str(after.since_version), *columns]))
         newest = schemas[-1]
         if newest.deprecated:
             continue
@@ -67,8 +102,8 @@ def main():
                 ]
             )
         )
-    path = pathlib.Path(__file__).with_name("schemas.tsv")
-    path.write_text("\n".join(lines) + "\n")
+    write("schemas.tsv", lines)
+    write("schema_changes.tsv", history)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ fn describe(graph: &Graph, names: bool, text: &mut String) {
             Def::Input { default, .. } => default.as_ref().map(tensor),
             _ => None,
         };
-        let _ = writeln!(text, "  {} {:?} {:?} default {default:?}", key(id), name(id), graph.ty(id));
+        let _ = writeln!(text, "  {} {:?} {:?} default {default:?}", key(id), name(id), graph.value(id).ty);
     }
     for (id, value) in graph.values() {
         if let Some(weight) = value.weight() {
@@ -80,7 +80,7 @@ fn describe(graph: &Graph, names: bool, text: &mut String) {
         let captures: Vec<_> = node.captures().iter().map(|&captured| key(captured)).collect();
         let _ = writeln!(text, "    captures {captures:?}");
         for &output in node.outputs() {
-            let _ = writeln!(text, "    defines {:?} {:?}", name(output), graph.ty(output));
+            let _ = writeln!(text, "    defines {:?} {:?}", name(output), graph.value(output).ty);
         }
     }
     for output in graph.outputs() {

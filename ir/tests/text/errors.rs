@@ -190,11 +190,11 @@ fn references_name_an_attribute_of_the_function() {
 #[test]
 fn values_that_are_no_tensors_are_not_supported() {
     check(
-        "g (seq(float[N]) x) => (y) { y = Relu (x) }",
+        "g (map(int64, float[N]) x) => (y) { y = Relu (x) }",
         expect![[r#"
-        error[T0007]: values of type `seq` are not supported
+        error[T0007]: values of type `map` are not supported
           --> characters 3..6
-           = help: the IR holds tensors alone"#]],
+           = help: the IR holds tensors, and sequences and optional values of them"#]],
     );
 }
 

@@ -5,13 +5,13 @@ use eutectic_ir::graph::{Def, Op};
 use eutectic_ir::text::{
     PrintOptions, parse_functions, parse_graph, parse_model, print_function, print_model, print_node,
 };
-use eutectic_ir::{Attr, Dim, Model, verify};
+use eutectic_ir::{Attr, Dim, Model, Type, verify};
 
 macro_rules! files {
     ($($name:ident),*) => { &[$((stringify!($name), include_str!(concat!("../data/text/", stringify!($name), ".onnxtxt")))),*] };
 }
 
-const FILES: &[(&str, &str)] = files!(attributes, control_flow, elements, functions, names, recipes);
+const FILES: &[(&str, &str)] = files!(attributes, control_flow, elements, functions, names, recipes, values);
 
 fn read(text: &str) -> Model {
     match parse_model(text) {
@@ -85,7 +85,10 @@ fn a_body_reads_the_enclosing_graph_through_captures() {
 #[test]
 fn a_question_mark_is_a_dim_of_its_own() {
     let (graph, _) = parse_graph("g (float[?,?] x) => (float[?,?] y) { y = Relu (x) }").expect("valid");
-    let dims: Vec<_> = graph.values().flat_map(|(_, value)| value.ty.clone().expect("typed").shape).collect();
+    let dims: Vec<_> = graph
+        .values()
+        .flat_map(|(_, value)| value.ty.clone().and_then(Type::into_tensor).expect("typed").shape)
+        .collect();
     assert!(dims.iter().all(Dim::is_unknown));
     assert!((1..dims.len()).all(|at| !dims[..at].contains(&dims[at])), "{dims:?}");
 }
@@ -95,6 +98,17 @@ fn a_constant_node_is_a_weight() {
     let (graph, _) = parse_graph("g () => (a) { a = Constant <value_floats = [1.0, 2.0]> () }").expect("valid");
     assert_eq!(graph.n_nodes(), 0);
     assert_eq!(graph.weight(graph.outputs()[0].value).and_then(|tensor| tensor.to_f64s()), Some(vec![1.0, 2.0]));
+}
+
+#[test]
+fn narrow_floats_are_read_from_numbers_and_from_bit_patterns() {
+    let text = r#"g () => (a) <float8e4m3fn[5] a = {1.5, 60, 1e9, -nan, -0.0}, float4e2m1[3] b = {0.5, 0x1, -6.0},
+        float8e5m2[9] c = ["location": "splat:inf"]> { }"#;
+    let (graph, _) = parse_graph(text).expect("valid");
+    let printed = eutectic_ir::text::print_graph(&graph, &PrintOptions::EXACT);
+    for codes in ["{60, 60, 127, 255, 128}", "{1, 1, 15}", "splat:124"] {
+        assert!(printed.contains(codes), "{codes} in {printed}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use eutectic_ir::ops::builtin;
 use eutectic_ir::tensor::Seed;
 use eutectic_ir::text::{PrintOptions, Weights, parse_functions, parse_graph, parse_model, print_graph};
 use eutectic_ir::types::ElementKind;
-use eutectic_ir::{Attr, AttrKind, Attrs, Dim, Element, Name, Tensor, TensorType};
+use eutectic_ir::{Attr, AttrKind, Attrs, Dim, Element, Name, Tensor, TensorType, Type};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -126,11 +126,19 @@ impl Maker<'_> {
         }
     }
 
-    fn ty(&mut self) -> Option<TensorType> {
+    fn ty(&mut self) -> Option<Type> {
         let element = Element::ALL[self.draw(Element::ALL.len())];
         let rank = self.draw(4);
         let shape: Vec<Dim> = (0..rank).map(|_| self.dim()).collect();
-        (self.draw(4) > 0).then(|| TensorType::new(element, shape))
+        let mut ty = Type::from(TensorType::new(element, shape));
+        match self.draw(8) {
+            0 | 1 => return None,
+            2 => ty = Type::Unranked(element),
+            3 => ty = ty.sequence().optional(),
+            4 => ty = ty.sequence(),
+            _ => {}
+        }
+        Some(ty)
     }
 
     fn tensor(&mut self) -> Tensor {
@@ -180,10 +188,10 @@ impl Maker<'_> {
             5 => Attr::Floats((0..n).map(|_| self.float()).collect()),
             6 => Attr::Strings((0..n).map(|at| Name::from(format!("{at}"))).collect()),
             7 => Attr::Tensors((0..n).map(|_| self.tensor()).collect()),
-            8 => Attr::Type(TensorType::new(Element::Float, [self.dim(), self.dim()])),
+            8 => Attr::Type(self.ty().unwrap_or(Type::Unranked(Element::Bool))),
             // One body that captures an owner, so that the order of captures is that of the body's text.
             9 | 10 if depth < 3 && captures.is_empty() => {
-                let types: Vec<_> = visible.iter().map(|&id| graph.ty(id).cloned()).collect();
+                let types: Vec<_> = visible.iter().map(|&id| graph.value(id).ty.clone()).collect();
                 let (body, captured) = self.graph(depth + 1, &types);
                 captures.extend(captured.into_iter().map(|at| visible[at]));
                 Attr::Graph(Arc::new(body))
@@ -193,16 +201,19 @@ impl Maker<'_> {
     }
 
     /// A graph that may capture values of these types, and which of them it does, in the order of reading.
-    fn graph(&mut self, depth: usize, outer: &[Option<TensorType>]) -> (Graph, Vec<usize>) {
+    fn graph(&mut self, depth: usize, outer: &[Option<Type>]) -> (Graph, Vec<usize>) {
         let mut graph = Graph::new(if self.draw(2) == 0 { "main" } else { "a graph" });
         let mut captured: Vec<(usize, ValueId)> = Vec::new();
         let mut visible: Vec<ValueId> = Vec::new();
         for _ in 0..self.draw(3) {
             let default = if depth == 0 && self.draw(4) == 0 { Some(self.tensor()) } else { None };
             let ty = self.ty();
-            let ty = if self.draw(2) == 0 { default.as_ref().map(Tensor::ty).or(ty) } else { ty };
+            let of_default = default.as_ref().map(|tensor| Type::from(tensor.ty()));
+            let ty = if self.draw(2) == 0 { of_default.or(ty) } else { ty };
             let name = self.name();
-            visible.push(graph.add_input(name, ty, default));
+            let id = graph.add_input(name, None, default);
+            graph.value_mut(id).ty = ty;
+            visible.push(id);
         }
         for _ in 0..self.draw(3) {
             let name = self.name();

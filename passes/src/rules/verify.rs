@@ -10,9 +10,10 @@ use super::matcher::{Budget, Match, find};
 use super::{Contract, Direction, Rule, apply};
 use crate::greedy::fits;
 use eutectic_ir::diag::{Diagnostic, Kind as Failure};
-use eutectic_ir::eval::{Contents, Datum, run_graph};
+use eutectic_ir::eval::{Contents, Datum, EvalError, run_graph};
 use eutectic_ir::graph::{NodeId, ValueId};
 use eutectic_ir::text::{PrintOptions, print_graph};
+use eutectic_ir::value::Value;
 use eutectic_ir::{Attrs, Name};
 use std::ops::ControlFlow;
 
@@ -131,11 +132,18 @@ fn standing(rule: &Rule, drawn: &Instance) -> Option<Match<ValueId, NodeId>> {
     best
 }
 
+/// The outputs of an instance, in double precision without rounding.
+fn run(drawn: &Instance) -> Result<Vec<Datum<f64>>, EvalError> {
+    let inputs: Vec<Value<Datum<f64>>> = drawn.inputs.iter().cloned().map(Value::Tensor).collect();
+    let results = run_graph(&drawn.host.graph, &inputs, &[], &Attrs::new(), false)?;
+    Ok(results.into_iter().filter_map(Value::into_tensor).collect())
+}
+
 /// The largest relative difference between both sides; `None` when the rule does not stand there.
 fn compare(rule: &Rule, mut drawn: Instance) -> Result<Option<f64>, Diagnostic> {
     let Some(found) = standing(rule, &drawn) else { return Ok(None) };
     // What the left side cannot compute says nothing of the right side.
-    if run_graph::<f64>(&drawn.host.graph, &drawn.inputs, &[], &Attrs::new(), false).is_err() {
+    if run(&drawn).is_err() {
         return Ok(None);
     }
     let Ok(applied) = apply(rule, &found, &mut drawn.host) else { return Ok(None) };
@@ -149,7 +157,7 @@ fn compare(rule: &Rule, mut drawn: Instance) -> Result<Option<f64>, Diagnostic> 
         graph.add_output(format!("left{at}"), *old);
         graph.add_output(format!("right{at}"), *new);
     }
-    let results = run_graph::<f64>(&drawn.host.graph, &drawn.inputs, &[], &Attrs::new(), false).map_err(|error| {
+    let results = run(&drawn).map_err(|error| {
         let message = format!("the right side cannot be evaluated: {error}");
         Diagnostic::error(Failure::Invalid, "R0021", message).note(shown(&drawn))
     })?;
@@ -192,6 +200,7 @@ fn difference(left: &Datum<f64>, right: &Datum<f64>, contract: Contract) -> f64 
         (Contents::Int(a), Contents::Int(b)) => truth(a[..] == b[..]),
         (Contents::Bool(a), Contents::Bool(b)) => truth(a[..] == b[..]),
         (Contents::Text(a), Contents::Text(b)) => truth(a[..] == b[..]),
+        (Contents::Complex(a), Contents::Complex(b)) => truth(a[..] == b[..]),
         _ => f64::INFINITY,
     }
 }

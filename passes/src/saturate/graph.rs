@@ -1,12 +1,12 @@
 //! From the space back to a graph: price every e-node, choose, rebuild.
 
-use super::language::{ENode, Head, operands};
+use super::language::{ENode, Head, arguments};
 use super::space::Space;
 use crate::extract::{Candidate, Choice, Infeasible, Problem};
 use egg::Id;
 use eutectic_ir::graph::{Def, Graph, Op, ValueId};
 use eutectic_ir::infer::work_of_call;
-use eutectic_ir::op::{Fact, Law, Work};
+use eutectic_ir::op::{Call, Fact, Law, Work};
 use eutectic_ir::{Attrs, Diagnostic, Name, TensorType, diag};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -128,10 +128,16 @@ fn price(space: &Space, class: Id, node: &ENode, prices: &Prices) -> Option<f64>
         return Some(CALL);
     }
     let seconds = || {
-        let operands = operands(&space.egraph, &node.children)?;
         let outputs: Option<Vec<TensorType>> =
-            space.egraph[class].data.facts.iter().map(|fact| Some(fact.as_ref()?.ty.clone())).collect();
-        let work = work_of_call(op, &tables.records[record as usize], &operands, &outputs?)?;
+            space.egraph[class].data.facts.iter().map(|fact| fact.as_ref()?.tensor().cloned()).collect();
+        let call = Call {
+            attrs: &tables.records[record as usize],
+            inputs: &arguments(&space.egraph, &node.children)?,
+            captures: &[],
+            n_outputs: outputs.as_ref()?.len(),
+            scope: "",
+        };
+        let work = work_of_call(op, &call, &outputs?)?;
         (prices.seconds)(&work)
     };
     Some(seconds().filter(|seconds| seconds.is_finite() && *seconds >= 0.0).unwrap_or(prices.unknown) + CALL)
@@ -171,7 +177,9 @@ impl<'a> Builder<'a> {
             builder.namesakes.entry(class).or_insert(id);
             let copy = match value.def() {
                 Def::Input { default, .. } => {
-                    builder.graph.add_input(value.name.clone(), value.ty.clone(), default.clone())
+                    let copy = builder.graph.add_input(value.name.clone(), None, default.clone());
+                    builder.graph.value_mut(copy).ty = value.ty.clone();
+                    copy
                 }
                 Def::Capture(index) => builder.graph.add_capture(value.name.clone(), value.ty.clone(), *index),
                 Def::Weight(_) | Def::Result(..) => continue,

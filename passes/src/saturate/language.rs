@@ -5,7 +5,7 @@
 
 use egg::{Analysis, DidMerge, EGraph, Id, Justification, Language};
 use eutectic_ir::infer::infer_call;
-use eutectic_ir::op::{Fact, Law, Operand};
+use eutectic_ir::op::{Argument, Call, Fact, Law};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::{Attrs, Dim, Op, TensorType};
 use rustc_hash::FxHashMap;
@@ -193,10 +193,14 @@ impl Analysis<ENode> for Tables {
                 let tables = &egraph.analysis;
                 let op = &tables.ops[op as usize];
                 let facts = given.or_else(|| {
-                    let operands = operands(egraph, &enode.children)?;
-                    let scope = format!("e{id}");
-                    let attrs = &tables.records[record as usize];
-                    infer_call(op, attrs, &operands, usize::from(n_outputs), &scope).ok().map(SmallVec::from_vec)
+                    let call = Call {
+                        attrs: &tables.records[record as usize],
+                        inputs: &arguments(egraph, &enode.children)?,
+                        captures: &[],
+                        n_outputs: usize::from(n_outputs),
+                        scope: &format!("e{id}"),
+                    };
+                    infer_call(op, &call).ok().map(SmallVec::from_vec)
                 });
                 let impure = matches!(op, Op::Builtin(def) if def.has(Law::Impure));
                 Data { facts: facts.unwrap_or_default(), constant: constant_children && !impure, weight: None }
@@ -226,14 +230,16 @@ impl Analysis<ENode> for Tables {
     fn pre_union(egraph: &EGraph<ENode, Self>, a: Id, b: Id, justification: &Option<Justification>) {
         let (left, right) = (&egraph[a].data.facts, &egraph[b].data.facts);
         for (left, right) in left.iter().zip(right) {
-            if let (Some(left), Some(right)) = (left, right)
-                && !agree(&left.ty, &right.ty)
+            // What is no tensor has one producer, so that nothing is united with it.
+            let tensor = |fact: &'_ Option<Fact>| fact.as_ref().and_then(Fact::tensor).cloned();
+            if let (Some(left), Some(right)) = (tensor(left), tensor(right))
+                && !agree(&left, &right)
             {
                 let rule = match justification {
                     Some(Justification::Rule(name)) => Some(name.to_string()),
                     _ => None,
                 };
-                let conflict = Conflict { rule, left: left.ty.clone(), right: right.ty.clone() };
+                let conflict = Conflict { rule, left, right };
                 egraph.analysis.conflicts.borrow_mut().push(conflict);
             }
         }
@@ -241,15 +247,15 @@ impl Analysis<ENode> for Tables {
 }
 
 /// What inference and cost see of the children of a call; `None` when the type of one is unknown.
-pub(super) fn operands<'a>(egraph: &'a EGraph<ENode, Tables>, children: &[Id]) -> Option<Vec<Option<Operand<'a>>>> {
-    let operand = |&child: &Id| {
+pub(super) fn arguments<'a>(egraph: &'a EGraph<ENode, Tables>, children: &[Id]) -> Option<Vec<Option<Argument<'a>>>> {
+    let argument = |&child: &Id| {
         let class = &egraph[child];
         if class.nodes.iter().any(|node| node.head == Head::Absent) {
             return Some(None);
         }
         let fact = class.data.facts.first()?.as_ref()?;
         let constant = class.data.weight.map(|index| &egraph.analysis.weights[index as usize]);
-        Some(Some(Operand { ty: &fact.ty, content: fact.content.as_deref(), constant }))
+        Some(Some(Argument::new(fact, constant)))
     };
-    children.iter().map(operand).collect()
+    children.iter().map(argument).collect()
 }

@@ -67,6 +67,23 @@ pub struct Activity {
     pub conflicts: Vec<Conflict>,
 }
 
+impl Activity {
+    /// Adds what a run over another graph did with the same rules. A limit that either hit is why both stopped.
+    pub(crate) fn absorb(&mut self, other: Activity) {
+        self.iterations = self.iterations.max(other.iterations);
+        if self.stop == Stop::Saturated {
+            self.stop = other.stop;
+        }
+        for (sum, rule) in self.rules.iter_mut().zip(other.rules) {
+            sum.matched += rule.matched;
+            sum.applied += rule.applied;
+            sum.refused += rule.refused;
+            sum.time += rule.time;
+        }
+        self.conflicts.extend(other.conflicts);
+    }
+}
+
 /// Applies `rules` until nothing is new or a limit is hit.
 pub fn saturate(space: &mut Space, rules: &[&Rule], limits: Limits) -> Activity {
     let start = Instant::now();

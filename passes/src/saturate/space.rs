@@ -208,7 +208,7 @@ impl Host for Space {
     }
 
     fn ty(&self, value: Id) -> Option<&TensorType> {
-        self.fact(value).map(|fact| &fact.ty)
+        self.fact(value)?.tensor()
     }
 
     fn is_constant(&self, value: Id) -> bool {
@@ -244,11 +244,12 @@ impl Sink for Space {
         let enode = ENode::new(Head::Call { op: number, record, n_outputs: wide }, children);
         if self.egraph.lookup(enode.clone()).is_none() {
             // What inference refuses never enters the e-graph.
-            let operands = super::language::operands(&self.egraph, &enode.children)
+            let inputs = super::language::arguments(&self.egraph, &enode.children)
                 .ok_or_else(|| Reason(format!("the type of an input of {op} is not known")))?;
             let scope = format!("e{}", self.egraph.nodes().len());
             let attrs = &self.egraph.analysis.records[record as usize];
-            let facts = infer_call(op, attrs, &operands, n_outputs, &scope)?;
+            let call = eutectic_ir::op::Call { attrs, inputs: &inputs, captures: &[], n_outputs, scope: &scope };
+            let facts = infer_call(op, &call)?;
             self.egraph.analysis.given = Some(SmallVec::from_vec(facts));
         }
         let class = self.egraph.add(enode);

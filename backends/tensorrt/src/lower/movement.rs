@@ -304,12 +304,16 @@ fn depth_to_space(builder: &mut Builder, call: &Call) -> Lowered {
 }
 
 fn space_to_depth(builder: &mut Builder, call: &Call) -> Lowered {
+    call.one_of("mode", &["DCR", "CRD"])?;
     let x = builder.input(call, 0)?;
     let (size, [n, c, h, w]) = block(call, &x)?;
     let (rows, columns) = (over(&h, &size)?, over(&w, &size)?);
     let to = [n.clone(), times(&c, &times(&size, &size)?)?, rows.clone(), columns.clone()];
     let parts = [n, c, rows, size.clone(), columns, size];
-    reblock(builder, &x, &parts, &[0, 3, 5, 1, 2, 4], &to)
+    match call.string("mode", "DCR") {
+        "CRD" => reblock(builder, &x, &parts, &[0, 1, 3, 5, 2, 4], &to),
+        _ => reblock(builder, &x, &parts, &[0, 3, 5, 1, 2, 4], &to),
+    }
 }
 
 /// `axis` in `0..rank`. Errors: out of range.

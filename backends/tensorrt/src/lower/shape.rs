@@ -95,7 +95,9 @@ fn range(builder: &mut Builder, call: &Call) -> Lowered {
         let mut scalars = Vec::new();
         for part in parts {
             let part = builder.tensor(part)?;
-            scalars.push(if part.rank() == 1 { builder.squeeze(&part, &[0]) } else { part });
+            let part = if part.rank() == 1 { builder.squeeze(&part, &[0]) } else { part };
+            // Narrow floats count in single precision, as `stash_type` asks.
+            scalars.push(builder.cast(&part, DataType::F32));
         }
         let (start, limit, delta) = (&scalars[0], &scalars[1], &scalars[2]);
         let span = builder.pair(ElementWiseKind::Subtract, limit, start)?;
@@ -104,8 +106,7 @@ fn range(builder: &mut Builder, call: &Call) -> Lowered {
         let steps = builder.with(ElementWiseKind::Max, &steps, 0.0)?;
         let length = builder.cast(&steps, DataType::I64);
         let length = builder.unsqueeze(&length, &[0])?;
-        let (start, delta) = (builder.cast(start, DataType::F32), builder.cast(delta, DataType::F32));
-        let delta = builder.unsqueeze(&delta, &[0])?;
+        let delta = builder.unsqueeze(delta, &[0])?;
         let steps = Steps::Computed { start: start.at, delta: delta.at, data_type: DataType::F32 };
         let layer = Layer::Range { length: Extents::Computed(length.at), steps };
         let shape = vec![inferred.unwrap_or_else(|| builder.fresh())];

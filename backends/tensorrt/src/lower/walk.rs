@@ -8,7 +8,7 @@ use super::{lowering, operators};
 use crate::spec::NetworkSpec;
 use eutectic_ir::diag::{Diagnostics, Kind};
 use eutectic_ir::graph::Def;
-use eutectic_ir::infer::{Facts, infer_graph};
+use eutectic_ir::infer::{Facts, declared_inputs, infer_graph};
 use eutectic_ir::op::Fact;
 use eutectic_ir::{Attrs, Diagnostic, Dim, Element, Graph, Model, Node, Op, Tensor, TensorType, ValueId, walk};
 use std::collections::{BTreeMap, HashSet};
@@ -27,9 +27,8 @@ pub(super) fn network(model: &Model) -> (NetworkSpec, Diagnostics) {
         problems: Diagnostics::default(),
     };
     let inputs = walker.inputs(graph);
-    let known: Vec<Option<Fact>> = graph.inputs().iter().map(|&id| graph.ty(id).cloned().map(Fact::from)).collect();
     // What inference has to say against the model, the verifier has said already.
-    let facts = infer_graph(graph, &known, &[], &Attrs::new(), "", &mut Diagnostics::default());
+    let facts = infer_graph(graph, &declared_inputs(graph), &[], &Attrs::new(), "", &mut Diagnostics::default());
     let values = walker.graph(graph, inputs, &facts, &Attrs::new(), &Place::default());
     walker.outputs(graph, &values, &facts);
     let problems = walker.report();
@@ -59,7 +58,7 @@ impl Walker {
         let mut inputs = Vec::new();
         for &id in graph.inputs() {
             let value = graph.value(id);
-            let made = typed_input(&mut self.builder, &value.name, value.ty.as_ref());
+            let made = typed_input(&mut self.builder, &value.name, graph.ty(id));
             inputs.push(match made {
                 Ok(typed) => Some(typed.into()),
                 Err(refusal) => {
@@ -122,8 +121,9 @@ impl Walker {
         for &output in node.outputs() {
             let fact = facts.get(output)?;
             let contents: Option<Vec<i64>> = fact.content.as_ref()?.iter().map(Dim::as_known).collect();
-            let shape: &[usize] = &fact.ty.sizes()?;
-            let tensor = match fact.ty.element {
+            let ty = fact.tensor()?;
+            let shape: &[usize] = &ty.sizes()?;
+            let tensor = match ty.element {
                 Element::Int64 => Tensor::from_vec(shape, contents?),
                 Element::Int32 => {
                     let narrow: Result<Vec<i32>, _> = contents?.into_iter().map(i32::try_from).collect();
@@ -155,10 +155,10 @@ impl Walker {
             }
             let known = |arg: &Option<Arg>, id: Option<ValueId>| {
                 let (arg, fact) = (arg.as_ref()?, facts.get(id?));
-                let ty = fact.map(|fact| fact.ty.clone()).or_else(|| type_of(&arg.value))?;
+                let ty = fact.and_then(|fact| fact.tensor().cloned()).or_else(|| type_of(&arg.value))?;
                 let small = arg.ints().filter(|ints| ints.len() <= 64 && ty.rank() <= 1 && ty.element.is_integer());
                 let content = arg.content.clone().or_else(|| Some(small?.into_iter().map(Dim::known).collect()));
-                Some(Fact { ty, content })
+                Some(Fact::from(ty).with(content))
             };
             let ids = node.inputs().iter().copied();
             let inputs: Vec<Option<Fact>> = args.iter().zip(ids).map(|(arg, id)| known(arg, id)).collect();
@@ -175,8 +175,7 @@ impl Walker {
         };
         let Some(lower) = lower else { return Err(("B0600", Refusal::new("it has no lowering to TensorRT"))) };
         let outputs = node.outputs();
-        let types: Vec<Option<TensorType>> =
-            outputs.iter().map(|&id| facts.get(id).map(|fact| fact.ty.clone())).collect();
+        let types: Vec<Option<TensorType>> = outputs.iter().map(|&id| facts.ty(id).cloned()).collect();
         let used = outputs.iter().map(|&id| graph.value(id).uses().len() > 0).collect();
         self.builder.begin(name, vec![name.to_owned()]);
         let call = Call { attrs: &attrs, args, types, used };
@@ -208,7 +207,7 @@ impl Walker {
                 continue;
             };
             self.builder.begin(&output.name, Vec::new());
-            let ty = facts.get(output.value).map(|fact| &fact.ty);
+            let ty = facts.ty(output.value);
             let made = agreed(&mut self.builder, value, ty).and_then(|value| self.builder.tensor(&value));
             match made {
                 Ok(tensor) => {

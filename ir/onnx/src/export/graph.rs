@@ -4,7 +4,7 @@ use super::entries;
 use super::names::{InSight, Names};
 use super::splat;
 use crate::attribute;
-use crate::call::{Call, Facts, Operand};
+use crate::call::{Call, Facts, Operand, free_names};
 use crate::opset::{Needs, convert};
 use crate::proto::{AttributeProto, GraphProto, NodeProto, ValueInfoProto, attribute_type};
 use crate::{tensor, values};
@@ -161,7 +161,7 @@ impl Exporter {
         for (id, value) in graph.values() {
             let name = names.get(id);
             if let Some(ty) = &value.ty {
-                self.elements.insert(ty.element);
+                self.elements.insert(ty.element());
             }
             match value.def() {
                 Def::Weight(tensor) if read.contains(&name) && splat::is_call(tensor, self.opset) => {
@@ -183,7 +183,7 @@ impl Exporter {
         }
         filled.append(&mut nodes);
         weights.extend(new_weights.iter().cloned());
-        let declare = |id: ValueId, name: &Name| values::export(name, graph.ty(id));
+        let declare = |id: ValueId, name: &Name| values::export(name, graph.value(id).ty.as_ref());
         self.has_metadata |= !graph.metadata.is_empty();
         let proto = GraphProto {
             node: filled,
@@ -231,8 +231,12 @@ impl Exporter {
         drop_zeros(&mut call, self.opset, view);
         call.trim_inputs();
         let from = if matches!(node.op, Op::Builtin(_)) { CANONICAL_OPSET } else { self.read_in };
+        let outputs = call.outputs.clone();
         match convert(call, from, self.opset, view) {
-            Ok(calls) => into.extend(calls),
+            Ok(mut calls) => {
+                free_names(&mut calls, &outputs, |name| self.in_sight.fresh(name));
+                into.extend(calls);
+            }
             Err(needs) => {
                 let output = names.get(node.output());
                 let place =

@@ -14,7 +14,7 @@ use crate::opset::HIGHEST;
 use crate::proto::{FunctionProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use crate::save::{Chunk, stage};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
-use eutectic_ir::op::CANONICAL_OPSET;
+use eutectic_ir::op::{CANONICAL_OPSET, DEFAULT_OPSET};
 use eutectic_ir::{Element, Function, Graph, Model, Name, Op, Tensor};
 use graph::{Exporter, Lowered};
 use rustc_hash::FxHashSet;
@@ -125,7 +125,7 @@ pub fn carries_all(model: &Model) -> Result<(), Diagnostic> {
 fn plan(model: &Model, options: &ExportOptions) -> Result<Plan, Diagnostics> {
     carries_all(model)?;
     let functions = functions(model);
-    let read_in = model.opset("").unwrap_or(CANONICAL_OPSET);
+    let read_in = model.opset("").unwrap_or(DEFAULT_OPSET);
     if let Some(wanted) = options.opset
         && !(crate::opset::LOWEST..=HIGHEST).contains(&wanted)
     {

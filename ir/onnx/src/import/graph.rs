@@ -3,21 +3,24 @@
 use super::order::{defined, label, plan};
 use super::{Importer, Scope, entries, mended};
 use crate::call::{Facts, Operand};
+use crate::opset::needs_types;
 use crate::proto::{Dimension, DimensionValue, GraphProto, TensorProto, ValueInfoProto, type_proto};
 use crate::tensor;
 use crate::values::{self, Declared};
 use eutectic_ir::diag::{Diagnostic, Kind, Severity};
-use eutectic_ir::{Graph, Name, Tensor, TensorType, ValueId};
+use eutectic_ir::{Graph, Name, Tensor, TensorType, Type, ValueId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A graph under construction.
 pub(super) struct Builder<'c> {
     pub graph: Graph,
     pub scope: Scope,
+    /// A step to the canonical operator set may ask for types that the file does not declare.
+    pub needs_types: bool,
     /// Values by name.
     pub names: FxHashMap<Name, ValueId>,
     /// Types that the file declares.
-    pub declared: FxHashMap<Name, TensorType>,
+    pub declared: FxHashMap<Name, Type>,
     /// Types that the file does not declare, as far as they follow; by value.
     pub inferred: FxHashMap<ValueId, TensorType>,
     /// What a body reads of the graph around it; `None` for a graph that stands alone.
@@ -69,7 +72,7 @@ impl Facts for Builder<'_> {
             Operand::Absent => None,
             Operand::Named(name) => match self.names.get(name) {
                 Some(&id) => self.ty(id).cloned(),
-                None => self.declared.get(name).cloned(),
+                None => self.declared.get(name).and_then(Type::tensor).cloned(),
             },
             Operand::Weight(tensor) => Some(tensor.ty()),
         }
@@ -101,9 +104,11 @@ impl Importer<'_> {
         let mut graph = Graph::new(proto.name);
         graph.doc = mended(&proto.doc_string);
         graph.metadata = entries(proto.metadata_props);
+        let needs_types = scope.opset.is_some_and(|version| needs_types(version, proto.node.iter()));
         let mut builder = Builder {
             graph,
             scope,
+            needs_types,
             names: FxHashMap::default(),
             declared: FxHashMap::default(),
             inferred: FxHashMap::default(),
@@ -115,7 +120,7 @@ impl Importer<'_> {
             self.error(Kind::Unsupported, "I0113", message);
         }
         for value in proto.value_info.iter().chain(&proto.output) {
-            if let Some(Declared::Tensor(ty)) = self.declared(value) {
+            if let Some(Declared::Type(ty)) = self.declared(value) {
                 builder.declared.entry(value.name.as_str().into()).or_insert(ty);
             }
         }
@@ -179,13 +184,13 @@ impl Importer<'_> {
             let name = Name::from(input.name.as_str());
             let default = defaults.remove(&name);
             let ty = match self.declared(&input) {
-                Some(Declared::Tensor(ty)) => Some(ty),
+                Some(Declared::Type(ty)) => Some(ty),
                 Some(Declared::Other(what)) if builder.scope.is_main => {
-                    self.diagnostics.push(values::not_a_tensor(&name, what));
+                    self.diagnostics.push(values::not_a_value(&name, what));
                     None
                 }
                 Some(Declared::Nothing) if builder.scope.is_main && default.is_none() => {
-                    let message = format!("the input `{name}` has no type or no shape");
+                    let message = format!("the input `{name}` has no type");
                     self.error(Kind::Invalid, "I0110", message);
                     None
                 }
@@ -201,7 +206,8 @@ impl Importer<'_> {
             match default {
                 Some(tensor) if constant => weights.push((name, tensor)),
                 default => {
-                    let id = builder.graph.add_input(name.clone(), ty, default);
+                    let id = builder.graph.add_input(name.clone(), None, default);
+                    builder.graph.value_mut(id).ty = ty;
                     builder.names.insert(name, id);
                 }
             }
@@ -219,12 +225,12 @@ impl Importer<'_> {
             if builder.scope.is_main
                 && let Some(Declared::Other(what)) = self.declared(output)
             {
-                self.diagnostics.push(values::not_a_tensor(&output.name, what));
+                self.diagnostics.push(values::not_a_value(&output.name, what));
             }
             let name = Name::from(output.name.as_str());
             match builder.resolve(&name) {
                 Some(id) => {
-                    if builder.graph.ty(id).is_none() {
+                    if builder.graph.value(id).ty.is_none() {
                         builder.graph.value_mut(id).ty = builder.declared.get(&name).cloned();
                     }
                     builder.graph.add_output(name, id);

@@ -127,7 +127,12 @@ impl Importer<'_> {
     /// The imported operator sets, the default domain spelled as the empty string.
     fn opsets(&mut self, imports: &[OperatorSetIdProto]) -> Vec<(Name, u64)> {
         const ABSURD: i64 = 1 << 31;
+        // Before version 3 of the file format there was one operator set, which no file named.
+        const NAMED_SINCE: i64 = 3;
         let mut opsets: Vec<(Name, u64)> = Vec::new();
+        if imports.is_empty() && (1..NAMED_SINCE).contains(&self.ir_version) {
+            opsets.push((Name::default(), LOWEST));
+        }
         for import in imports {
             let domain = normal_domain(&import.domain);
             let version = import.version.unwrap_or(0);
@@ -152,11 +157,6 @@ impl Importer<'_> {
         let version = opsets.iter().find(|(domain, _)| domain.is_empty()).map(|(_, version)| *version);
         match version {
             None if opsets.is_empty() => self.error(Kind::Invalid, "I0109", "the file imports no operator set"),
-            Some(version) if version < LOWEST => {
-                let message = format!("the file is written in opset {version}; {LOWEST} to {HIGHEST} are read");
-                let error = Diagnostic::error(Kind::Unsupported, "I0109", message);
-                self.diagnostics.push(error.help("raise it with `onnx.version_converter.convert_version`"));
-            }
             Some(version) if version > HIGHEST => {
                 let message = format!("opset {version} is newer than {HIGHEST}; it is read as {HIGHEST}");
                 self.diagnostics.push(Diagnostic::warning("I0109", message));

@@ -5,13 +5,13 @@ use super::functions::callee;
 use super::graph::{Builder, Captures};
 use super::{Importer, Scope, entries};
 use crate::attribute::{self, Imported};
-use crate::call::{Call, Operand};
+use crate::call::{Call, Operand, free_names};
 use crate::opset::to_canonical;
 use crate::proto::{AttributeProto, NodeProto};
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use eutectic_ir::graph::CustomOp;
-use eutectic_ir::op::{CANONICAL_OPSET, Call as Typed, Operand as Typing};
+use eutectic_ir::op::{Argument, CANONICAL_OPSET, Call as Typed, Operand as Typing};
 use eutectic_ir::{Attr, Attrs, Name, NodeId, Op, Tensor, ops};
 use std::sync::Arc;
 
@@ -106,7 +106,11 @@ impl Importer<'_> {
         }
         match to_canonical(call.clone(), version, builder) {
             Ok(mut calls) if calls.iter().all(|call| ops::lookup("", &call.op_type).is_some()) => {
-                free_names(&mut calls, builder);
+                free_names(&mut calls, &call.outputs, |name| {
+                    let numbered = (1..).map(|n| Name::from(format!("{name}_{n}")));
+                    let mut candidates = std::iter::once(name.clone()).chain(numbered);
+                    candidates.find(|free| !builder.names.contains_key(free)).unwrap_or_default()
+                });
                 calls
             }
             Ok(_) => vec![as_written(call)],
@@ -211,27 +215,6 @@ impl Importer<'_> {
     }
 }
 
-/// Renames what the calls of one step hand to each other where the graph has such a name already.
-fn free_names(calls: &mut [Call], builder: &Builder) {
-    // The last call defines what the original did.
-    let Some((_, helpers)) = calls.split_last() else { return };
-    let made: Vec<Name> = helpers.iter().flat_map(|call| call.outputs.iter().cloned()).collect();
-    for name in made.into_iter().filter(|name| builder.names.contains_key(name)) {
-        let free = (1..).map(|n| Name::from(format!("{name}_{n}"))).find(|free| !builder.names.contains_key(free));
-        let Some(free) = free else { continue };
-        for call in calls.iter_mut() {
-            for output in call.outputs.iter_mut().filter(|output| **output == name) {
-                *output = free.clone();
-            }
-            for input in &mut call.inputs {
-                if matches!(input, Operand::Named(read) if *read == name) {
-                    *input = Operand::Named(free.clone());
-                }
-            }
-        }
-    }
-}
-
 fn as_written(call: Call) -> Call {
     Call { as_written: true, ..call }
 }
@@ -262,32 +245,32 @@ fn constant(attrs: &Attrs) -> Result<Tensor, Diagnostic> {
 
 /// Derives the types of what a node defines, where the file declares none and the steps between operator sets may ask.
 fn infer(builder: &mut Builder, id: NodeId) {
-    // From version 13 on no step needs a type that old files tend to lack.
-    if builder.scope.opset.is_none_or(|version| version >= 13) {
+    if !builder.needs_types {
         return;
     }
     let node = builder.graph.node(id);
     let Some(def) = node.op.builtin() else { return };
-    let operands: Option<Vec<_>> = node
+    let operands: Option<Vec<Option<Argument>>> = node
         .inputs()
         .iter()
         .map(|input| match input {
             None => Some(None),
             Some(id) => {
                 let ty = builder.ty(*id)?;
-                Some(Some(Typing { ty, content: None, constant: builder.graph.weight(*id) }))
+                Some(Some(Typing { ty, content: None, constant: builder.graph.weight(*id) }.into()))
             }
         })
         .collect();
     let Some(operands) = operands else { return };
     let scope = builder.graph.value(node.output()).name.clone();
-    let call = Typed { attrs: &node.attrs, inputs: &operands, n_outputs: node.outputs().len(), scope: &scope };
+    let n_outputs = node.outputs().len();
+    let call = Typed { attrs: &node.attrs, inputs: &operands, captures: &[], n_outputs, scope: &scope };
     // A call that does not fit is the verifier's to report.
     let Ok(facts) = (def.infer)(&call) else { return };
     let outputs = node.outputs().to_vec();
     for (output, fact) in outputs.into_iter().zip(facts) {
-        if let Some(fact) = fact {
-            builder.inferred.insert(output, fact.ty);
+        if let Some(ty) = fact.and_then(|fact| fact.ty.into_tensor()) {
+            builder.inferred.insert(output, ty);
         }
     }
 }

@@ -6,18 +6,23 @@
 
 mod changes;
 mod steps;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod unchanged;
 mod widened;
 
 use crate::call::{Call, Facts};
+use crate::proto::NodeProto;
 use changes::changes;
-use eutectic_ir::Reason;
 use eutectic_ir::op::CANONICAL_OPSET;
+use eutectic_ir::{Element, Reason};
 use std::fmt;
 
-/// The lowest version that is read.
-pub(crate) const LOWEST: u64 = 7;
-/// The highest version whose steps are known.
-pub(crate) const HIGHEST: u64 = 28;
+/// The lowest version that is read and written.
+pub(crate) const LOWEST: u64 = 1;
+/// The highest version that is read and written.
+pub(crate) const HIGHEST: u64 = CANONICAL_OPSET;
 
 /// Why a call cannot be expressed in a version.
 #[derive(Clone, Debug)]
@@ -32,6 +37,18 @@ impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "opset {} is needed: {}", self.opset, self.why)
     }
+}
+
+/// The lowest version in which operator `name` exists and admits `element`, if it ever does.
+pub(crate) fn admitting(name: &str, element: Element) -> u64 {
+    widened::since(name).max(widened::admitting(name, element))
+}
+
+/// True when a step from `version` to the canonical one may ask for types that files tend not to declare.
+pub(crate) fn needs_types<'a>(version: u64, mut nodes: impl Iterator<Item = &'a NodeProto>) -> bool {
+    // From version 13 on these are the only operators of which a step does.
+    const ASKING: [&str; 3] = ["GroupNormalization", "ReduceLogSum", "ReduceLogSumExp"];
+    version < 13 || version < CANONICAL_OPSET && nodes.any(|node| ASKING.contains(&node.op_type.as_str()))
 }
 
 /// `call`, written in version `from` of the default domain, in the canonical version.
@@ -81,8 +98,10 @@ pub(crate) fn convert(call: Call, from: u64, to: u64, facts: &dyn Facts) -> Resu
             }
         }
     }
-    if to < 11 {
-        done.iter_mut().for_each(|call| steps::count_axes_from_the_front(call, facts));
+    if to < 11 && from >= 11 {
+        for call in &mut done {
+            steps::count_axes_from_the_front(call, facts).map_err(|why| Needs { opset: 11, why })?;
+        }
     }
     Ok(done)
 }

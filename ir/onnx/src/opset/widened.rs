@@ -1,6 +1,6 @@
 //! From which version on an operator exists, and admits an element type.
 //!
-//! Both tables are read off the operator schemas of ONNX 1.23, for versions above 7.
+//! Both tables are read off the operator schemas of ONNX 1.23; `tests.rs` compares them.
 
 use crate::call::{Call, Facts, Operand};
 use eutectic_ir::Element::{self, *};
@@ -8,9 +8,14 @@ use eutectic_ir::Reason;
 
 const FLOAT8: &[Element] = &[Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ];
 
+/// Every element type of the first release but the real ones.
+const NUMBERS_AND_TEXT: &[Element] =
+    &[Bool, Complex128, Complex64, Int16, Int32, Int64, Int8, String, Uint16, Uint32, Uint64, Uint8];
+
 /// Operators by the version that brought them.
 #[rustfmt::skip]
-const NEW: &[(u64, &[&str])] = &[
+pub(super) const NEW: &[(u64, &[&str])] = &[
+    (7, &["Acos", "Asin", "Atan", "Cos", "Multinomial", "Sin", "Tan"]),
     (8, &["Expand", "Scan"]),
     (9, &["Acosh", "Asinh", "Atanh", "Compress", "ConstantOfShape", "Cosh", "Erf", "EyeLike", "IsNaN", "MaxUnpool", "MeanVarianceNormalization", "NonZero", "OneHot", "Scatter", "Shrink", "Sign", "Sinh", "TfIdfVectorizer", "Where"]),
     (10, &["ConvInteger", "DequantizeLinear", "IsInf", "MatMulInteger", "Mod", "NonMaxSuppression", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "Resize", "ReverseSequence", "RoiAlign", "StringNormalizer", "ThresholdedRelu"]),
@@ -32,7 +37,15 @@ const NEW: &[(u64, &[&str])] = &[
 
 /// Element types by the version that admitted them to which operators.
 #[rustfmt::skip]
-const WIDENED: &[(u64, &[Element], &[&str])] = &[
+pub(super) const WIDENED: &[(u64, &[Element], &[&str])] = &[
+    (2, NUMBERS_AND_TEXT, &["Split"]),
+    (4, NUMBERS_AND_TEXT, &["Concat"]),
+    (5, NUMBERS_AND_TEXT, &["Reshape"]),
+    (6, &[Bool, Complex128, Complex64, Int16, Int32, Int8, String, Uint16, Uint32, Uint64, Uint8], &["Tile"]),
+    (6, &[Int16, Int32, Int64, Int8, Uint16, Uint32, Uint64, Uint8], &["Abs"]),
+    (6, &[Int16, Int32, Int64, Int8], &["Neg"]),
+    (6, &[Int32, Int64, Uint32, Uint64], &["Add", "Div", "Mul", "Sub"]),
+    (7, &[Complex128, Complex64, Int16, Int8, String, Uint16, Uint32, Uint64, Uint8], &["Upsample"]),
     (8, &[Int64], &["MaxPool"]),
     (9, &[Bool, Complex128, Complex64, Int16, Int32, Int64, Int8, String, Uint16, Uint32, Uint64, Uint8], &["Constant", "Flatten"]),
     (9, &[Int16, Int32, Int64, Int8, Uint16, Uint32, Uint64, Uint8], &["Greater", "Less"]),
@@ -51,6 +64,7 @@ const WIDENED: &[(u64, &[Element], &[&str])] = &[
     (14, &[Int16, Int32, Int64, Int8], &["Relu"]),
     (14, &[Int16, Int8, Uint16, Uint8], &["Add", "Div", "Mul", "Sub"]),
     (16, &[Bfloat16], &["GreaterOrEqual", "If", "LeakyRelu", "LessOrEqual", "Loop", "PRelu", "Scan", "Where"]),
+    (18, &[Complex128, Complex64, Double, Float, Float16, Int16, Int32, Int64, Int8, String, Uint16, Uint32, Uint64, Uint8], &["OptionalHasElement"]),
     (19, &[Bfloat16, Float16], &["DequantizeLinear", "QuantizeLinear"]),
     (19, &[String], &["Equal"]),
     (19, FLOAT8, &["Cast", "CastLike", "Constant", "DequantizeLinear", "Identity", "If", "Loop", "QuantizeLinear", "Reshape", "Scan", "Shape", "Size"]),
@@ -71,6 +85,7 @@ const WIDENED: &[(u64, &[Element], &[&str])] = &[
     (27, &[Bfloat16, Float16], &["Range"]),
     (28, &[Bfloat16, Double, Float16], &["Celu"]),
     (28, &[Bfloat16], &["Compress", "Einsum", "OneHot", "ReverseSequence", "Unique"]),
+    (28, &[Bfloat16, Float4E2M1, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Uint2, Uint4], &["Optional", "OptionalGetElement", "OptionalHasElement"]),
     (28, &[Int16, Int32, Int64, Int8], &["BitShift"]),
 ];
 
@@ -78,17 +93,30 @@ const WIDENED: &[(u64, &[Element], &[&str])] = &[
 pub(super) fn lowest(call: &Call, facts: &dyn Facts) -> (u64, Reason) {
     let name = call.op_type.as_str();
     let (mut lowest, mut why) = (0, std::string::String::new());
-    if let Some((since, _)) = NEW.iter().find(|(_, names)| names.contains(&name)) {
-        (lowest, why) = (*since, format!("{name} is new in it"));
+    let new = since(name);
+    if new > 0 {
+        (lowest, why) = (new, format!("{name} is new in it"));
     }
     let outputs = call.outputs.iter().filter(|name| !name.is_empty()).cloned().map(Operand::Named);
     let inputs = call.inputs.iter().filter_map(|operand| facts.ty(operand));
     for ty in inputs.chain(outputs.filter_map(|operand| facts.ty(&operand))) {
-        for (since, elements, names) in WIDENED {
-            if *since > lowest && elements.contains(&ty.element) && names.contains(&name) {
-                (lowest, why) = (*since, format!("{name} admits {} since", ty.element));
-            }
+        let admitting = admitting(name, ty.element);
+        if admitting > lowest {
+            (lowest, why) = (admitting, format!("{name} admits {} since", ty.element));
         }
     }
     (lowest, Reason(why))
+}
+
+/// The version that brought operator `name`, or 0 when it is older than the table.
+pub(super) fn since(name: &str) -> u64 {
+    NEW.iter().find(|(_, names)| names.contains(&name)).map_or(0, |(since, _)| *since)
+}
+
+/// The version since which all of operator `name`'s parameters may be `element`, or 0 when none widened it.
+pub(super) fn admitting(name: &str, element: Element) -> u64 {
+    let widening = |(since, elements, names): &(u64, &[Element], &[&str])| {
+        (elements.contains(&element) && names.contains(&name)).then_some(*since)
+    };
+    WIDENED.iter().filter_map(widening).max().unwrap_or(0)
 }

@@ -91,7 +91,7 @@ fn outputs_keep_their_names_whatever_stands_behind_them() {
     for (name, value) in [("out1", r), ("out2", r), ("x2", x), ("w", w), ("w2", w)] {
         graph.add_output(name, value);
     }
-    graph.value_mut(r).ty = Some(ty);
+    graph.value_mut(r).ty = Some(ty.into());
     let written = exported(&Model::new(graph)).graph.expect("there is one");
     let lines: Vec<_> =
         written.node.iter().map(|node| format!("{} = {}({})", node.output[0], node.op_type, node.input[0])).collect();

@@ -10,6 +10,7 @@ mod oddities;
 mod opset;
 mod save;
 mod tensor;
+mod value_file;
 mod wire;
 
 use crate::input::{Input, OpenFile};

@@ -1,6 +1,7 @@
 //! Tensors whose fields, shape and data do not fit, and those that do.
 
 use super::*;
+use eutectic_ir::{Element, Tensor};
 
 #[track_caller]
 fn refused(tensor: TensorProto, kind: Kind, words: &str) {
@@ -62,8 +63,8 @@ fn data_has_exactly_the_size_of_the_shape() {
 fn narrow_elements_are_packed_and_odd_counts_rounded_up() {
     for (data_type, n_elements, n_bytes) in [(21, 3, 2), (22, 1, 1), (23, 5, 3), (25, 5, 2), (26, 3, 1)] {
         assert_eq!(read_as(raw(data_type, &[n_elements], n_bytes)).len(), n_bytes);
-        let typed = TensorProto { raw_data: None, int32_data: vec![7; n_bytes], ..raw(data_type, &[n_elements], 0) };
-        assert_eq!(read_as(typed), vec![7; n_bytes]);
+        let typed = TensorProto { raw_data: None, int32_data: vec![1; n_bytes], ..raw(data_type, &[n_elements], 0) };
+        assert_eq!(read_as(typed), vec![1; n_bytes]);
         refused(raw(data_type, &[n_elements], n_bytes + 1), Kind::Invalid, "does not match its shape");
     }
 }
@@ -130,6 +131,52 @@ fn sparse_and_unnamed_initializers_are_refused() {
     let mut main = graph([node("Relu", "x", "y")]);
     main.initializer.push(floats("", &[1], &[0.0]));
     refuses(&model(17, main), &[(Kind::Invalid, "an initializer has no name")]);
+}
+
+/// Elements of every type with every byte in every place: all codes of narrow types, NaN of all payloads, both zeros.
+#[test]
+fn every_element_type_is_read_from_its_fields_and_written_bit_by_bit() {
+    for &element in Element::ALL.iter().filter(|element| element.bits() > 0) {
+        let bytes: Vec<u8> = match element {
+            Element::Bool => (0..=255).map(|byte| byte & 1).collect(),
+            _ => (0..=255).flat_map(|byte: u8| [byte, byte.wrapping_mul(29), !byte, byte ^ 0x80]).collect(),
+        };
+        // One element short of whole bytes leaves the last bits of a packed type unused.
+        let (n_short, last) = if element.bits() < 8 { (1, bytes.len() - 1) } else { (0, bytes.len()) };
+        let dims = [(bytes.len() * 8 / element.bits()) as i64 - n_short];
+        let mut bytes = bytes;
+        bytes.get_mut(last).into_iter().for_each(|last| *last &= (1 << (8 - element.bits())) - 1);
+        let raw = TensorProto { raw_data: Some(bytes.clone().into()), ..raw(element.code(), &dims, 0) };
+        assert_eq!(read_as(raw.clone()), bytes, "{element}");
+        let typed = TensorProto { raw_data: None, ..raw.clone() };
+        fn words<T, const WIDTH: usize>(bytes: &[u8], word: impl Fn([u8; WIDTH]) -> T) -> Vec<T> {
+            bytes.chunks_exact(WIDTH).map(|chunk| word(chunk.try_into().expect("a chunk"))).collect()
+        }
+        let data = || bytes.clone().into();
+        let typed = match element {
+            Element::Float | Element::Complex64 => TensorProto { float_data: vec![data()], ..typed },
+            Element::Double | Element::Complex128 => TensorProto { double_data: vec![data()], ..typed },
+            Element::Int64 => TensorProto { int64_data: words(&bytes, i64::from_le_bytes), ..typed },
+            Element::Uint64 => TensorProto { uint64_data: words(&bytes, u64::from_le_bytes), ..typed },
+            Element::Uint32 => {
+                TensorProto { uint64_data: words(&bytes, |word| u32::from_le_bytes(word).into()), ..typed }
+            }
+            Element::Int32 => TensorProto { int32_data: words(&bytes, i32::from_le_bytes), ..typed },
+            Element::Int16 => {
+                TensorProto { int32_data: words(&bytes, |word| i16::from_le_bytes(word).into()), ..typed }
+            }
+            Element::Int8 => TensorProto { int32_data: words(&bytes, |word| i8::from_le_bytes(word).into()), ..typed },
+            _ if element.bits() == 16 => {
+                TensorProto { int32_data: words(&bytes, |word| u16::from_le_bytes(word).into()), ..typed }
+            }
+            _ => TensorProto { int32_data: words(&bytes, |word| u8::from_le_bytes(word).into()), ..typed },
+        };
+        assert_eq!(read_as(typed), bytes, "{element}");
+        let shape = [dims[0] as usize];
+        let written =
+            crate::tensor::export("w", &Tensor::new(element, &shape, bytes.clone().into()).expect("complete"));
+        assert_eq!((written.dims, written.data_type, written.raw_data), (raw.dims, raw.data_type, raw.raw_data));
+    }
 }
 
 // C13
