@@ -165,6 +165,26 @@ fn every_dependency_has_its_reason_in_architecture_md() {
     }
 }
 
+/// Kinds of bad input that a test must name in a line `// A1, B2` above it, and how many of each there are: bytes, graphs,
+/// tensors, external data, evaluation, saving.
+const BAD_INPUTS: [(char, u32); 6] = [('A', 24), ('B', 28), ('C', 18), ('D', 29), ('E', 22), ('G', 8)];
+
+#[test]
+fn every_kind_of_bad_input_has_a_test() {
+    let mut found = std::collections::BTreeSet::new();
+    for (_, text) in sources(".") {
+        for (tags, next) in text.lines().zip(text.lines().skip(1)) {
+            let Some(tags) = tags.trim_start().strip_prefix("// ").filter(|_| next.trim() == "#[test]") else {
+                continue;
+            };
+            found.extend(tags.split(", ").map(str::to_owned));
+        }
+    }
+    let rows = BAD_INPUTS.iter().flat_map(|(letter, n)| (1..=*n).map(move |row| format!("{letter}{row}")));
+    let missing: Vec<String> = rows.filter(|row| !found.contains(row)).collect();
+    assert!(missing.is_empty(), "no test names {}", missing.join(", "));
+}
+
 #[test]
 fn the_program_names_no_foreign_tool_or_machine() {
     for (path, text) in sources(".") {

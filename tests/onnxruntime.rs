@@ -68,6 +68,7 @@ fn assert_accepted(verdict: &Value, tolerance: f64) {
     assert!(worst <= tolerance, "{verdict}");
 }
 
+// G8
 #[test]
 fn writing_a_model_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -89,6 +90,7 @@ fn writing_a_model_changes_nothing() {
     }
 }
 
+// G8
 #[test]
 fn optimized_models_are_valid_and_equal_in_onnx_runtime() {
     let dir = tempfile::tempdir().expect("a directory");

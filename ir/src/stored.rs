@@ -71,3 +71,78 @@ impl Stored {
         (self.store.id(), self.at, self.length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::Kind;
+    use crate::{Element, Model, Tensor};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Counts reads; has only 8 bytes.
+    #[derive(Debug)]
+    struct Counting {
+        file: File,
+        n_reads: AtomicUsize,
+    }
+
+    impl Store for Counting {
+        fn id(&self) -> u128 {
+            7
+        }
+
+        fn file(&self) -> &File {
+            &self.file
+        }
+
+        fn read(&self, at: u64, length: usize) -> Option<Bytes> {
+            self.n_reads.fetch_add(1, Ordering::Relaxed);
+            let whole = Bytes::from_static(&[0, 0, 128, 63, 0, 0, 0, 64]);
+            let end = at as usize + length;
+            (end <= whole.len()).then(|| whole.slice(at as usize..end))
+        }
+
+        fn broken(&self) -> Option<Diagnostic> {
+            Some(Diagnostic::error(Kind::Io, "L0122", "the file changed"))
+        }
+    }
+
+    fn counting() -> Arc<Counting> {
+        let file = File::open(std::env::current_exe().expect("a path")).expect("this program");
+        Arc::new(Counting { file, n_reads: AtomicUsize::new(0) })
+    }
+
+    fn floats(store: &Arc<Counting>, at: u64, count: usize) -> Tensor {
+        let stored = Stored::new(store.clone(), at, count * 4);
+        Tensor::stored(Element::Float, &[count], Arc::new(stored)).expect("it fits")
+    }
+
+    #[test]
+    fn contents_are_read_once_and_only_when_asked_for() {
+        let store = counting();
+        let tensor = floats(&store, 0, 2);
+        let _ = (tensor.byte_len(), tensor.content_hash(), tensor.clone() == tensor, format!("{tensor:?}"));
+        assert_eq!(store.n_reads.load(Ordering::Relaxed), 0);
+        assert_eq!(tensor.to_f64s(), Some(vec![1.0, 2.0]));
+        assert_eq!(tensor.reshape(&[2, 1]).expect("two").to_f64s(), Some(vec![1.0, 2.0]));
+        assert_eq!(store.n_reads.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn ranges_are_told_apart_by_their_place() {
+        let store = counting();
+        assert_eq!(floats(&store, 0, 1), floats(&store, 0, 1));
+        assert_eq!(floats(&store, 0, 1).content_hash(), floats(&store, 0, 1).content_hash());
+        assert_ne!(floats(&store, 0, 1), floats(&store, 4, 1));
+        assert_ne!(floats(&store, 0, 1), Tensor::vector(&[1.0f32]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_zeros_and_the_model_is_not_intact() {
+        let store = counting();
+        let tensor = floats(&store, 4, 2);
+        let model = Model { stores: vec![store], ..Model::default() };
+        assert_eq!(tensor.to_f64s(), Some(vec![0.0, 0.0]));
+        assert!(model.intact().is_err());
+    }
+}

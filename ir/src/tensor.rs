@@ -1,8 +1,8 @@
 //! Tensors with known contents.
 //!
 //! Contents are shared, never overwritten: a clone costs nothing, and a pass that computes makes a new tensor. A
-//! tensor may be a slice of the file it came from, one repeated element, or numbers drawn from a seed, so that a
-//! real-sized model can be one page of text.
+//! tensor may be a slice of the file it came from, a range of a file that is not read yet, one repeated element, or
+//! numbers drawn from a seed, so that a real-sized model can be one page of text.
 
 pub use crate::codec::encode;
 use crate::codec::{decode, encode_all, pack};

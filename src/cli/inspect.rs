@@ -6,6 +6,7 @@ use crate::passes::cost::{CostModel, Device};
 use crate::passes::inspect::{Port, Summary, inspect};
 use clap::Args;
 use serde_json::{Map, Value, json};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -25,7 +26,13 @@ impl Inspect {
         if self.text {
             use crate::ir::text::{PrintOptions, Weights, print_model};
             let options = PrintOptions { weights: Weights::Elide { above: 16 }, materialize: 16, types: true };
-            print!("{}", print_model(&model, &options));
+            let text = print_model(&model, &options);
+            // A file must read back as the same model; a screen must not be driven.
+            if std::io::stdout().is_terminal() {
+                print!("{}", Escaped(&text))
+            } else {
+                print!("{text}")
+            }
             return Ok(0);
         }
         let summary = inspect(&model, &CostModel::new(Device::h200()));

@@ -16,7 +16,8 @@ mod rules;
 mod run;
 
 use crate::ir::Model;
-use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
+
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity, drives_terminal};
 use crate::onnx::{ExportOptions, Limits, Policy};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -120,7 +121,7 @@ pub fn main() -> i32 {
     };
     outcome.unwrap_or_else(|problems| {
         if global.json {
-            println!("{}", render::json(&problems));
+            print_json(&render::json(&problems));
         }
         render::print(&problems);
         problems.exit_code().max(1)
@@ -179,10 +180,20 @@ fn misuse(message: impl Into<String>) -> Diagnostics {
     Diagnostic::error(Kind::Invalid, "C0100", message).help("see `eutectic --help`").into()
 }
 
+/// JSON in which nothing drives a terminal: what JSON itself leaves as it is, such as changes of direction, is escaped.
+fn plain_json(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Such characters stand inside of strings only, and all of them fit 16 bits.
+        if drives_terminal(c) { plain.push_str(&format!("\\u{:04x}", c as u32)) } else { plain.push(c) }
+    }
+    plain
+}
+
 /// `value` on standard output as JSON.
 fn print_json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => println!("{text}"),
+        Ok(text) => println!("{}", plain_json(&text)),
         Err(error) => eprintln!("eutectic: the result cannot be printed: {error}"),
     }
 }

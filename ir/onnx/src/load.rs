@@ -34,7 +34,7 @@ pub(crate) fn load(
     }
     decode(input, Type::Model, limits, diagnostics).map_err(|error| {
         // A file that shrank under us tells nothing about its format.
-        if error.kind == Kind::Io { error } else { sniff::text(&head).unwrap_or(error) }
+        if error.kind == Kind::Io { error } else { sniff::guess(&head).unwrap_or(error) }
     })
 }
 

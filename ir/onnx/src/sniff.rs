@@ -5,7 +5,8 @@ use eutectic_ir::diag::{Diagnostic, Kind};
 /// How many bytes of the start the functions here look at, at most.
 pub(crate) const HEAD: usize = 512;
 
-/// Formats with a signature that no ONNX file can start with: offset, signature, name, next step.
+/// Formats with a signature: offset, signature, name, next step. No ONNX file starts with one; further in, a name may
+/// stand that looks like one.
 const SIGNATURES: &[(usize, &[u8], &str, &str)] = &[
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file it stands for", "run `git lfs pull`"),
     (0, b"\x1f\x8b", "gzip data", "unpack it with `gunzip` first"),
@@ -38,10 +39,8 @@ pub(crate) fn signature(head: &[u8], size: u64) -> Option<Diagnostic> {
         let help = "the download or export may have failed; fetch the file again";
         return Some(Diagnostic::error(Kind::Invalid, "L0100", "the file is empty").help(help));
     }
-    for (at, signature, name, help) in SIGNATURES {
-        if head.get(*at..).is_some_and(|rest| rest.starts_with(signature)) {
-            return Some(not_onnx(name, help));
-        }
+    if let Some(found) = signed(head, true) {
+        return Some(found);
     }
     if is_safetensors(head, size) {
         return Some(not_onnx("a safetensors file, which holds weights and no graph", "export the model to ONNX"));
@@ -49,9 +48,19 @@ pub(crate) fn signature(head: &[u8], size: u64) -> Option<Diagnostic> {
     None
 }
 
-/// A diagnostic when `head` reads as text. To be asked only about a file that is not ONNX: a short model of printable
-/// bytes is conceivable.
-pub(crate) fn text(head: &[u8]) -> Option<Diagnostic> {
+/// The format whose signature stands at the start of `head`, or further in.
+fn signed(head: &[u8], at_start: bool) -> Option<Diagnostic> {
+    let mut known = SIGNATURES.iter().filter(|(at, ..)| (*at == 0) == at_start);
+    let found = known.find(|(at, signature, ..)| head.get(*at..).is_some_and(|rest| rest.starts_with(signature)));
+    found.map(|(_, _, name, help)| not_onnx(name, help))
+}
+
+/// A diagnostic when `head` has a signature further in or reads as text. To be asked only about a file that is not ONNX:
+/// a short model of printable bytes is conceivable.
+pub(crate) fn guess(head: &[u8]) -> Option<Diagnostic> {
+    if let Some(found) = signed(head, false) {
+        return Some(found);
+    }
     let text = as_text(head)?;
     let start = text.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
     if start.starts_with("<!doctype") || start.starts_with("<html") || start.starts_with("<head") {

@@ -216,7 +216,12 @@ impl Importer<'_> {
     }
 
     fn outputs(&mut self, builder: &mut Builder, outputs: &[ValueInfoProto]) {
+        let mut seen = FxHashSet::default();
         for output in outputs {
+            if !seen.insert(output.name.as_str()) {
+                self.error(Kind::Invalid, "I0101", format!("the output `{}` is listed twice", output.name));
+                continue;
+            }
             if builder.scope.is_main
                 && let Some(Declared::Other(what)) = self.declared(output)
             {

@@ -414,9 +414,36 @@ fn a_file_that_may_not_be_read_is_a_typed_error() {
     use std::os::unix::fs::PermissionsExt;
     let case = Case::new();
     let path = case.root().join("data");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("set");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("set");
     // Who may do everything reads it all the same.
     if fs::File::open(&path).is_err() {
         case.refuses(&[("location", "data")], Kind::Io, "cannot open");
+    }
+}
+
+/// Runs this file's tests again where the system call that resolves paths safely is missing or forbidden, if `strace` is
+/// there to say so.
+// D28
+#[test]
+fn old_kernels_and_sandboxes_give_the_same_verdicts() {
+    for error in ["ENOSYS", "EPERM"] {
+        let run = std::process::Command::new("strace")
+            .args([
+                "-f",
+                "-q",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=openat2",
+                "-e",
+                &format!("inject=openat2:error={error}"),
+            ])
+            .arg(std::env::current_exe().expect("a path"))
+            .args(["tests::external::", "--skip", "old_kernels"])
+            .output();
+        let Ok(run) = run else { return };
+        let shown = String::from_utf8_lossy(&run.stdout);
+        // Where tracing is forbidden, nothing runs.
+        assert!(run.status.success() || !shown.contains("running"), "{error}: {shown}");
     }
 }

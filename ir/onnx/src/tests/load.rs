@@ -64,6 +64,17 @@ fn other_formats_are_named_with_the_next_step() {
     }
 }
 
+// A4
+#[test]
+fn a_producer_whose_name_is_a_signature_is_read() {
+    for name in ["TFL3", "ORTM and more"] {
+        let proto = ModelProto { producer_name: name.into(), ..small_model(16) };
+        let bytes = proto.encode_to_vec();
+        assert!(bytes[4..].starts_with(&name.as_bytes()[..4]));
+        assert_eq!(load_bytes(&bytes).expect("it is ONNX").0, proto);
+    }
+}
+
 // A5
 #[test]
 fn a_model_truncated_anywhere_is_refused_or_a_valid_prefix() {

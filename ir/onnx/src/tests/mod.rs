@@ -6,6 +6,7 @@ mod graph;
 mod load;
 mod lossless;
 mod mutations;
+mod oddities;
 mod opset;
 mod save;
 mod tensor;
