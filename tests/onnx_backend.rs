@@ -11,10 +11,11 @@ use eutectic::onnx::{Limits, Policy, read_interface, read_value};
 use eutectic::passes::saturate;
 use expect_test::expect_file;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
+use suite::{root, suite};
+
+mod suite;
 
 /// Enough for the rules that a small graph invites; more would only repeat them.
 const SATURATION: saturate::Limits = saturate::Limits { nodes: 2_000, iterations: 6, candidates: 200_000, time: None };
@@ -24,29 +25,6 @@ const HEAD: &str = "\
 # separated by tabs. `UPDATE_EXPECT=1 cargo test --test onnx_backend` brings the list up to date: lines that still hold stay
 # with the reason that they have, new ones get the reason of the verdict. Empty the file first to renew all reasons.
 ";
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The folder of the generated suite; `None` without Python.
-fn suite() -> Option<&'static Path> {
-    static SUITE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    SUITE.get_or_init(write_suite).as_deref()
-}
-
-fn write_suite() -> Option<PathBuf> {
-    let python = root().join(".venv/bin/python");
-    if !python.exists() {
-        eprintln!("skipped: no .venv; `cargo xtask test` makes it");
-        return None;
-    }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("onnx-suite");
-    let output = Command::new(python).arg(root().join("tests/python/suite.py")).arg(target).output();
-    let output = output.expect("Python starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8(output.stdout).expect("UTF-8").trim_end().into())
-}
 
 /// A line of the list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! Type and shape inference: one topological walk, symbolic dims, symbolic contents of small integer tensors.
 //!
-//! Inference never guesses: what an operator cannot tell becomes a fresh symbol, and an output whose rank cannot be
-//! known has no type. Declared types of results are only believed where nothing can be inferred.
+//! Inference never guesses: what an operator cannot tell becomes a fresh symbol, and of an output whose rank cannot be
+//! known at most the element type is. Declared types of results are only believed where nothing can be inferred.
 
 use crate::attr::Attrs;
 use crate::attr::Name;
@@ -38,6 +38,47 @@ impl Facts {
     pub fn arguments<'a>(&'a self, graph: &'a Graph, node: &Node) -> Option<Vec<Option<Argument<'a>>>> {
         let argument = |id: ValueId| self.argument(graph, id);
         node.inputs().iter().map(|input| input.map_or(Some(None), |id| argument(id).map(Some))).collect()
+    }
+
+    /// The arguments of `node` as its inference takes them, tensors of unknown rank included where it does.
+    fn operands<'a>(&'a self, graph: &'a Graph, node: &Node) -> Option<Vec<Option<Argument<'a>>>> {
+        let takes_unranked = match &node.op {
+            Op::Builtin(def) => def.unranked,
+            Op::Function(_) => true,
+            Op::Opaque(_) => false,
+        };
+        if !takes_unranked {
+            return self.arguments(graph, node);
+        }
+        let argument = |id: ValueId| Some(Argument::new(self.get(id)?, graph.weight(id)));
+        node.inputs().iter().map(|input| input.map_or(Some(None), |id| argument(id).map(Some))).collect()
+    }
+
+    /// True when an input of `node` is a tensor of unknown rank.
+    fn reads_unranked(&self, node: &Node) -> bool {
+        let is_unranked = |&id: &ValueId| self.get(id).is_some_and(|fact| matches!(fact.ty, Type::Unranked(_)));
+        node.inputs().iter().flatten().any(is_unranked)
+    }
+
+    /// What the declaration of `node` alone says of output `index`: a tensor of the one element type that its type variable
+    /// admits, or of that of an input with the same one.
+    fn by_declaration(&self, node: &Node, index: usize) -> Option<Fact> {
+        // The values that control flow carries share a variable and not their types.
+        let def = node.op.builtin().filter(|def| def.bodies.is_none())?;
+        let variable = def.output(index)?.ty;
+        let (_, admitted) = def.types.iter().find(|(name, _)| *name == variable)?;
+        let element = match admitted {
+            [only] => *only,
+            _ => node.inputs().iter().enumerate().find_map(|(at, input)| {
+                def.input(at).filter(|param| param.ty == variable)?;
+                match &self.get((*input)?)?.ty {
+                    Type::Tensor(ty) => Some(ty.element),
+                    Type::Unranked(element) => Some(*element),
+                    Type::Sequence(_) | Type::Optional(_) => None,
+                }
+            })?,
+        };
+        Some(Type::Unranked(element).into())
     }
 
     /// What is known of the captures of `node`; of a weight its contents too.
@@ -89,7 +130,7 @@ fn infer_body_in_place(
         let captured = facts.captures(graph, node);
         let scope = scope_of(graph, node, scope);
         // A body that stands alone, of an operator that we do not know, has the inputs that it declares.
-        let arguments = facts.arguments(graph, node);
+        let arguments = facts.operands(graph, node);
         let known = |name: &str| {
             let given = node.op.builtin()?.bodies?;
             let call = Call {
@@ -170,7 +211,7 @@ pub fn infer_graph(
     for id in walk::order(graph).unwrap_or_default() {
         let node = graph.node(id);
         let captured = facts.captures(graph, node);
-        let found = match facts.arguments(graph, node) {
+        let found = match facts.operands(graph, node) {
             Some(arguments) => infer_call(
                 &node.op,
                 &Call {
@@ -184,7 +225,10 @@ pub fn infer_graph(
             None => Ok(Vec::new()),
         };
         let found = found.unwrap_or_else(|reason| {
-            problems.push(untyped(graph, node, reason));
+            // Inference of most calls begins with a rank; that there is none yet is nothing wrong with the call.
+            if !facts.reads_unranked(node) {
+                problems.push(untyped(graph, node, reason));
+            }
             Vec::new()
         });
         let mut found = found.into_iter();
@@ -196,7 +240,8 @@ pub fn infer_graph(
             {
                 problems.push(contradiction(graph, node, index, &inferred.ty, stated));
             }
-            facts.0[output.index()] = inferred.or_else(|| declared(graph, output));
+            let known = inferred.or_else(|| declared(graph, output));
+            facts.0[output.index()] = known.or_else(|| facts.by_declaration(node, index));
         }
     }
     facts

@@ -40,6 +40,8 @@ pub struct OpDef {
     pub types: &'static [(&'static str, &'static [Element])],
     /// Types (and symbolic contents) of the outputs. `None` for an output whose rank cannot be known.
     pub infer: fn(&Call) -> Result<Vec<Option<Fact>>, Reason>,
+    /// Whether `infer` also takes tensors of unknown rank, as [`Argument::Other`]. Without it their outputs have none.
+    pub unranked: bool,
     /// What is known of the inputs of each body of a control-flow operator, by the name of its attribute.
     pub bodies: Option<BodyInputs>,
     /// The reference semantics.
@@ -65,6 +67,7 @@ impl OpDef {
         attrs: &[],
         types: &[],
         infer: |_| Ok(Vec::new()),
+        unranked: false,
         bodies: None,
         eval: Eval::NONE,
         work: |call, outputs| Work::moves(call, outputs),

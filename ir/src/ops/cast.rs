@@ -5,9 +5,9 @@ use crate::attr::AttrKind;
 use crate::dim::Dim;
 use crate::eval::{Contents, Datum, EvalCall, Scalar, wrap};
 use crate::narrow::{self, RoundMode, Rounding};
-use crate::op::{AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
+use crate::op::{Argument, AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
 use crate::types::Element::{self, *};
-use crate::types::ElementKind;
+use crate::types::{ElementKind, Type};
 use crate::value::Value;
 use crate::{eval, eval_values};
 use bytes::Bytes;
@@ -51,6 +51,7 @@ static CAST: OpDef = OpDef {
     attrs: &[AttrDef::string("round_mode", "up"), AttrDef::int("saturate", 1), AttrDef::required("to", AttrKind::Int)],
     types: &[("T1", NOT_COMPLEX), ("T2", NOT_COMPLEX)],
     infer: |call| infer_cast(call, element_of_code(call.int("to")?)?),
+    unranked: true,
     eval: eval!(cast),
     work: |call, outputs| Work::pointwise(call, outputs, 1),
     laws: &[Law::Pointwise],
@@ -63,7 +64,7 @@ static CAST_LIKE: OpDef = OpDef {
     versions: &[15, 19, 21, 23, 24, 25],
     inputs: &[Param::required("input", "T1"), Param::required("target_type", "T2")],
     attrs: &[AttrDef::string("round_mode", "up"), AttrDef::int("saturate", 1)],
-    infer: |call| infer_cast(call, call.ty(1)?.element),
+    infer: |call| infer_cast(call, call.argument(1)?.ty().element()),
     eval: eval!(cast_like),
     // The second input is not read, and does not broadcast.
     laws: &[],
@@ -87,6 +88,9 @@ pub(super) fn integer_range(element: Element) -> Option<(i128, i128)> {
 }
 
 fn infer_cast(call: &Call, to: Element) -> Result<Vec<Option<Fact>>, Reason> {
+    if let Argument::Other(Type::Unranked(_)) = call.argument(0)? {
+        return Ok(vec![Some(Type::Unranked(to).into())]);
+    }
     let from = call.ty(0)?;
     let fact = Fact::new(to, from.shape.iter().cloned());
     let content = match to {

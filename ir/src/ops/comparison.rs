@@ -5,7 +5,7 @@ use super::pointwise::{
     binary_numeric, broadcast, broadcast_all, broadcast_dims, broadcast_to_bool, mismatch, needs_order, same_as_first,
     zip,
 };
-use super::shape::contents;
+use super::shape::{MOST_CONTENTS, contents};
 use crate::dim::Dim;
 use crate::eval;
 use crate::eval::{Broadcast, Contents, Datum, EvalCall, Scalar};
@@ -272,12 +272,21 @@ fn where_content(call: &Call, fact: &Fact) -> Option<Vec<Dim>> {
         return None;
     }
     let (x, y) = (contents(call.given(1)?)?, contents(call.given(2)?)?);
-    let condition = contents(call.given(0)?)?;
-    let pick = |parts: Vec<&Dim>| {
-        let [condition, x, y] = parts[..] else { return None };
-        if x == y { Some(x.clone()) } else { content::truth(condition).map(|holds| if holds { x } else { y }.clone()) }
+    let given = call.given(0)?;
+    let condition = match contents(given) {
+        Some(condition) => condition,
+        // A symbol is neither true nor false for all sizes.
+        None => vec![Dim::symbol("?"); given.ty.count()?.as_size().filter(|&length| length <= MOST_CONTENTS)?],
     };
-    content::checked(ty, content::broadcast(&[&condition, &x, &y])?.map(pick).collect::<Option<_>>()?)
+    let pick = |(at, parts): (usize, Vec<&Dim>)| {
+        let [condition, x, y] = parts[..] else { return None };
+        if x == y {
+            return Some(x.clone());
+        }
+        let chosen = content::truth(condition).map(|holds| if holds { x } else { y }.clone());
+        chosen.or_else(|| content::either(call, at, x, y))
+    };
+    content::checked(ty, content::broadcast(&[&condition, &x, &y])?.enumerate().map(pick).collect::<Option<_>>()?)
 }
 
 fn select<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
@@ -402,6 +411,8 @@ mod tests {
     fn what_depends_on_a_size_is_not_decided() {
         assert_eq!(infer("Equal", &[], &["int64[1] = n", "int64[1] = 1"]), "bool[1]");
         assert_eq!(infer("Less", &[], &["int64[] = n", "int64[] = 0"]), "bool[] = 0");
-        assert_eq!(infer("Where", &[], &["bool[1]", "int64[1] = n", "int64[1] = m"]), "int64[1]");
+        let either = "int64[2] = ?t.element.0,3";
+        assert_eq!(infer("Where", &[], &["bool[2]", "int64[2] = n,3", "int64[2] = m,3"]), either);
+        assert_eq!(infer("Where", &[], &["bool[1]", "int64[1] = n", "int64[1] = -1"]), "int64[1]");
     }
 }

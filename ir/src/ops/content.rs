@@ -86,6 +86,12 @@ pub(super) fn min(a: &Dim, b: &Dim) -> Option<Dim> {
         .or_else(|| less(b, a).filter(|less| !less).map(|_| a.clone()))
 }
 
+/// Element `at` of a result that is `a` or `b`: a size that nothing else is known of. `None` when one may be negative, since
+/// symbols never are.
+pub(super) fn either(call: &Call, at: usize, a: &Dim, b: &Dim) -> Option<Dim> {
+    (never_negative(a) && never_negative(b)).then(|| Dim::fresh(&format!("{}.element", call.scope), at))
+}
+
 /// Whether `a < b`, when it is the same for all values of the symbols.
 pub(super) fn less(a: &Dim, b: &Dim) -> Option<bool> {
     if never_negative(&b.sub(a)?.sub(&Dim::known(1))?) {

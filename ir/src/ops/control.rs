@@ -4,9 +4,10 @@
 //! iteration changes becomes unknown, and the body is inferred again with what is left. Dims that belong to one iteration
 //! never leave the body.
 
-use super::content::never_negative;
+use super::content::{self, never_negative};
 use super::movement::{identity, moved};
 use super::sequence::{item_type, stacked};
+use super::shape::contents;
 use crate::attr::{AttrKind, Attrs};
 use crate::diag::Diagnostics;
 use crate::dim::Dim;
@@ -14,7 +15,7 @@ use crate::eval::{Contents, Datum, EvalCall, Scalar};
 use crate::eval_values;
 use crate::graph::{Def, Graph, ValueId};
 use crate::infer::{body_scope, infer_graph, or_declared};
-use crate::op::{AttrDef, Call, Fact, OpDef, Param, Reason, sets};
+use crate::op::{AttrDef, Call, Fact, OpDef, Operand, Param, Reason, sets};
 use crate::types::{Element, TensorType, Type, normalize_axis};
 use crate::value::Value;
 
@@ -92,10 +93,9 @@ static IF: OpDef = OpDef {
 };
 
 fn infer_if(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
-    let chosen = call.input(0)?.constant.and_then(|condition| condition.as_single());
     let branch = |name| infer_body(call, name, &[], call.n_outputs);
-    if let Some(chosen) = chosen {
-        return branch(if chosen != 0.0 { "then_branch" } else { "else_branch" });
+    if let Some(chosen) = known_truth(call.input(0)?) {
+        return branch(if chosen { "then_branch" } else { "else_branch" });
     }
     let (then, otherwise) = (branch("then_branch")?, branch("else_branch")?);
     let join = |(index, (a, b)): (usize, (Option<Fact>, Option<Fact>))| {
@@ -105,6 +105,17 @@ fn infer_if(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
         Some(Fact::from(ty).with(content))
     };
     Ok(then.into_iter().zip(otherwise).enumerate().map(join).collect())
+}
+
+/// The truth value of a condition that is a weight, or computed from shapes so that it is the same for all sizes.
+fn known_truth(condition: &Operand) -> Option<bool> {
+    if let Some(single) = condition.constant.and_then(|condition| condition.as_single()) {
+        return Some(single != 0.0);
+    }
+    match contents(condition)?.as_slice() {
+        [single] => content::truth(single),
+        _ => None,
+    }
 }
 
 /// The only truth value of `datum`. Errors: not one truth value.
@@ -128,6 +139,7 @@ static LOOP: OpDef = OpDef {
     attrs: &[AttrDef::required("body", AttrKind::Graph)],
     types: &[("V", sets::ALL), ("I", sets::INT64), ("B", sets::BOOL)],
     infer: infer_loop,
+    unranked: true,
     bodies: Some(|call, _| loop_types(call).map_or(Vec::new(), |types| loop_inputs(&types))),
     eval: eval_values!(run_loop),
     work: |_, _| None,
@@ -219,7 +231,7 @@ fn always_continues(call: &Call, body: &Graph) -> bool {
     let is_true = |tensor: &crate::tensor::Tensor| tensor.as_single().is_some_and(|value| value != 0.0);
     let starts = match call.argument(1) {
         Err(_) => true,
-        Ok(_) => call.given(1).and_then(|condition| condition.constant).is_some_and(is_true),
+        Ok(condition) => condition.tensor().and_then(known_truth) == Some(true),
     };
     let Some(mut value) = body.outputs().first().map(|output| output.value) else { return false };
     while let Some((node, _)) = body.producer(value).filter(|(node, _)| body.node(*node).op.is("Identity")) {

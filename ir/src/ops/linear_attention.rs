@@ -107,20 +107,10 @@ impl Sizes {
             None => hidden.floor_div(heads).ok_or_else(overflow),
         };
         let widths = [width_of(&query[2], &q_heads)?, width_of(&key[2], &kv_heads)?];
-        for (a, b) in [
-            (&query[0], &key[0]),
-            (&key[0], &value[0]),
-            (&query[1], &key[1]),
-            (&key[1], &value[1]),
-            (&widths[0], &widths[1]),
-        ] {
-            agree(a, b)?;
-        }
-        let [of_query, of_key] = widths;
         Ok(Self {
-            batch: query[0].clone(),
-            length: query[1].clone(),
-            key: if of_query.as_known().is_some() { of_query } else { of_key },
+            batch: agree(&agree(&query[0], &key[0])?, &value[0])?,
+            length: agree(&agree(&query[1], &key[1])?, &value[1])?,
+            key: agree(&widths[0], &widths[1])?,
             value: width_of(&value[2], &kv_heads)?,
             q_heads,
             kv_heads,
@@ -137,30 +127,34 @@ fn three_axes<'a>(call: &Call<'a>, index: usize) -> Result<&'a [Dim; 3], Reason>
     <&[Dim; 3]>::try_from(ty.shape.as_slice()).map_err(|_| Reason(format!("input {index} has three axes, found {ty}")))
 }
 
-/// Errors: both are known and differ.
-fn agree(a: &Dim, b: &Dim) -> Result<(), Reason> {
+/// The one size of two dims, from the one that is known. Errors: both are known and differ.
+fn agree(a: &Dim, b: &Dim) -> Result<Dim, Reason> {
     match (a.as_known(), b.as_known()) {
         (Some(x), Some(y)) if x != y => Err(Reason(format!("{x} and {y} should be the same size"))),
-        _ => Ok(()),
+        (None, Some(_)) => Ok(b.clone()),
+        _ => Ok(a.clone()),
     }
 }
 
 fn infer_linear_attention(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     UpdateRule::of(call.attrs, call.given(4).is_some(), call.given(5).is_some())?;
-    let sizes = Sizes::of(call)?;
-    let state = sizes.state();
+    let mut sizes = Sizes::of(call)?;
+    for index in [4, 5] {
+        if call.given(index).is_some() {
+            let given = three_axes(call, index)?;
+            sizes.batch = agree(&sizes.batch, &given[0])?;
+            sizes.length = agree(&sizes.length, &given[1])?;
+        }
+    }
+    let mut state = sizes.state();
     if let Some(past) = call.given(3) {
         if past.ty.rank() != 4 {
             return Err(Reason(format!("the past state has four axes, found {}", past.ty)));
         }
-        past.ty.shape.iter().zip(&state).try_for_each(|(a, b)| agree(a, b))?;
-    }
-    for index in [4, 5] {
-        if call.given(index).is_some() {
-            let given = three_axes(call, index)?;
-            agree(&given[0], &sizes.batch)?;
-            agree(&given[1], &sizes.length)?;
+        for (dim, of_past) in state.iter_mut().zip(&past.ty.shape) {
+            *dim = agree(dim, of_past)?;
         }
+        sizes.batch = state[0].clone();
     }
     let element = call.ty(0)?.element;
     // Without a past nothing names the type of the state; it is that of the queries.
@@ -301,22 +295,25 @@ fn has_activation(attrs: &Attrs) -> Result<bool, Reason> {
 fn infer_causal_conv(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     has_activation(call.attrs)?;
     let ([batch, channels, _], [of_kernel, one, kernel]) = (three_axes(call, 0)?, three_axes(call, 1)?);
-    agree(channels, of_kernel)?;
+    let mut channels = agree(channels, of_kernel)?;
     agree(one, &Dim::known(1))?;
     if kernel.is(0) {
         return Err(Reason::new("the kernel is empty"));
     }
     let before = kernel.sub(&Dim::known(1)).ok_or_else(overflow)?;
-    let state = [batch.clone(), channels.clone(), before];
     if let Some(bias) = call.given(2) {
         let [of_bias] = bias.ty.shape.as_slice() else { return Err(Reason(format!("the bias is {}", bias.ty))) };
-        agree(of_bias, channels)?;
+        channels = agree(&channels, of_bias)?;
     }
+    let mut state = [batch.clone(), channels, before];
     if call.given(3).is_some() {
-        three_axes(call, 3)?.iter().zip(&state).try_for_each(|(a, b)| agree(a, b))?;
+        for (dim, of_past) in state.iter_mut().zip(three_axes(call, 3)?) {
+            *dim = agree(dim, of_past)?;
+        }
     }
     let ty = call.ty(0)?;
-    let facts = [Fact::from(ty.clone()), Fact::new(ty.element, state)];
+    let output = [state[0].clone(), state[1].clone(), ty.shape[2].clone()];
+    let facts = [Fact::new(ty.element, output), Fact::new(ty.element, state)];
     Ok(facts.into_iter().take(call.n_outputs.max(1)).map(Some).collect())
 }
 

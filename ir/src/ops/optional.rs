@@ -28,6 +28,7 @@ static OPTIONAL: OpDef = OpDef {
         let held = held.ok_or_else(|| Reason::new("neither an input nor attribute `type` is given"))?;
         Ok(vec![Some(held.optional().into())])
     },
+    unranked: true,
     eval: eval_values!(optional),
     ..FREE
 };
@@ -50,6 +51,7 @@ static OPTIONAL_GET_ELEMENT: OpDef = OpDef {
             other => Fact::from(other),
         })])
     },
+    unranked: true,
     eval: eval_values!(optional_get_element),
     ..FREE
 };
@@ -70,6 +72,7 @@ static OPTIONAL_HAS_ELEMENT: OpDef = OpDef {
     outputs: &[Param::required("output", "B")],
     types: &[("O", sets::ALL), ("B", sets::BOOL)],
     infer: |_| Ok(vec![Some(Fact::new(Element::Bool, []))]),
+    unranked: true,
     eval: eval!(optional_has_element),
     ..FREE
 };

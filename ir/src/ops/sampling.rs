@@ -264,11 +264,12 @@ fn infer_affine_grid(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
         None => (0..n_axes).map(|axis| call.fresh(axis)).collect(),
     };
     no_negative(&spatial)?;
-    let batch = theta.shape[0].clone();
-    if let Some(wanted) = dims.as_ref().and_then(|dims| dims[0].as_known())
-        && batch.as_known().is_some_and(|batch| batch != wanted)
-    {
-        return Err(Reason(format!("{wanted} grids are wanted of matrices {theta}")));
+    let mut batch = theta.shape[0].clone();
+    if let Some(wanted) = dims.as_ref().and_then(|dims| dims[0].as_known()) {
+        if batch.as_known().is_some_and(|batch| batch != wanted) {
+            return Err(Reason(format!("{wanted} grids are wanted of matrices {theta}")));
+        }
+        batch = Dim::known(wanted);
     }
     let shape = std::iter::once(batch).chain(spatial).chain([Dim::from(n_axes)]);
     Ok(vec![Some(Fact::from(TensorType::new(theta.element, shape)))])

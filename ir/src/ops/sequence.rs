@@ -118,6 +118,7 @@ static SEQUENCE_CONSTRUCT: OpDef = OpDef {
         }
         Ok(vec![Some(item.sequence().into())])
     },
+    unranked: true,
     eval: eval_values!(sequence_construct),
     ..FREE
 };
@@ -138,6 +139,7 @@ static SEQUENCE_INSERT: OpDef = OpDef {
         let item = join(call, &item_type(call, 0)?, &call.argument(1)?.ty())?;
         Ok(vec![Some(item.sequence().into())])
     },
+    unranked: true,
     eval: eval_values!(sequence_insert),
     ..FREE
 };

@@ -8,10 +8,10 @@ use crate::attr::{Attr, AttrKind};
 use crate::dim::Dim;
 use crate::eval;
 use crate::eval::{Broadcast, Contents, Datum, EvalCall, Scalar};
-use crate::op::{AttrDef, Call, Fact, OpDef, Operand, Param, Reason, Work, sets};
+use crate::op::{Argument, AttrDef, Call, Fact, OpDef, Operand, Param, Reason, Work, sets};
 use crate::ops::pointwise::{broadcast_dim, needs_order};
 use crate::tensor::Tensor;
-use crate::types::{Element, normalize_axis};
+use crate::types::{Element, Type, normalize_axis};
 
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&SHAPE, &SIZE, &CONSTANT_OF_SHAPE, &RANGE, &EXPAND, &EYE_LIKE, &CONSTANT];
@@ -21,7 +21,7 @@ const MOST_ELEMENTS: u64 = 1 << 31;
 /// More axes than a tensor has in practice; a shape tensor that is longer is refused.
 pub(super) const MOST_AXES: usize = 256;
 /// The longest tensor whose elements inference follows.
-const MOST_CONTENTS: usize = 256;
+pub(super) const MOST_CONTENTS: usize = 256;
 
 /// Number of elements of `shape`. Errors: more than an evaluation makes.
 pub(super) fn count_of(shape: &[usize]) -> Result<usize, Reason> {
@@ -99,10 +99,14 @@ static SHAPE: OpDef = OpDef {
     attrs: &[AttrDef::int("start", 0), AttrDef::optional("end", AttrKind::Int)],
     types: &[("T", sets::ALL), ("T1", sets::INT64)],
     infer: |call| {
+        if let Argument::Other(Type::Unranked(_)) = call.argument(0)? {
+            return Ok(vec![Some(Fact::new(Element::Int64, [call.fresh(0)]))]);
+        }
         let shape = &call.ty(0)?.shape;
         let dims = shape[axes_between(call.int("start")?, call.attrs.int("end"), shape.len())].to_vec();
         Ok(vec![Some(Fact::new(Element::Int64, [dims.len().into()]).with(Some(dims)))])
     },
+    unranked: true,
     eval: eval!(shape),
     ..OpDef::BASE
 };
@@ -133,7 +137,11 @@ static SIZE: OpDef = OpDef {
     inputs: &[Param::required("data", "T")],
     outputs: &[Param::required("size", "T1")],
     types: &[("T", sets::ALL), ("T1", sets::INT64)],
-    infer: |call| Ok(vec![Some(Fact::new(Element::Int64, []).with(call.ty(0)?.count().map(|count| vec![count])))]),
+    infer: |call| {
+        let count = call.argument(0)?.tensor().and_then(|data| data.ty.count());
+        Ok(vec![Some(Fact::new(Element::Int64, []).with(count.map(|count| vec![count])))])
+    },
+    unranked: true,
     eval: eval!(size),
     ..OpDef::BASE
 };
@@ -199,7 +207,9 @@ fn infer_constant_of_shape(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     let filler = filler(call.attrs.tensor("value"))?;
     let input = call.input(0)?;
     let Some(shape) = contents(input) else {
-        return Ok(vec![fresh_shape(call, input)?.map(|shape| Fact::new(filler.element(), shape))]);
+        let shape = fresh_shape(call, input)?;
+        let unranked = Fact::from(Type::Unranked(filler.element()));
+        return Ok(vec![Some(shape.map_or(unranked, |shape| Fact::new(filler.element(), shape)))]);
     };
     no_negative(&shape)?;
     let count = product(&shape).ok().and_then(|count| count.as_size());

@@ -3,9 +3,9 @@
 use crate::dim::Dim;
 use crate::eval;
 use crate::eval::{Datum, EvalCall, Scalar};
-use crate::op::{AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
-use crate::ops::shape::{MOST_AXES, contents, distinct_axes, fresh_shape, product};
-use crate::types::normalize_axis;
+use crate::op::{Argument, AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
+use crate::ops::shape::{MOST_AXES, contents, distinct_axes, fresh_shape, no_negative, product};
+use crate::types::{Type, normalize_axis};
 
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&RESHAPE, &FLATTEN, &SQUEEZE, &UNSQUEEZE];
@@ -19,6 +19,7 @@ static RESHAPE: OpDef = OpDef {
     attrs: &[AttrDef::int("allowzero", 0)],
     types: &[("T", sets::ALL), ("tensor(int64)", sets::INT64)],
     infer: infer_reshape,
+    unranked: true,
     eval: eval!(reshape),
     work: |_, _| Some(Work::free()),
     laws: &[Law::View],
@@ -26,6 +27,10 @@ static RESHAPE: OpDef = OpDef {
 };
 
 fn infer_reshape(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
+    if let Argument::Other(Type::Unranked(element)) = call.argument(0)? {
+        let shape = reshaped_unranked(call)?;
+        return Ok(vec![shape.map(|shape| Fact::new(*element, shape))]);
+    }
     let (data, to) = (call.input(0)?, call.input(1)?);
     let shape = match contents(to) {
         Some(target) => reshaped(&data.ty.shape, &target, call.attrs.flag("allowzero"))?,
@@ -38,6 +43,18 @@ fn infer_reshape(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
     };
     let content = if shape.len() <= 1 { contents(data) } else { None };
     Ok(vec![Some(Fact::new(data.ty.element, shape).with(content))])
+}
+
+/// The shape that the second input asks for, whatever the data is: what depends on the data is fresh.
+fn reshaped_unranked(call: &Call) -> Result<Option<Vec<Dim>>, Reason> {
+    let to = call.input(1)?;
+    let Some(target) = contents(to) else { return fresh_shape(call, to) };
+    let copies = |size| size == -1 || (size == 0 && !call.attrs.flag("allowzero"));
+    let dims = target.into_iter().enumerate();
+    let dims: Vec<Dim> =
+        dims.map(|(axis, dim)| if dim.as_known().is_some_and(copies) { call.fresh(axis) } else { dim }).collect();
+    no_negative(&dims)?;
+    Ok(Some(dims))
 }
 
 /// The shape that `target` asks for. Errors: it cannot hold the elements of `from`, or two dims are -1.
@@ -106,10 +123,14 @@ static FLATTEN: OpDef = OpDef {
     attrs: &[AttrDef::int("axis", 1)],
     types: &[("T", sets::ALL)],
     infer: |call| {
+        if let Argument::Other(Type::Unranked(element)) = call.argument(0)? {
+            return Ok(vec![Some(Fact::new(*element, [call.fresh(0), call.fresh(1)]))]);
+        }
         let ty = call.ty(0)?;
         let (rows, columns) = ty.shape.split_at(split_axis(call.int("axis")?, ty.rank())?);
         Ok(vec![Some(Fact::new(ty.element, [product(rows)?, product(columns)?]))])
     },
+    unranked: true,
     eval: eval!(flatten),
     work: |_, _| Some(Work::free()),
     laws: &[Law::View],
