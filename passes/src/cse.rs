@@ -65,6 +65,8 @@ fn sample(tensor: &Tensor) -> Vec<u8> {
 /// Lets readers of equal calls read the first of them; the number of calls that lost their readers.
 pub fn merge_calls(graph: &mut Graph) -> usize {
     type Key = (String, Attrs, Vec<Option<ValueId>>, usize);
+    // Attributes hash by their contents, which are computed once and never change.
+    #[allow(clippy::mutable_key_type)]
     let mut seen: FxHashMap<Key, NodeId> = FxHashMap::default();
     let mut n_merged = 0;
     for id in walk::order(graph).unwrap_or_default() {

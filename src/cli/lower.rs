@@ -172,7 +172,7 @@ mod with_tensorrt {
             let mut profile = Profile::default();
             for &id in model.graph.inputs() {
                 let value = model.graph.value(id);
-                let Some(ty) = value.ty.as_ref().filter(|ty| ty.sizes().is_none()) else { continue };
+                let Some(ty) = model.graph.ty(id).filter(|ty| ty.sizes().is_none()) else { continue };
                 let of = |shapes: &BTreeMap<String, Vec<i64>>| {
                     shapes.get(value.name.as_str()).cloned().ok_or_else(|| {
                         misuse(format!("input `{}` ({ty}) is dynamic: give `--shapes` or `--minShapes`, `--optShapes`, `--maxShapes` for it", value.name))

@@ -13,9 +13,9 @@ pub use compare::{Tolerance, difference, kind};
 
 use crate::certificate::run_on_cpu;
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
-use crate::ir::eval::{Datum, run_values};
+use crate::ir::eval::{Datum, Scalar, run_values};
 use crate::ir::value::Value;
-use crate::ir::{Graph, Model, Op, Tensor};
+use crate::ir::{Element, Graph, Model, Op, Tensor};
 use crate::onnx::{ExportOptions, Limits, Policy};
 use crate::passes::optimize::{Engine, Extract, Options, optimize};
 use crate::passes::saturate;
@@ -284,8 +284,18 @@ fn as_tensors(inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Option<Tensor>>, V
 }
 
 fn interpret(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<Tensor>>, Verdict> {
-    let outputs = run_values::<f32>(model, inputs).map_err(|error| Verdict::Failed(error.to_string()))?;
-    let host = |(at, output): (usize, &Value<Datum<f32>>)| {
+    // Single precision holds all numbers but doubles.
+    let is_double = |ty: &Option<crate::ir::Type>| ty.as_ref().is_some_and(|ty| ty.element() == Element::Double);
+    if model.graph.values().any(|(_, value)| is_double(&value.ty)) {
+        interpret_in::<f64>(model, inputs)
+    } else {
+        interpret_in::<f32>(model, inputs)
+    }
+}
+
+fn interpret_in<S: Scalar>(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<Tensor>>, Verdict> {
+    let outputs = run_values::<S>(model, inputs).map_err(|error| Verdict::Failed(error.to_string()))?;
+    let host = |(at, output): (usize, &Value<Datum<S>>)| {
         output.try_map(&mut Datum::to_tensor).map_err(|reason| Verdict::Failed(format!("output {at}: {reason}")))
     };
     outputs.iter().enumerate().map(host).collect()

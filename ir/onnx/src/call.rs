@@ -85,17 +85,18 @@ impl Call {
 /// Gives what the calls that express one call hand to each other the names that `free` makes of theirs. `outputs` are
 /// those of the call that they express, which stay.
 pub(crate) fn free_names(calls: &mut [Call], outputs: &[Name], mut free: impl FnMut(&Name) -> Name) {
-    let made: Vec<Name> = calls.iter().flat_map(|call| call.outputs.iter().cloned()).collect();
-    for name in made.into_iter().filter(|name| !name.is_empty() && !outputs.contains(name)) {
-        let free = free(&name);
-        if free == name {
-            continue;
-        }
-        for call in calls.iter_mut() {
-            for output in call.outputs.iter_mut().filter(|output| **output == name) {
+    for at in 0..calls.len() {
+        let made: Vec<Name> = calls[at].outputs.clone();
+        for name in made.into_iter().filter(|name| !name.is_empty() && !outputs.contains(name)) {
+            let free = free(&name);
+            if free == name {
+                continue;
+            }
+            for output in calls[at].outputs.iter_mut().filter(|output| **output == name) {
                 *output = free.clone();
             }
-            for input in &mut call.inputs {
+            // What stands before, and the call itself, read the value that had the name already.
+            for input in calls[at + 1..].iter_mut().flat_map(|call| &mut call.inputs) {
                 if matches!(input, Operand::Named(read) if *read == name) {
                     *input = Operand::Named(free.clone());
                 }

@@ -85,9 +85,6 @@ fn infer_batch_normalization(call: &Call) -> Result<Vec<Option<Fact>>, Reason> {
 }
 
 fn batch_normalization<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
-    if call.attrs.flag("training_mode") {
-        return Err(Reason::new("training mode is not evaluated"));
-    }
     needs_functions::<S>("square root")?;
     let x = call.input(0)?;
     let n_channels = match x.shape.as_slice() {
@@ -97,13 +94,40 @@ fn batch_normalization<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, R
     };
     let [scale, bias, mean, var] = [1, 2, 3, 4].map(|index| per_channel(call, index, n_channels));
     let (scale, bias, mean, var, epsilon) = (scale?, bias?, mean?, var?, call.float("epsilon")?);
+    let of_batch = if call.attrs.flag("training_mode") { Some(batch_statistics(x, n_channels)?) } else { None };
+    let mut running = Vec::new();
+    if let Some((batch_mean, batch_var)) = &of_batch {
+        let momentum = call.float("momentum")?;
+        let rest = S::from_int(1).sub(momentum);
+        for (index, old, new) in [(3, mean, batch_mean), (4, var, batch_var)] {
+            let moved = old.iter().zip(new).map(|(old, new)| old.mul(momentum).add(new.mul(rest))).collect();
+            running.push(Datum::of_real(call.input(index)?.element, &[n_channels], moved));
+        }
+    }
+    let (mean, var) = of_batch.as_ref().map_or((mean, var), |(mean, var)| (mean.as_slice(), var.as_slice()));
     let gains: Vec<S> = scale.iter().zip(var).map(|(scale, var)| scale.div(var.add(epsilon).apply(&SQRT))).collect();
     let mut result = x.real()?.to_vec();
     each_channel(&x.shape, n_channels, |channel, span| {
         let (mean, gain, bias) = (mean[channel], gains[channel], bias[channel]);
         result[span].iter_mut().for_each(|x| *x = x.sub(mean).mul(gain).add(bias));
     });
-    Ok(vec![Datum::of_real(x.element, &x.shape, result)])
+    let mut results = vec![Datum::of_real(x.element, &x.shape, result)];
+    results.append(&mut running);
+    Ok(results)
+}
+
+/// Mean and population variance of each channel over all instances and positions.
+fn batch_statistics<S: Scalar>(x: &Datum<S>, n_channels: usize) -> Result<(Vec<S>, Vec<S>), Reason> {
+    let elements = x.real()?;
+    let mut lanes: Vec<Vec<S>> = vec![Vec::new(); n_channels];
+    each_channel(&x.shape, n_channels, |channel, span| lanes[channel].extend_from_slice(&elements[span]));
+    let of_lane = |lane: Vec<S>| {
+        let n = S::from_int(lane.len() as i128);
+        let mean = S::sum(lane.iter().copied()).div(n);
+        let differences = lane.iter().map(|x| x.sub(mean));
+        (mean, S::dot(differences.map(|x| (x, x))).div(n))
+    };
+    Ok(lanes.into_iter().map(of_lane).unzip())
 }
 
 /// Input `index`, one number for each channel.
