@@ -44,7 +44,7 @@ static OPTIONAL_GET_ELEMENT: OpDef = OpDef {
     versions: &[15, 18, 28],
     inputs: &[Param::required("input", "O")],
     outputs: &[Param::required("output", "V")],
-    types: &[("O", sets::ALL), ("V", sets::EARLY)],
+    types: &[("O", sets::ALL), ("V", sets::ALL)],
     infer: |call| {
         Ok(vec![Some(match call.argument(0)?.ty() {
             Type::Optional(held) => Fact::from(*held),

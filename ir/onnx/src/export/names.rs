@@ -82,6 +82,8 @@ impl Names {
             }
             by_value[id.index()] = match value.def() {
                 Def::Capture(index) => captures.get(*index as usize).cloned(),
+                // It is not written, so its name is free.
+                Def::Weight(_) if value.uses().len() == 0 => None,
                 _ if !value.name.is_empty() => Some(in_sight.fresh(&value.name)),
                 Def::Weight(_) => Some(in_sight.fresh("weight")),
                 // Without a name and without readers, an output is left out.

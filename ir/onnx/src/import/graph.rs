@@ -134,6 +134,12 @@ impl Importer<'_> {
             self.locate(from, &label);
         }
         self.outputs(&mut builder, &proto.output);
+        // What was derived for the steps between operator sets is what the steps down will ask for.
+        for (id, ty) in std::mem::take(&mut builder.inferred) {
+            if builder.graph.has_value(id) && builder.graph.value(id).ty.is_none() {
+                builder.graph.value_mut(id).ty = Some(ty.into());
+            }
+        }
         if encloses {
             self.outer.pop();
         }

@@ -192,6 +192,7 @@ pub(super) fn changes(name: &str) -> &'static [(u64, Change)] {
             (22, Step { up: same, down: windows_within }),
         ],
         "Mod" => &[(28, Step { up: same, down: mod_from_28 })],
+        "OptionalGetElement" => &[(18, Step { up: same, down: no_tensor })],
         "OptionalHasElement" => &[(18, Step { up: same, down: has_input })],
         "PRelu" => &[(6, Gone(CONSUMED)), (7, Step { up: prelu_to_7, down: prelu_from_7 })],
         "Pad" => &[

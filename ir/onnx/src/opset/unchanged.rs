@@ -59,7 +59,7 @@ pub(super) const UNCHANGED: &[Reasoned] = &[
     ("branches may differ in their shapes since then, which no file says of itself", &[("If", &[11])]),
     (
         "values other than tensors are admitted since then, which the declared types of a file tell",
-        &[("Identity", &[14, 16]), ("If", &[13]), ("Loop", &[13]), ("OptionalGetElement", &[18])],
+        &[("Identity", &[14, 16]), ("If", &[13]), ("Loop", &[13])],
     ),
     (
         "floats of six bits are admitted since then; the IR has none",

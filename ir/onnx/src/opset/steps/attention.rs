@@ -34,6 +34,14 @@ pub(crate) fn dft_from_20(mut call: Call, facts: &dyn Facts) -> Steps {
     Ok(vec![call])
 }
 
+/// Before version 18 the input was an optional value, never a tensor.
+pub(crate) fn no_tensor(call: Call, facts: &dyn Facts) -> Steps {
+    if call.given(0).is_some_and(|operand| facts.ty(operand).is_some()) {
+        return cannot(&call, "reads a tensor");
+    }
+    Ok(vec![call])
+}
+
 /// Before version 18 the value in question was not left out.
 pub(crate) fn has_input(call: Call, _: &dyn Facts) -> Steps {
     if call.given(0).is_none() { cannot(&call, "has no input") } else { Ok(vec![call]) }
