@@ -40,22 +40,15 @@ pub fn merge_weights(graph: &mut Graph) -> usize {
 }
 
 fn sample(tensor: &Tensor) -> Vec<u8> {
-    const SAMPLED: usize = 32;
+    fn start_and_middle(bytes: &[u8]) -> Vec<u8> {
+        const SAMPLED: usize = 32;
+        let middle = bytes.len() / 2;
+        [&bytes[..bytes.len().min(SAMPLED)], &bytes[middle..(middle + SAMPLED).min(bytes.len())]].concat()
+    }
     match tensor.data() {
-        Data::Bytes(bytes) => {
-            let middle = bytes.len() / 2;
-            let mut sample = bytes[..bytes.len().min(SAMPLED)].to_vec();
-            sample.extend_from_slice(&bytes[middle..(middle + SAMPLED).min(bytes.len())]);
-            sample
-        }
+        Data::Bytes(bytes) => start_and_middle(bytes),
         // However they are held, equal contents must fall into one group.
-        Data::Splat(_) | Data::Seeded(_) if tensor.count() <= 64 => {
-            let bytes = tensor.bytes();
-            let middle = bytes.len() / 2;
-            let mut sample = bytes[..bytes.len().min(SAMPLED)].to_vec();
-            sample.extend_from_slice(&bytes[middle..(middle + SAMPLED).min(bytes.len())]);
-            sample
-        }
+        Data::Splat(_) | Data::Seeded(_) if tensor.count() <= 64 => start_and_middle(&tensor.bytes()),
         Data::Splat(value) => value.to_vec(),
         Data::Seeded(seed) => seed.seed.to_le_bytes().to_vec(),
         Data::Strings(_) | Data::Stored(_) => Vec::new(),

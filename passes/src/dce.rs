@@ -1,7 +1,8 @@
 //! Dead-code elimination: what no output depends on goes, bodies of control flow included.
 
 use crate::pass::{Change, Pass};
-use eutectic_ir::graph::{Graph, NodeId};
+use crate::rewire::bodies_of;
+use eutectic_ir::graph::Graph;
 use eutectic_ir::walk;
 
 /// Removes every node and weight that no output depends on. Inputs of the model stay: they are its interface.
@@ -20,14 +21,6 @@ pub fn sweep(graph: &mut Graph) -> usize {
         }
     }
     graph.sweep_weights();
-    let owners: Vec<NodeId> =
-        graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
-    for owner in owners {
-        graph.map_bodies(owner, &mut |_, body| {
-            let mut body = Graph::clone(body);
-            n_removed += sweep(&mut body);
-            body.into()
-        });
-    }
+    bodies_of(graph, &mut |body| n_removed += sweep(body));
     n_removed
 }

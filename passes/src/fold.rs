@@ -8,6 +8,7 @@
 mod undefined;
 
 use crate::pass::{Change, Pass};
+use crate::rewire::bodies_with_facts;
 use eutectic_ir::diag::{Diagnostic, Severity};
 use eutectic_ir::eval::{Datum, Scalar, run_tensors};
 use eutectic_ir::graph::{Def, Graph, Node, NodeId, Op, ValueId};
@@ -78,21 +79,11 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, budget: FoldBudget) -> Change {
         }
         change.n_changed += 1;
     }
-    let owners: Vec<NodeId> =
-        graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
-    for owner in owners {
-        let captured: Vec<Option<Fact>> =
-            graph.node(owner).captures().iter().map(|&value| facts.get(value).cloned()).collect();
-        graph.map_bodies(owner, &mut |_, body| {
-            let mut body = Graph::clone(body);
-            let mut ignored = Default::default();
-            let facts = eutectic_ir::infer::infer_in_place(&mut body, &captured, &mut ignored);
-            let inner = fold_graph(&mut body, &facts, FoldBudget { total: left, ..budget });
-            change.n_changed += inner.n_changed;
-            change.notes.extend(inner.notes);
-            body.into()
-        });
-    }
+    bodies_with_facts(graph, facts, &mut |body, _, facts| {
+        let inner = fold_graph(body, facts, FoldBudget { total: left, ..budget });
+        change.n_changed += inner.n_changed;
+        change.notes.extend(inner.notes);
+    });
     change
 }
 

@@ -8,11 +8,12 @@ use crate::greedy;
 use crate::inline::inline;
 use crate::pass::PassReport;
 use crate::pipeline;
+use crate::rewire::{bodies_with_facts, owners};
 use crate::rules::{Contract, Library, Rule};
 use crate::saturate::{Conflict, Extracted, Limits, Prices, Space, Stop, extract_graph, saturate};
 use crate::target::{FUSION_DOMAIN, Target, spell_for_ort};
 use eutectic_ir::diag::Kind;
-use eutectic_ir::graph::{NodeId, Op};
+use eutectic_ir::graph::Op;
 use eutectic_ir::infer::Facts;
 use eutectic_ir::op::Fact;
 use eutectic_ir::{Diagnostic, Diagnostics, Function, Graph, Model, infer, verify};
@@ -51,6 +52,11 @@ impl Options {
             cost: CostModel::new(Device::h200()),
             fold: FoldBudget::STANDARD,
         })
+    }
+
+    /// The same, with a result that may import what `model` imports.
+    pub fn admitting(self, model: &Model) -> Self {
+        Self { opset: self.opset.max(model.opset("").unwrap_or(0)), ..self }
     }
 }
 
@@ -230,24 +236,15 @@ fn saturating(
 
 /// Lets `change` replace each body in `graph`, given what is known of its values; outer bodies first.
 fn rewrite_bodies(graph: &mut Graph, captures: &[Option<Fact>], change: &mut dyn FnMut(&mut Graph, &Facts)) {
-    let owners: Vec<NodeId> =
-        graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
-    if owners.is_empty() {
+    if owners(graph).is_empty() {
         return;
     }
     // Whoever replaced the graph numbered its values anew.
     let facts = infer::infer_in_place(graph, captures, &mut Diagnostics::default());
-    for owner in owners {
-        let captured: Vec<Option<Fact>> =
-            graph.node(owner).captures().iter().map(|&value| facts.get(value).cloned()).collect();
-        graph.map_bodies(owner, &mut |_, body| {
-            let mut body = Graph::clone(body);
-            let facts = infer::infer_in_place(&mut body, &captured, &mut Diagnostics::default());
-            change(&mut body, &facts);
-            rewrite_bodies(&mut body, &captured, change);
-            body.into()
-        });
-    }
+    bodies_with_facts(graph, &facts, &mut |body, captured, facts| {
+        change(body, facts);
+        rewrite_bodies(body, captured, change);
+    });
 }
 
 fn rule_report(rule: &Rule, matched: u64, applied: u64, time: Duration) -> RuleReport {

@@ -97,9 +97,7 @@ pub(crate) fn replace_value(graph: &mut Graph, old: ValueId, new: ValueId) {
 
 /// Changes each body of each control-flow call of `graph`.
 pub(crate) fn bodies_of(graph: &mut Graph, change: &mut dyn FnMut(&mut Graph)) {
-    let owners: Vec<NodeId> =
-        graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
-    for owner in owners {
+    for owner in owners(graph) {
         graph.map_bodies(owner, &mut |_, body| {
             let mut body = Graph::clone(body);
             change(&mut body);
@@ -117,17 +115,30 @@ pub(crate) fn with_facts(model: &mut Model, change: &mut dyn FnMut(&mut Graph, &
 
 fn with_facts_in(graph: &mut Graph, facts: &Facts, change: &mut dyn FnMut(&mut Graph, &Facts) -> usize) -> usize {
     let mut n_changed = change(graph, facts);
-    let owners: Vec<NodeId> =
-        graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect();
-    for owner in owners {
+    bodies_with_facts(graph, facts, &mut |body, _, facts| n_changed += with_facts_in(body, facts, change));
+    n_changed
+}
+
+/// Changes each body of each control-flow call of `graph`, of whose values `facts` tells; `change` is told what is known of
+/// the body's captures and of its values.
+pub(crate) fn bodies_with_facts(
+    graph: &mut Graph,
+    facts: &Facts,
+    change: &mut dyn FnMut(&mut Graph, &[Option<Fact>], &Facts),
+) {
+    for owner in owners(graph) {
         let captured: Vec<Option<Fact>> =
             graph.node(owner).captures().iter().map(|&value| facts.get(value).cloned()).collect();
         graph.map_bodies(owner, &mut |_, body| {
             let mut body = Graph::clone(body);
             let facts = infer::infer_in_place(&mut body, &captured, &mut Diagnostics::default());
-            n_changed += with_facts_in(&mut body, &facts, change);
+            change(&mut body, &captured, &facts);
             body.into()
         });
     }
-    n_changed
+}
+
+/// The control-flow calls of `graph`.
+pub(crate) fn owners(graph: &Graph) -> Vec<NodeId> {
+    graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect()
 }

@@ -204,11 +204,11 @@ impl Optimize {
         if let Some(opset) = self.opset.filter(|opset| !(1..=CANONICAL_OPSET).contains(opset)) {
             return Err(misuse(format!("operator set {opset} is not between 1 and {CANONICAL_OPSET}")));
         }
-        let standard = Options::standard(self.target)?;
+        let standard = Options::standard(self.target)?.admitting(model);
         Ok(Options {
             rules: library.forward().filter(chosen).cloned().collect(),
             engine,
-            opset: self.opset.unwrap_or_else(|| standard.opset.max(model.opset("").unwrap_or(0))),
+            opset: self.opset.unwrap_or(standard.opset),
             cost: cost.clone(),
             fold: FoldBudget { tensor: self.fold_budget << 20, ..FoldBudget::STANDARD },
             ..standard
