@@ -12,6 +12,8 @@ use crate::tensor::Tensor;
 use crate::types::{Element, TensorType, Type};
 use std::fmt;
 
+pub mod sets;
+
 /// The version of `ai.onnx` that the IR speaks: import upgrades to it, export comes down from it.
 pub const CANONICAL_OPSET: u64 = 28;
 /// The version that a model states when no file did: the newest that released runtimes read. Export rises from it where
@@ -527,42 +529,4 @@ impl Work {
         let written = outputs.iter().try_fold(Dim::known(0), |sum, ty| sum.add(&ty.bytes()?))?;
         Some(Self { flops: Dim::known(0), read: written.clone(), written })
     }
-}
-
-/// Sets of element types for `OpDef::types`, named as the specification groups them.
-pub mod sets {
-    use crate::types::Element::{self, *};
-
-    /// Every element type.
-    pub const ALL: &[Element] = Element::ALL;
-    /// Every element type of opset 13: no narrow floats, no integers below a byte.
-    pub const STANDARD: &[Element] = &[
-        Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Bfloat16, Float16, Float, Double, String, Bool,
-        Complex64, Complex128,
-    ];
-    /// Every element type of opset 1 to 12: those of opset 13 without bfloat16.
-    pub const EARLY: &[Element] = &[
-        Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Float16, Float, Double, String, Bool, Complex64,
-        Complex128,
-    ];
-    /// Integers of 8 to 64 bits, the floating-point types and truth values.
-    pub const NUMERIC_OR_BOOL: &[Element] =
-        &[Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Float16, Float, Double, Bfloat16, Bool];
-    /// The floating-point types of arithmetic operators.
-    pub const FLOAT: &[Element] = &[Float16, Float, Double, Bfloat16];
-    /// Integers of 32 and 64 bits and the floating-point types.
-    pub const HIGH_PRECISION: &[Element] = &[Uint32, Uint64, Int32, Int64, Float16, Float, Double, Bfloat16];
-    /// Integers of 8 to 64 bits and the floating-point types.
-    pub const NUMERIC: &[Element] =
-        &[Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Float16, Float, Double, Bfloat16];
-    /// Signed integers of 8 to 64 bits and the floating-point types.
-    pub const SIGNED: &[Element] = &[Int8, Int16, Int32, Int64, Float16, Float, Double, Bfloat16];
-    /// Integers of 8 to 64 bits.
-    pub const INTEGER: &[Element] = &[Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64];
-    /// Index types.
-    pub const INDEX: &[Element] = &[Int32, Int64];
-    /// 64-bit integers.
-    pub const INT64: &[Element] = &[Int64];
-    /// Truth values.
-    pub const BOOL: &[Element] = &[Bool];
 }

@@ -219,15 +219,11 @@ fn round_trip(model: &Model, limits: &Limits) -> Result<Model, Verdict> {
 /// The model after an engine.
 fn rewritten(model: &Model, options: &Options) -> Result<Model, Verdict> {
     let mut model = model.clone();
-    // The result may use what the case uses.
-    let opset = options.opset.max(model.opset("").unwrap_or(0));
-    let report =
-        optimize(&mut model, &Options { opset, ..options.clone() }).map_err(|problems| {
-            match Verdict::from(problems) {
-                Verdict::Skipped(reason) => Verdict::Failed(reason),
-                verdict => verdict,
-            }
-        })?;
+    let options = options.clone().admitting(&model);
+    let report = optimize(&mut model, &options).map_err(|problems| match Verdict::from(problems) {
+        Verdict::Skipped(reason) => Verdict::Failed(reason),
+        verdict => verdict,
+    })?;
     match report.conflicts.first() {
         None => Ok(model),
         Some(conflict) => {

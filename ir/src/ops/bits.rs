@@ -7,40 +7,12 @@ use crate::attr::AttrKind;
 use crate::dim::Dim;
 use crate::eval;
 use crate::eval::{Datum, EvalCall, Scalar, wrap};
-use crate::op::{AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work};
+use crate::op::{AttrDef, Call, Fact, Law, OpDef, Param, Reason, Work, sets};
 use crate::tensor::Tensor;
 use crate::types::Element::{self, *};
 
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&BIT_CAST];
-
-const NOT_TEXT: &[Element] = &[
-    Float,
-    Uint8,
-    Int8,
-    Uint16,
-    Int16,
-    Int32,
-    Int64,
-    Bool,
-    Float16,
-    Double,
-    Uint32,
-    Uint64,
-    Complex64,
-    Complex128,
-    Bfloat16,
-    Float8E4M3FN,
-    Float8E4M3FNUZ,
-    Float8E5M2,
-    Float8E5M2FNUZ,
-    Uint4,
-    Int4,
-    Float4E2M1,
-    Float8E8M0,
-    Uint2,
-    Int2,
-];
 
 static BIT_CAST: OpDef = OpDef {
     name: "BitCast",
@@ -49,7 +21,7 @@ static BIT_CAST: OpDef = OpDef {
     inputs: &[Param::required("input", "T1")],
     outputs: &[Param::required("output", "T2")],
     attrs: &[AttrDef::required("to", AttrKind::Int)],
-    types: &[("T1", NOT_TEXT), ("T2", NOT_TEXT)],
+    types: &[("T1", sets::NOT_TEXT), ("T2", sets::NOT_TEXT)],
     infer: infer_bit_cast,
     eval: eval!(bit_cast),
     work: |call, outputs| Work::pointwise(call, outputs, 0),

@@ -15,33 +15,6 @@ use bytes::Bytes;
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&CAST, &CAST_LIKE, &IDENTITY];
 
-const NOT_COMPLEX: &[Element] = &[
-    Float,
-    Uint8,
-    Int8,
-    Uint16,
-    Int16,
-    Int32,
-    Int64,
-    Element::String,
-    Bool,
-    Float16,
-    Double,
-    Uint32,
-    Uint64,
-    Bfloat16,
-    Float8E4M3FN,
-    Float8E4M3FNUZ,
-    Float8E5M2,
-    Float8E5M2FNUZ,
-    Uint4,
-    Int4,
-    Float4E2M1,
-    Float8E8M0,
-    Uint2,
-    Int2,
-];
-
 static CAST: OpDef = OpDef {
     name: "Cast",
     doc: "The input's elements converted to the type `to`",
@@ -49,7 +22,7 @@ static CAST: OpDef = OpDef {
     inputs: &[Param::required("input", "T1")],
     outputs: &[Param::required("output", "T2")],
     attrs: &[AttrDef::string("round_mode", "up"), AttrDef::int("saturate", 1), AttrDef::required("to", AttrKind::Int)],
-    types: &[("T1", NOT_COMPLEX), ("T2", NOT_COMPLEX)],
+    types: &[("T1", sets::NOT_COMPLEX), ("T2", sets::NOT_COMPLEX)],
     infer: |call| infer_cast(call, element_of_code(call.int("to")?)?),
     unranked: true,
     eval: eval!(cast),
