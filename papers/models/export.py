@@ -1,4 +1,4 @@
-"""Exports the model zoo: six well-known architectures, each through several PyTorch exporters, with random weights.
+"""Exports the model zoo: well-known architectures, each through several PyTorch exporters, with random weights.
 
 Guarantees:
 - every file is one self-contained ONNX model (no external data) named `<architecture>_<variant>.onnx`;
@@ -37,6 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import timm
 import torch
 import torchvision
 import transformers
@@ -44,7 +45,7 @@ import transformers
 SEED = 0
 SEQUENCE_LENGTH = 128
 IMAGE_SHAPE = (1, 3, 224, 224)
-VERSIONED = ("onnx", "onnxscript", "torch", "torchvision", "transformers")
+VERSIONED = ("onnx", "onnxscript", "timm", "torch", "torchvision", "transformers")
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,29 @@ def architectures() -> list[Architecture]:
     """The zoo, in export order."""
     images = ("ts17bn", "dy18", "dy18raw")
     sequences = ("ts17", "ts17dyn", "dy18", "dy18raw", "dy18dyn")
+    models = torchvision.models
     return [
-        vision("resnet50", torchvision.models.resnet50, (*images, "dy18dyn")),
-        vision("squeezenet1_1", torchvision.models.squeezenet1_1, images),
-        vision("mobilenet_v3_large", torchvision.models.mobilenet_v3_large, images),
-        vision("efficientnet_b0", torchvision.models.efficientnet_b0, images),
+        vision("resnet50", models.resnet50, (*images, "dy18dyn")),
+        vision("squeezenet1_1", models.squeezenet1_1, images),
+        vision("mobilenet_v3_large", models.mobilenet_v3_large, images),
+        vision("efficientnet_b0", models.efficientnet_b0, images),
+        vision("resnext50", models.resnext50_32x4d, images),
+        vision("vgg19", models.vgg19, ("ts17", "dy18")),
+        vision("densenet121", models.densenet121, images),
+        vision("inception_v3", lambda weights: models.inception_v3(weights=weights, init_weights=False), images, 299),
+        vision("deeplabv3_resnet50", segmentation, images),
+        vision("convnext_tiny", models.convnext_tiny, ("ts17", "dy18", "dy18raw")),
+        vision("vit_b_16", models.vit_b_16, ("ts17", "dy18", "dy18raw")),
+        vision("swin_t", models.swin_t, ("ts17", "dy18", "dy18raw")),
+        vision("nasnet_a", lambda weights: timm.create_model("nasnetalarge", pretrained=False), ("ts17bn", "dy18"), 331),
+        Architecture(
+            "nasrnn",
+            lambda: NasRnn(hidden_size=512, n_steps=5),
+            lambda: (torch.randn(5, 1, 512, generator=torch.Generator().manual_seed(SEED)),),
+            ("input",),
+            ("state",),
+            ("ts17", "dy18"),
+        ),
         Architecture(
             "bert_base",
             lambda: BertOutputs(transformers.BertModel(eager(transformers.BertConfig()))),
@@ -78,8 +97,24 @@ def architectures() -> list[Architecture]:
         ),
         Architecture(
             "gpt2",
-            lambda: Gpt2Logits(transformers.GPT2LMHeadModel(eager(transformers.GPT2Config(use_cache=False)))),
+            lambda: CausalLogits(transformers.GPT2LMHeadModel(eager(transformers.GPT2Config(use_cache=False)))),
             lambda: token_example(transformers.GPT2Config().vocab_size),
+            ("input_ids", "attention_mask"),
+            ("logits",),
+            sequences,
+        ),
+        Architecture(
+            "t5_encoder",
+            lambda: Hidden(transformers.T5EncoderModel(eager(transformers.T5Config(num_layers=6)))),
+            lambda: token_example(transformers.T5Config().vocab_size),
+            ("input_ids", "attention_mask"),
+            ("last_hidden_state",),
+            sequences,
+        ),
+        Architecture(
+            "llama_small",
+            lambda: CausalLogits(transformers.LlamaForCausalLM(eager(small_llama()))),
+            lambda: token_example(small_llama().vocab_size),
             ("input_ids", "attention_mask"),
             ("logits",),
             sequences,
@@ -87,12 +122,14 @@ def architectures() -> list[Architecture]:
     ]
 
 
-def vision(name: str, factory: Callable[..., torch.nn.Module], variants: tuple[str, ...]) -> Architecture:
-    """A torchvision classifier: `input` float[1,3,224,224] to `logits` float[1,1000]."""
+def vision(
+    name: str, factory: Callable[..., torch.nn.Module], variants: tuple[str, ...], side: int = IMAGE_SHAPE[-1]
+) -> Architecture:
+    """A network for images: `input` float[1,3,side,side] to `logits`."""
     return Architecture(
         name,
         lambda: factory(weights=None),
-        lambda: (torch.randn(IMAGE_SHAPE, generator=torch.Generator().manual_seed(SEED)),),
+        lambda: (torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(SEED)),),
         ("input",),
         ("logits",),
         variants,
@@ -126,15 +163,82 @@ class BertOutputs(torch.nn.Module):
         return outputs.last_hidden_state, outputs.pooler_output
 
 
-class Gpt2Logits(torch.nn.Module):
-    """GPT-2 with its language-modelling head, without the key-value cache."""
+class CausalLogits(torch.nn.Module):
+    """A decoder with its language-modelling head, without the key-value cache."""
 
-    def __init__(self, gpt2: transformers.GPT2LMHeadModel) -> None:
+    def __init__(self, decoder: transformers.PreTrainedModel) -> None:
         super().__init__()
-        self.gpt2 = gpt2
+        self.decoder = decoder
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.gpt2(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        return self.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+
+
+class Hidden(torch.nn.Module):
+    """An encoder as a function to its last hidden state."""
+
+    def __init__(self, encoder: transformers.PreTrainedModel) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+
+def small_llama() -> transformers.LlamaConfig:
+    """A decoder of four layers with grouped queries, rotary positions, RMS normalisation and SwiGLU: 60 million weights."""
+    return transformers.LlamaConfig(
+        vocab_size=32000,
+        hidden_size=512,
+        intermediate_size=1376,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        use_cache=False,
+    )
+
+
+def segmentation(weights: None) -> torch.nn.Module:
+    """DeepLabV3 on ResNet-50 as a function to its main output."""
+
+    class Main(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = torchvision.models.segmentation.deeplabv3_resnet50(weights=weights, weights_backbone=None)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.network(image)["out"]
+
+    return Main()
+
+
+class NasRnn(torch.nn.Module):
+    """The recurrent cell that Zoph and Le found (2017), unrolled: the network that TASO and TENSAT report as NasRNN.
+
+    `input` float[n_steps, 1, hidden_size] to the last state, float[1, hidden_size]. Each of eight gates adds a product of
+    the input and one of the state; a fixed tree of activations joins them.
+    """
+
+    def __init__(self, hidden_size: int, n_steps: int) -> None:
+        super().__init__()
+        draw = lambda: torch.nn.Parameter(torch.randn(hidden_size, hidden_size) / hidden_size**0.5)
+        self.of_input = torch.nn.ParameterList([draw() for _ in range(8 * n_steps)])
+        self.of_state = torch.nn.ParameterList([draw() for _ in range(8 * n_steps)])
+        self.n_steps = n_steps
+
+    def forward(self, sequence: torch.Tensor) -> torch.Tensor:
+        relu, sigmoid, tanh = torch.relu, torch.sigmoid, torch.tanh
+        state = sequence[0]
+        for step in range(self.n_steps):
+            x = sequence[step]
+            at = range(8 * step, 8 * step + 8)
+            g = [x @ self.of_input[i] + state @ self.of_state[i] for i in at]
+            a = relu(g[0]) + sigmoid(g[3])
+            b = sigmoid(g[1]) + tanh(g[2])
+            c = sigmoid(g[4]) * tanh(g[5])
+            d = sigmoid(g[6]) * relu(g[7])
+            state = tanh(tanh(sigmoid(b) + tanh(c)) * tanh(tanh(a) * tanh(d)))
+        return state
 
 
 def build(architecture: Architecture) -> torch.nn.Module:
@@ -143,7 +247,7 @@ def build(architecture: Architecture) -> torch.nn.Module:
     module = architecture.build().eval()
     damp_residual_branches(module)
     perturb_vectors(module)
-    calibrate_batch_norms(module)
+    calibrate_batch_norms(module, architecture.example()[0].shape)
     return module.eval()
 
 
@@ -171,7 +275,7 @@ def perturb_vectors(module: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def calibrate_batch_norms(module: torch.nn.Module) -> None:
+def calibrate_batch_norms(module: torch.nn.Module, shape: torch.Size) -> None:
     """Sets running means and variances to averages over three random batches of four images.
 
     Only batch normalisation is put in training mode: dropout and stochastic depth stay off.
@@ -185,7 +289,7 @@ def calibrate_batch_norms(module: torch.nn.Module) -> None:
         norm.momentum = None  # A cumulative average instead of an exponential one.
         norm.train()
     for _ in range(3):
-        module(torch.randn(4, *IMAGE_SHAPE[1:]))
+        module(torch.randn(4, *shape[1:]))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -45,6 +45,9 @@ pub(super) struct Lower {
     /// Lower the model as it is, without optimizing it first
     #[arg(long)]
     as_is: bool,
+    /// Build what NVIDIA's own ONNX parser makes of the same model too, and compare interface and number of kernels
+    #[arg(long = "crossCheck")]
+    cross_check: bool,
     /// Directory, SDK, virtual environment or file of TensorRT's library
     #[arg(long, value_name = "PATH")]
     trt_lib: Option<PathBuf>,
@@ -86,10 +89,13 @@ mod with_tensorrt {
     use crate::inputs::shapes_by_input;
     use crate::ir::Model;
     use crate::ir::diag::Diagnostics;
+    use crate::onnx::{ExportOptions, to_bytes};
     use crate::passes::optimize::{Options, optimize};
     use crate::passes::target::Target;
     use crate::tensorrt::engine::{self, BuildOptions, Profile, ProfileRange};
-    use crate::tensorrt::{TensorRt, Worker};
+    use crate::tensorrt::listing::kernels;
+    use crate::tensorrt::parser::{NetworkSummary, Onnx, interface_differences, read_onnx};
+    use crate::tensorrt::{Error, TensorRt, Worker};
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
     use std::path::Path;
@@ -117,24 +123,33 @@ mod with_tensorrt {
             if let Some(file) = &self.save_engine {
                 engine.save(file, &hash).map_err(|error| Diagnostics::from(error.diagnostic()))?;
             }
+            let parsed = self.cross_check.then(|| by_parser(&model, &tensorrt, &report.network)).transpose()?;
             let listed: Vec<Value> = report
                 .kernels
                 .iter()
                 .map(|kernel| json!({ "name": kernel.name, "kind": kernel.kind, "nodes": names(&kernel.nodes) }))
                 .collect();
-            let result = json!({
+            let mut result = json!({
                 "layers": report.network.n_layers(),
                 "kernels": listed,
                 "engine_bytes": report.engine_bytes,
                 "seconds": seconds,
             });
+            match &parsed {
+                Some(Ok(Parsed { n_kernels, differences })) => {
+                    result["parser"] = json!({ "kernels": n_kernels, "differences": differences });
+                }
+                Some(Err(refusal)) => result["parser"] = json!({ "refused": refusal }),
+                None => {}
+            }
+            let agrees = !matches!(&parsed, Some(Ok(parsed)) if !parsed.differences.is_empty());
             if let Some(file) = &self.export_layer_info {
                 std::fs::write(file, result.to_string())
                     .map_err(|error| misuse(format!("{}: {error}", file.display())))?;
             }
             if global.json {
                 print_json(&result);
-                return Ok(0);
+                return Ok(i32::from(!agrees));
             }
             if self.verbose {
                 for kernel in &report.kernels {
@@ -149,11 +164,19 @@ mod with_tensorrt {
                 kinds.join(", "),
                 render::bytes(report.engine_bytes as f64)
             );
+            match &parsed {
+                Some(Ok(Parsed { n_kernels, differences })) => {
+                    println!("NVIDIA's parser: {n_kernels} kernels on the same model");
+                    differences.iter().for_each(|line| println!("  different: {line}"));
+                }
+                Some(Err(refusal)) => println!("NVIDIA's parser refuses the same model: {refusal}"),
+                None => {}
+            }
             if let Some(file) = &self.save_engine {
                 println!("wrote {} and its manifest", file.display());
             }
             println!("built in {}", render::seconds(seconds));
-            Ok(0)
+            Ok(i32::from(!agrees))
         }
 
         fn build_options(&self, model: &Model) -> Result<BuildOptions, Diagnostics> {
@@ -193,6 +216,30 @@ mod with_tensorrt {
                 options.profiles.push(profile);
             }
             Ok(options)
+        }
+    }
+
+    /// What NVIDIA's parser made of a model.
+    struct Parsed {
+        n_kernels: usize,
+        /// What its interface differs in from ours.
+        differences: Vec<String>,
+    }
+
+    /// Builds what NVIDIA's parser makes of `model`, as `tensorrt` says how; the inner error is the parser's refusal.
+    fn by_parser(
+        model: &Model,
+        tensorrt: &TensorRt,
+        ours: &NetworkSummary,
+    ) -> Result<Result<Parsed, String>, Diagnostics> {
+        let bytes = to_bytes(model, &ExportOptions { opset: None, external_data: false })?;
+        match read_onnx(&tensorrt.worker, Onnx::Bytes(bytes.into()), Some(&tensorrt.options)) {
+            Ok((network, engine)) => {
+                let n_kernels = engine.map_or(0, |engine| kernels(&engine.layers).count());
+                Ok(Ok(Parsed { n_kernels, differences: interface_differences(ours, &network) }))
+            }
+            Err(error @ (Error::Parser { .. } | Error::Build { .. })) => Ok(Err(error.to_string())),
+            Err(error) => Err(error.diagnostic().into()),
         }
     }
 

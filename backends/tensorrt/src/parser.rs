@@ -45,6 +45,32 @@ impl NetworkSummary {
     }
 }
 
+/// What the interfaces of two networks differ in, a line each: names, element types and extents of inputs and outputs, by
+/// position. Extents that one side could not infer are not compared.
+pub fn interface_differences(ours: &NetworkSummary, theirs: &NetworkSummary) -> Vec<String> {
+    let mut differences = Vec::new();
+    for (what, ours, theirs) in [("input", &ours.inputs, &theirs.inputs), ("output", &ours.outputs, &theirs.outputs)] {
+        if ours.len() != theirs.len() {
+            differences.push(format!("{} {what}s, the parser has {}", ours.len(), theirs.len()));
+        }
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            let unknown = ours.dims.is_none() || theirs.dims.is_none();
+            let same_dims = unknown || ours.dims == theirs.dims;
+            if (&ours.name, ours.data_type) != (&theirs.name, theirs.data_type) || !same_dims {
+                differences.push(format!("{what} {ours}, the parser has {theirs}"));
+            }
+        }
+    }
+    differences
+}
+
+impl std::fmt::Display for TensorSummary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` {:?}", self.name, self.data_type)?;
+        self.dims.as_ref().map_or(Ok(()), |dims| write!(f, "{dims:?}"))
+    }
+}
+
 /// An ONNX model for NVIDIA's parser.
 #[derive(Clone, Debug)]
 pub enum Onnx {
@@ -76,4 +102,25 @@ pub fn read_onnx(
     };
     let Answer { summary, engine, .. } = worker.run(source, &payload, build)?;
     Ok((summary, engine))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(name: &str, dims: Option<&[i64]>) -> NetworkSummary {
+        let output = TensorSummary { name: name.into(), data_type: DataType::F32, dims: dims.map(<[i64]>::to_vec) };
+        NetworkSummary { outputs: vec![output], ..NetworkSummary::default() }
+    }
+
+    #[test]
+    fn interfaces_differ_in_names_and_extents_that_are_known() {
+        let known = network("y", Some(&[1, 10]));
+        assert!(interface_differences(&known, &known).is_empty());
+        assert!(interface_differences(&known, &network("y", None)).is_empty());
+        let other = interface_differences(&known, &network("z", Some(&[1, 10])));
+        assert_eq!(other, ["output `y` F32[1, 10], the parser has `z` F32[1, 10]"]);
+        let fewer = interface_differences(&known, &NetworkSummary::default());
+        assert_eq!(fewer, ["1 outputs, the parser has 0"]);
+    }
 }
