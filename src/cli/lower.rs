@@ -110,6 +110,7 @@ mod with_tensorrt {
     impl Lower {
         pub(super) fn lower(&self, path: &Path, global: &Global) -> Outcome {
             let mut model = global.load(path)?;
+            let source = model.clone();
             let hash = engine::sha256(&std::fs::read(path).map_err(|error| misuse(error.to_string()))?);
             let options = self.build_options(&model)?;
             if !self.as_is {
@@ -123,7 +124,13 @@ mod with_tensorrt {
             if let Some(file) = &self.save_engine {
                 engine.save(file, &hash).map_err(|error| Diagnostics::from(error.diagnostic()))?;
             }
-            let parsed = self.cross_check.then(|| by_parser(&model, &tensorrt, &report.network)).transpose()?;
+            let parsed = self.cross_check.then(|| self.by_parser(source, &model, &tensorrt)).transpose()?;
+            let parsed = parsed.map(|parsed| {
+                parsed.map(|(network, n_kernels)| Parsed {
+                    n_kernels,
+                    differences: interface_differences(&report.network, &network),
+                })
+            });
             let listed: Vec<Value> = report
                 .kernels
                 .iter()
@@ -179,6 +186,24 @@ mod with_tensorrt {
             Ok(i32::from(!agrees))
         }
 
+        /// What NVIDIA's parser makes of `model`. When it refuses that, of `source` optimized without the operators that came
+        /// after operator set 22: it reads the newer `Attention`, but does not allow the builder to take it apart.
+        fn by_parser(
+            &self,
+            mut source: Model,
+            model: &Model,
+            tensorrt: &TensorRt,
+        ) -> Result<Result<(NetworkSummary, usize), String>, Diagnostics> {
+            let parsed = build_by_parser(model, tensorrt)?;
+            if parsed.is_ok() || self.as_is {
+                return Ok(parsed);
+            }
+            const BEFORE_ATTENTION: u64 = 22;
+            let options = Options { opset: BEFORE_ATTENTION, ..Options::standard(Target::TensorRt)? };
+            optimize(&mut source, &options)?;
+            build_by_parser(&source, tensorrt)
+        }
+
         fn build_options(&self, model: &Model) -> Result<BuildOptions, Diagnostics> {
             let mut options = BuildOptions::for_target(self.sm);
             options.optimization_level = self.builder_optimization_level;
@@ -226,18 +251,14 @@ mod with_tensorrt {
         differences: Vec<String>,
     }
 
-    /// Builds what NVIDIA's parser makes of `model`, as `tensorrt` says how; the inner error is the parser's refusal.
-    fn by_parser(
+    /// Builds what NVIDIA's parser makes of `model`: the network and the number of kernels, or the refusal.
+    fn build_by_parser(
         model: &Model,
         tensorrt: &TensorRt,
-        ours: &NetworkSummary,
-    ) -> Result<Result<Parsed, String>, Diagnostics> {
+    ) -> Result<Result<(NetworkSummary, usize), String>, Diagnostics> {
         let bytes = to_bytes(model, &ExportOptions { opset: None, external_data: false })?;
         match read_onnx(&tensorrt.worker, Onnx::Bytes(bytes.into()), Some(&tensorrt.options)) {
-            Ok((network, engine)) => {
-                let n_kernels = engine.map_or(0, |engine| kernels(&engine.layers).count());
-                Ok(Ok(Parsed { n_kernels, differences: interface_differences(ours, &network) }))
-            }
+            Ok((network, engine)) => Ok(Ok((network, engine.map_or(0, |engine| kernels(&engine.layers).count())))),
             Err(error @ (Error::Parser { .. } | Error::Build { .. })) => Ok(Err(error.to_string())),
             Err(error) => Err(error.diagnostic().into()),
         }
