@@ -5,6 +5,7 @@ use crate::ir::tensor::Tensor;
 use crate::ir::{Element, Model, text};
 use crate::onnx::{ExportOptions, Limits, Policy};
 use npyz::WriterBuilder;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::{Component, Path, PathBuf};
@@ -73,10 +74,34 @@ pub fn check_output(path: &Path) -> Result<(), Diagnostic> {
 
 /// Reads a tensor from a NumPy file (`.npy`). Errors: not such a file, Fortran order, or an element type we do not know.
 pub fn load_npy(path: &Path) -> Result<Tensor, Diagnostic> {
-    let wrong = |why: String| Diagnostic::error(Kind::Malformed, "C0110", why).in_file(path);
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let array =
-        npyz::NpyFile::new(BufReader::new(file)).map_err(|error| wrong(format!("not a NumPy array: {error}")))?;
+    let array = npyz::NpyFile::new(BufReader::new(file))
+        .map_err(|error| not_numpy(path, format!("not a NumPy array: {error}")))?;
+    array_of(array, path)
+}
+
+/// Reads the arrays of a NumPy archive (`.npz`), by name. Errors: as for [`load_npy`].
+pub fn load_npz(path: &Path) -> Result<BTreeMap<String, Tensor>, Diagnostic> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let wrong = |error: &dyn std::fmt::Display| not_numpy(path, format!("not a NumPy archive: {error}"));
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| wrong(&error))?;
+    let mut arrays = BTreeMap::new();
+    for at in 0..archive.len() {
+        let member = archive.by_index(at).map_err(|error| wrong(&error))?;
+        let name = member.name().map_err(|error| wrong(&error))?.into_owned();
+        let name = name.strip_suffix(".npy").map(ToOwned::to_owned).unwrap_or(name);
+        let array = npyz::NpyFile::new(member).map_err(|error| wrong(&error))?;
+        arrays.insert(name, array_of(array, path)?);
+    }
+    Ok(arrays)
+}
+
+fn not_numpy(path: &Path, why: String) -> Diagnostic {
+    Diagnostic::error(Kind::Malformed, "C0110", why).in_file(path)
+}
+
+fn array_of<R: std::io::Read>(array: npyz::NpyFile<R>, path: &Path) -> Result<Tensor, Diagnostic> {
+    let wrong = |why: String| not_numpy(path, why);
     if array.order() == npyz::Order::Fortran {
         return Err(wrong("the array is in Fortran order".into()).help("save `numpy.ascontiguousarray (a)`"));
     }

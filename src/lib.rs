@@ -18,6 +18,7 @@ pub use eutectic_passes as passes;
 #[cfg(feature = "tensorrt")]
 pub use eutectic_tensorrt as tensorrt;
 
+pub mod calibrate;
 pub mod certificate;
 pub mod cli;
 pub mod conformance;

@@ -97,7 +97,8 @@ enum Folded {
 fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, budget: FoldBudget) -> Folded {
     let node = graph.node(id);
     let pure = match &node.op {
-        Op::Builtin(def) => !def.has(Law::Impure),
+        // A quantized weight says how the product that reads it may compute; as single precision it would be lost.
+        Op::Builtin(def) => !def.has(Law::Impure) && def.name != "DequantizeLinear",
         Op::Function(_) => true,
         Op::Opaque(_) => false,
     };

@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod optimize;
 pub mod pass;
 pub mod pipeline;
+pub mod precision;
 mod rewire;
 pub mod rules;
 pub mod saturate;

@@ -42,6 +42,8 @@ pub(super) struct Lower {
     /// Write the list of kernels here, as JSON
     #[arg(long = "exportLayerInfo", value_name = "FILE")]
     export_layer_info: Option<PathBuf>,
+    #[command(flatten)]
+    precision: super::precision::Precision,
     /// Lower the model as it is, without optimizing it first
     #[arg(long)]
     as_is: bool,
@@ -84,7 +86,7 @@ pub(super) use with_tensorrt::worker;
 
 #[cfg(feature = "tensorrt")]
 mod with_tensorrt {
-    use super::super::{Global, Outcome, misuse, print_json, render};
+    use super::super::{Global, Outcome, file_hash, misuse, print_json, render};
     use super::Lower;
     use crate::inputs::shapes_by_input;
     use crate::ir::Model;
@@ -92,7 +94,7 @@ mod with_tensorrt {
     use crate::onnx::{ExportOptions, to_bytes};
     use crate::passes::optimize::{Options, optimize};
     use crate::passes::target::Target;
-    use crate::tensorrt::engine::{self, BuildOptions, Profile, ProfileRange};
+    use crate::tensorrt::engine::{BuildOptions, Profile, ProfileRange};
     use crate::tensorrt::listing::kernels;
     use crate::tensorrt::parser::{NetworkSummary, Onnx, interface_differences, read_onnx};
     use crate::tensorrt::{Error, TensorRt, Worker};
@@ -111,10 +113,14 @@ mod with_tensorrt {
         pub(super) fn lower(&self, path: &Path, global: &Global) -> Outcome {
             let mut model = global.load(path)?;
             let source = model.clone();
-            let hash = engine::sha256(&std::fs::read(path).map_err(|error| misuse(error.to_string()))?);
+            let hash = file_hash(path)?;
             let options = self.build_options(&model)?;
             if !self.as_is {
                 optimize(&mut model, &Options::standard(Target::TensorRt)?)?;
+            }
+            if self.precision.is_asked() {
+                let likeliest = if self.opt_shapes.is_empty() { &self.shapes } else { &self.opt_shapes };
+                self.precision.apply(&mut model, &hash, likeliest, global)?;
             }
             let start = Instant::now();
             let tensorrt = TensorRt { worker: worker(self.trt_lib.as_deref())?, options };
@@ -195,7 +201,7 @@ mod with_tensorrt {
             tensorrt: &TensorRt,
         ) -> Result<Result<(NetworkSummary, usize), String>, Diagnostics> {
             let parsed = build_by_parser(model, tensorrt)?;
-            if parsed.is_ok() || self.as_is {
+            if parsed.is_ok() || self.as_is || self.precision.is_asked() {
                 return Ok(parsed);
             }
             const BEFORE_ATTENTION: u64 = 22;

@@ -11,6 +11,8 @@ mod inspect;
 mod lower;
 mod ops;
 mod optimize;
+mod precision;
+mod quantize;
 mod render;
 mod rules;
 mod run;
@@ -75,6 +77,8 @@ enum Verb {
     Conformance(conformance::Conformance),
     /// Convert between the binary and the textual form
     Convert(convert::Convert),
+    /// Lower the precision of a model: half precision, calibrated quantization, the cost of each layer
+    Quantize(quantize::Quantize),
     /// Run a model
     Run(run::Run),
     /// Lower a model to a device's network and build its engine
@@ -113,6 +117,7 @@ pub fn main() -> i32 {
         Verb::Compare(verb) => verb.run(global),
         Verb::Conformance(verb) => verb.run(global),
         Verb::Convert(verb) => verb.run(global),
+        Verb::Quantize(verb) => verb.run(global),
         Verb::Run(verb) => verb.run(global),
         Verb::Lower(verb) => verb.run(global),
         Verb::Rules(verb) => verb.run(global),
@@ -173,6 +178,13 @@ impl Global {
             render::print(warnings);
         }
     }
+}
+
+/// SHA-256 of a file, in hexadecimal: what names a model in caches and manifests.
+fn file_hash(path: &Path) -> Result<String, Diagnostics> {
+    use sha2::{Digest, Sha256};
+    let bytes = std::fs::read(path).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
+    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// An error about what was typed.
