@@ -2,7 +2,7 @@
 
 use crate::cost::{CostModel, Device, Totals, totals};
 use crate::dce;
-use crate::extract::{self, Choice, Infeasible, Problem};
+pub use crate::extract::Extract;
 use crate::fold::FoldBudget;
 use crate::greedy;
 use crate::inline::inline;
@@ -72,24 +72,6 @@ pub enum Engine {
         /// How the graph is chosen.
         extract: Extract,
     },
-}
-
-/// How a graph is chosen from an e-graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extract {
-    /// By the cost of the unshared tree.
-    Tree,
-    /// By cost with sharing counted once.
-    Dag,
-}
-
-impl Extract {
-    fn extractor(self) -> fn(&Problem) -> Result<Choice, Infeasible> {
-        match self {
-            Extract::Tree => extract::tree,
-            Extract::Dag => extract::dag,
-        }
-    }
 }
 
 /// What one rule did to this model.
@@ -203,7 +185,7 @@ fn saturating(
         let fail = |reason: eutectic_ir::Reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string());
         let mut space = Space::new(graph, facts).map_err(fail)?;
         let activity = saturate(&mut space, &rules, limits);
-        let (rewritten, extracted) = extract_graph(&space, graph, &prices, extract.extractor())?;
+        let (rewritten, extracted) = extract_graph(&space, graph, &prices, extract)?;
         *graph = rewritten;
         Ok::<_, Diagnostics>((activity, (space.n_nodes(), space.n_classes()), extracted))
     };

@@ -1,11 +1,13 @@
 //! DAG extraction: local search from the tree optimum, with sharing counted once by reference counts.
 
-use super::tree::settle;
-use super::{Choice, Infeasible, Problem};
+use super::tree::tree_of_all;
+use super::{Choice, ExtractError, Problem};
 
 /// A choice that no single change, and no joint change of the problem, makes cheaper. Memory is linear in the problem.
-pub fn dag(problem: &Problem) -> Result<Choice, Infeasible> {
-    let mut search = Search::new(problem, settle(problem)?.choice);
+///
+/// Errors: the root cannot be derived; a cost is NaN, infinite or negative.
+pub fn dag(problem: &Problem) -> Result<Choice, ExtractError> {
+    let mut search = Search::new(problem, tree_of_all(problem)?);
     // Each round only accepts improvements, so rounds end by themselves; the bound guards against slow convergence.
     const MOST_ROUNDS: usize = 16;
     for _ in 0..MOST_ROUNDS {

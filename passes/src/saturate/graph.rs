@@ -2,7 +2,7 @@
 
 use super::language::{ENode, Head, arguments};
 use super::space::Space;
-use crate::extract::{Candidate, Choice, Infeasible, Problem};
+use crate::extract::{Candidate, Extract, ExtractError, Problem};
 use egg::Id;
 use eutectic_ir::graph::{Def, Graph, Op, ValueId};
 use eutectic_ir::infer::work_of_call;
@@ -27,6 +27,16 @@ pub struct Extracted {
     pub tree: f64,
     /// Sharing counted once.
     pub dag: f64,
+    /// What every choice costs at least with sharing counted once, where the extractor proves it.
+    pub bound: Option<f64>,
+}
+
+impl Extracted {
+    /// How much of the cost a better choice could save at most; `None` where nothing is proved.
+    pub fn gap(&self) -> Option<f64> {
+        let bound = self.bound?;
+        Some(if self.dag > 0.0 { ((self.dag - bound) / self.dag).max(0.0) } else { 0.0 })
+    }
 }
 
 /// What every call costs besides its work, so that fewer calls are chosen among equals: one nanosecond.
@@ -35,23 +45,34 @@ const CALL: f64 = 1e-9;
 /// What a call on constants costs, which folding takes out: a picosecond, to choose the shortest among equals.
 const FOLDED_CALL: f64 = 1e-12;
 
-/// Chooses a graph from `space` by `extractor`. `original` gives interface, names and what no rule touched.
+/// Chooses a graph from `space`. `original` gives interface, names and what no rule touched.
+///
+/// Errors: no equal graph uses only allowed operators; a price is NaN, infinite or negative.
 pub fn extract_graph(
     space: &Space,
     original: &Graph,
     prices: &Prices,
-    extractor: fn(&Problem) -> Result<Choice, Infeasible>,
+    extract: Extract,
 ) -> Result<(Graph, Extracted), Diagnostic> {
     let (problem, ids) = problem(space, prices);
     let infeasible = || {
         Diagnostic::error(diag::Kind::Unsupported, "P0200", "no equal graph uses only the operators of the target")
             .help("choose another `--target`, or allow a newer `--opset`")
     };
-    let choice = extractor(&problem).map_err(|Infeasible| infeasible())?;
+    let (choice, bound) = extract.choose(&problem).map_err(|error| match error {
+        ExtractError::Infeasible => infeasible(),
+        ExtractError::Cost { class, candidate, cost } => {
+            let node = &space.egraph[ids[class]].nodes[problem.places[class][candidate] as usize];
+            let operator = space.describe(node);
+            Diagnostic::error(diag::Kind::Invalid, "P0204", format!("a call of {operator} is said to cost {cost}"))
+                .help("costs are finite numbers from zero up; mend the cost model that `--cost` names")
+        }
+    })?;
     let order = choice.order(&problem).ok_or_else(infeasible)?;
     let costs = Extracted {
-        tree: choice.tree_cost(&problem).unwrap_or(f64::NAN),
-        dag: choice.dag_cost(&problem).unwrap_or(f64::NAN),
+        tree: choice.tree_cost(&problem).unwrap_or(f64::INFINITY),
+        dag: choice.dag_cost(&problem).unwrap_or(f64::INFINITY),
+        bound,
     };
     let mut builder = Builder::new(space, original);
     for class in order {

@@ -107,6 +107,20 @@ impl Space {
         &self.egraph[call.class].nodes[call.at as usize]
     }
 
+    /// What an e-node is, for people and dumps.
+    pub(super) fn describe(&self, node: &ENode) -> String {
+        let tables = &self.egraph.analysis;
+        match node.head {
+            Head::Leaf(value) => format!("value {value}"),
+            Head::Weight(index) => format!("weight {}", tables.weights[index as usize].ty()),
+            Head::Absent => "absent".into(),
+            Head::Call { op, .. } => tables.ops[op as usize].to_string(),
+            Head::Fixed { node, .. } => format!("node {node}"),
+            Head::Project(index) => format!("output {index}"),
+            Head::Root => "root".into(),
+        }
+    }
+
     fn calls_of(&self, class: Id, op: u32) -> impl Iterator<Item = Call> + '_ {
         let class = self.egraph.find(class);
         let nodes = self.egraph[class].nodes.iter().enumerate();

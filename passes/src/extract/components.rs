@@ -1,0 +1,62 @@
+//! The independent parts of a reduced problem, each a problem of its own.
+
+use super::reduce::{Core, children_of};
+use super::{Candidate, Problem};
+
+/// A part: a problem, and what its classes and candidates are in the reduced one.
+pub(super) struct Part {
+    /// Its last class is the root, whose one candidate needs every required class of the part.
+    pub problem: Problem,
+    /// The class of the reduced problem for each class but the root.
+    pub classes: Vec<usize>,
+}
+
+/// The parts of `core`, in the order of their first class. No class of one needs a class of another.
+pub(super) fn parts(core: &mut Core) -> Vec<Part> {
+    let mut members = core.order();
+    members.sort_unstable();
+    let mut sets: Vec<usize> = (0..core.classes.len()).collect();
+    for &class in &members {
+        for child in children_of(&core.classes[class]) {
+            let (a, b) = (find(&mut sets, class), find(&mut sets, child));
+            sets[a.max(b)] = a.min(b);
+        }
+    }
+    let mut places = vec![usize::MAX; core.classes.len()];
+    let mut part_of_set = vec![usize::MAX; core.classes.len()];
+    let mut grouped: Vec<Vec<usize>> = Vec::new();
+    for &class in &members {
+        let set = find(&mut sets, class);
+        if part_of_set[set] == usize::MAX {
+            part_of_set[set] = grouped.len();
+            grouped.push(Vec::new());
+        }
+        let group = &mut grouped[part_of_set[set]];
+        places[class] = group.len();
+        group.push(class);
+    }
+    let part = |classes: Vec<usize>| {
+        let candidates = |&class: &usize| {
+            let candidate = |alternative: &super::reduce::Alternative| Candidate {
+                children: alternative.children.iter().map(|&child| places[child]).collect(),
+                cost: alternative.cost,
+            };
+            core.classes[class].iter().map(candidate).collect::<Vec<_>>()
+        };
+        let mut problem = Problem { classes: classes.iter().map(candidates).collect(), ..Problem::default() };
+        problem.root = classes.len();
+        let required = classes.iter().filter(|&&class| core.required[class]).map(|&class| places[class]).collect();
+        problem.classes.push(vec![Candidate { children: required, cost: 0.0 }]);
+        Part { problem, classes }
+    };
+    grouped.into_iter().map(part).collect()
+}
+
+/// The representative of the set of `class`, with the path to it halved.
+fn find(sets: &mut [usize], mut class: usize) -> usize {
+    while sets[class] != class {
+        sets[class] = sets[sets[class]];
+        class = sets[class];
+    }
+    class
+}
