@@ -3,7 +3,7 @@
 use super::components::{Part, parts};
 use super::program::search;
 use super::reduce::Core;
-use super::tree::{path_bound, settle};
+use super::tree::path_bound;
 use super::{Choice, ExtractError, Problem, dag};
 use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
@@ -55,9 +55,7 @@ impl Proven {
 pub fn ilp(problem: &Problem, budget: IlpBudget) -> Result<Proven, ExtractError> {
     let deadline = budget.time.and_then(|time| Instant::now().checked_add(time));
     let start = dag(problem)?;
-    let (derivable, _) = settle(problem, f64::max);
-    let derivable: Vec<bool> = derivable.iter().map(Option::is_some).collect();
-    let mut core = Core::new(problem, &derivable);
+    let mut core = Core::new(problem, &problem.derivable());
     let parts = parts(&mut core);
     let (mut bound, mut n_nodes) = (core.paid, 0);
     let mut chosen = core.fixed.clone();

@@ -96,6 +96,11 @@ impl Problem {
         }
         Ok(())
     }
+
+    /// Whether each class can be derived at all, without a cycle.
+    pub(crate) fn derivable(&self) -> Vec<bool> {
+        tree::settle(self, f64::max).0.iter().map(Option::is_some).collect()
+    }
 }
 
 impl Choice {

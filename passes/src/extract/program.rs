@@ -129,10 +129,9 @@ impl<'a> Program<'a> {
         if !self.relax(deadline, answer) {
             return;
         }
-        let mut hint = self.hint(start);
-        let mut cost = Self::SCALE;
+        let hint = self.hint(start);
         const PROVEN: f64 = 1e-9 * Program::SCALE;
-        while answer.n_nodes < budget.nodes && answer.bound < cost - PROVEN {
+        while answer.n_nodes < budget.nodes && answer.bound < Self::SCALE - PROVEN {
             let mut options = options(deadline);
             options.node_limit = Some(budget.nodes - answer.n_nodes);
             options.warm_start = Some(self.handles.iter().copied().zip(hint.iter().copied()).collect());
@@ -147,10 +146,8 @@ impl<'a> Program<'a> {
                 self.rows.extend(cuts);
                 continue;
             }
-            if solution.objective() < cost {
-                cost = solution.objective();
-                hint = values.iter().map(|value| value.round()).collect();
-                answer.choice = Some(self.choice(&hint));
+            if solution.objective() < Self::SCALE {
+                answer.choice = Some(self.choice(&values));
             }
             if solution.status() == SolutionStatus::Optimal {
                 answer.bound = answer.bound.max(solution.objective());

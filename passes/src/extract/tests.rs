@@ -114,16 +114,31 @@ impl Draw {
     }
 }
 
-/// A problem in which any class may need any other; costs are 0 to 4, so that equal and free ones abound.
+/// A problem in which any class may need any other; costs are small numbers, so that equal and free ones abound. In every
+/// other one, several wanted classes choose among a few parts that they share and that derive one another.
 fn random(seed: u64) -> Problem {
     let mut draw = Draw(seed);
-    let n_classes = 2 + draw.below(6);
-    let one = |draw: &mut Draw| {
-        let children: Vec<usize> = (0..draw.below(4)).map(|_| draw.below(n_classes)).collect();
-        candidate(draw.below(5) as f64, &children)
-    };
-    let classes = (0..n_classes).map(|_| (0..1 + draw.below(4)).map(|_| one(&mut draw)).collect()).collect();
-    Problem { classes, root: draw.below(n_classes), joint: Vec::new() }
+    if seed % 2 == 0 {
+        let n_classes = 2 + draw.below(6);
+        let one = |draw: &mut Draw| {
+            let children: Vec<usize> = (0..draw.below(4)).map(|_| draw.below(n_classes)).collect();
+            candidate(draw.below(5) as f64, &children)
+        };
+        let classes = (0..n_classes).map(|_| (0..1 + draw.below(4)).map(|_| one(&mut draw)).collect()).collect();
+        return Problem { classes, root: draw.below(n_classes), joint: Vec::new() };
+    }
+    // Classes 0 to 4 are parts, 5 to 8 are wanted, 9 is the root.
+    let mut classes: Vec<Vec<Candidate>> = Vec::new();
+    for _ in 0..5 {
+        let alone = candidate((3 + draw.below(6)) as f64, &[]);
+        classes.push(vec![alone, candidate(draw.below(4) as f64, &[draw.below(5)])]);
+    }
+    for at in 0..4 {
+        let pair = |draw: &mut Draw| candidate(draw.below(3) as f64, &[draw.below(5), draw.below(5 + at)]);
+        classes.push((0..3).map(|_| pair(&mut draw)).collect());
+    }
+    classes.push(vec![candidate(0.0, &[5, 6, 7, 8])]);
+    Problem { classes, root: 9, joint: Vec::new() }
 }
 
 /// The cost of the cheapest acyclic choice, by trying all.

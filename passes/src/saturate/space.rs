@@ -1,6 +1,6 @@
 //! The space of equal graphs: an e-graph that rules can be matched against and built in.
 
-use super::language::{ENode, Head, Kind, Tables};
+use super::language::{Data, ENode, Head, Kind, Tables};
 use crate::rules::{Host, Sink};
 use egg::{EGraph, Id, Language};
 use eutectic_ir::graph::{Def, Graph, NodeId, Op, ValueId};
@@ -66,6 +66,14 @@ impl Space {
     /// Number of classes.
     pub fn n_classes(&self) -> usize {
         self.egraph.number_of_classes()
+    }
+
+    /// An estimate of the memory of the e-graph, in bytes: each e-node stands in three tables, and each class has a type.
+    pub fn n_bytes(&self) -> usize {
+        const TYPE: usize = 256;
+        const TABLE_SLACK: usize = 48;
+        let per_node = 3 * size_of::<ENode>() + TABLE_SLACK;
+        self.egraph.nodes().len() * per_node + self.n_classes() * (size_of::<Data>() + TYPE)
     }
 
     fn add_node(&mut self, graph: &Graph, facts: &Facts, id: NodeId) -> Result<(), Reason> {

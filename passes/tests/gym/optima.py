@@ -1,0 +1,137 @@
+"""Optima of the extraction gym by another solver: HiGHS on the plain integer program, cycles cut off as they appear.
+
+    pip install highspy
+    python passes/tests/gym/optima.py GYM_DIRECTORY SECONDS > passes/tests/gym/optima.tsv
+
+One line an e-graph: its path, the cost of the best acyclic choice with sharing counted once, a lower bound, and whether
+the solver proved the choice optimal within SECONDS. Nothing is reduced beforehand, so that the only thing in common with
+the extractor under test is the problem.
+"""
+
+import json
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import highspy
+import numpy as np
+
+
+def read(path):
+    """Classes as lists of (cost, child classes); the last class is the root."""
+    data = json.loads(path.read_text())
+    nodes = data["nodes"]
+    names = list(dict.fromkeys(node["eclass"] for node in nodes.values()))
+    number = {name: at for at, name in enumerate(names)}
+    classes = [[] for _ in names]
+    for node in nodes.values():
+        children = {number[nodes[child]["eclass"]] for child in node["children"]}
+        classes[number[node["eclass"]]].append((float(node["cost"]), children))
+    classes.append([(0.0, {number[name] for name in data["root_eclasses"]})])
+    return classes
+
+
+def acyclic(classes, chosen):
+    """A cycle among the chosen candidates that the root needs, or None."""
+    state, path = {}, []
+    stack = [(len(classes) - 1, None)]
+    while stack:
+        klass, children = stack.pop()
+        if children is None:
+            if state.get(klass) == "done":
+                continue
+            state[klass] = "open"
+            path.append(klass)
+            children = sorted(classes[klass][chosen[klass]][1])
+        for at, child in enumerate(children):
+            if state.get(child) == "open":
+                return path[path.index(child):]
+            if state.get(child) is None:
+                stack.append((klass, children[at + 1:]))
+                stack.append((child, None))
+                break
+        else:
+            state[klass] = "done"
+            path.pop()
+    return None
+
+
+def solve(classes, seconds):
+    deadline = time.time() + seconds
+    highs = highspy.Highs()
+    highs.setOptionValue("output_flag", False)
+    highs.setOptionValue("threads", 1)
+    highs.setOptionValue("mip_rel_gap", 0.0)
+    highs.setOptionValue("mip_abs_gap", 0.0)
+    inf = highspy.kHighsInf
+    first, n = [], 0
+    for candidates in classes:
+        first.append(n)
+        for cost, _ in candidates:
+            highs.addVar(0.0, 1.0)
+            highs.changeColCost(n, cost)
+            highs.changeColIntegrality(n, highspy.HighsVarType.kInteger)
+            n += 1
+    row = lambda low, high, terms: highs.addRow(low, high, len(terms), np.array(list(terms), dtype=np.int32), np.array(list(terms.values()), dtype=float))
+    columns = lambda klass: range(first[klass], first[klass] + len(classes[klass]))
+    for klass, candidates in enumerate(classes):
+        is_root = klass == len(classes) - 1
+        row(1.0 if is_root else 0.0, 1.0, {at: 1.0 for at in columns(klass)})
+        needs = defaultdict(list)
+        for at, (_, children) in zip(columns(klass), candidates):
+            if klass in children:
+                highs.changeColBounds(at, 0.0, 0.0)
+                continue
+            for child in children:
+                needs[child].append(at)
+        for child, readers in needs.items():
+            terms = {at: 1.0 for at in columns(child)}
+            terms.update({at: -1.0 for at in readers})
+            row(0.0, inf, terms)
+    while True:
+        # The clock of the solver runs on over its runs.
+        highs.setOptionValue("time_limit", highs.getRunTime() + max(1.0, deadline - time.time()))
+        highs.run()
+        info = highs.getInfo()
+        bound = info.mip_dual_bound
+        if info.primal_solution_status != 2:
+            return None, bound, False
+        values = np.array(highs.getSolution().col_value)
+        chosen = {k: next((i for i, at in enumerate(columns(k)) if values[at] > 0.5), None) for k in range(len(classes))}
+        cycle = acyclic(classes, chosen)
+        if cycle is None:
+            needed, stack = set(), [len(classes) - 1]
+            while stack:
+                klass = stack.pop()
+                if klass not in needed:
+                    needed.add(klass)
+                    stack.extend(classes[klass][chosen[klass]][1])
+            cost = sum(classes[klass][chosen[klass]][0] for klass in sorted(needed))
+            return cost, bound, highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
+        # Some class of the cycle takes a candidate that does not need the next one, or is not taken at all.
+        terms = {}
+        for klass, after in zip(cycle, cycle[1:] + cycle[:1]):
+            for at, (_, children) in zip(columns(klass), classes[klass]):
+                if after in children:
+                    terms[at] = 1.0
+        row(-inf, len(cycle) - 1.0, terms)
+        if time.time() > deadline:
+            return None, bound, False
+
+
+def main():
+    base, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    print("file\tbest\tbound\toptimal")
+    for path in sorted(base.glob("*/*.json"), key=lambda path: (path.stat().st_size, path)):
+        began = time.time()
+        classes = read(path)
+        if any(cost < 0 for candidates in classes for cost, _ in candidates):
+            # A reward for what is chosen is not a cost; the extractors refuse it.
+            continue
+        best, bound, optimal = solve(classes, seconds)
+        print(f"{path.relative_to(base)}\t{best!r}\t{bound!r}\t{'yes' if optimal else 'no'}", flush=True)
+        print(f"{path.relative_to(base)}: {time.time() - began:.1f} s", file=sys.stderr, flush=True)
+
+
+main()
