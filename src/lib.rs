@@ -21,6 +21,8 @@ pub use eutectic_tensorrt as tensorrt;
 pub mod certificate;
 pub mod cli;
 pub mod conformance;
+pub mod cost_table;
+pub mod egraph;
 pub mod files;
 pub mod inputs;
 pub mod seeding;

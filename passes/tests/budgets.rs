@@ -6,7 +6,7 @@ use eutectic_ir::types::TensorType;
 use eutectic_ir::verify::verify;
 use eutectic_ir::{Dim, Element, Model, infer, ops};
 use eutectic_passes::cost::{CostModel, Device, Pricing};
-use eutectic_passes::extract::Extract;
+use eutectic_passes::extract::{Extract, IlpBudget};
 use eutectic_passes::optimize::{Engine, Options, optimize};
 use eutectic_passes::rules::{Library, Rule};
 use eutectic_passes::saturate::{Activity, Limits, Space, Stop, extract_graph, saturate};
@@ -148,17 +148,15 @@ fn a_chain_of_a_hundred_thousand_calls_passes_through_the_space_within_a_second(
 #[test]
 fn sixty_four_shared_levels_cost_sixty_four() {
     let mut model = chain("Add", 64);
-    let options = Options::standard(Target::Portable).expect("the library loads");
-    let cost = CostModel { pricing: Pricing::Nodes, ..options.cost.clone() };
+    let (facts, _) = infer::infer(&mut model);
+    let space = Space::new(&model.graph, &facts).expect("no cycle");
+    let cost = CostModel { pricing: Pricing::Nodes, ..CostModel::new(Device::h200()) };
     let per_call = 1.0 + cost.overhead();
-    for extract in [Extract::Dag, Extract::Ilp(eutectic_passes::extract::IlpBudget::STANDARD)] {
-        let engine = Engine::Saturate { limits: LIMITS, extract };
-        let options = Options { rules: Vec::new(), cost: cost.clone(), engine, ..options.clone() };
-        let report = optimize(&mut model, &options).map_err(|problems| problems.to_string()).expect("it optimizes");
-        assert_eq!(model.graph.n_nodes(), 64);
-        let extracted = report.extracted.expect("a space");
-        assert!((extracted.dag - 64.0 * per_call).abs() < 1e-9, "{extracted:?}");
-        assert!((extracted.tree / (2f64.powi(64) * per_call) - 1.0).abs() < 1e-9, "{extracted:?}");
+    for extract in [Extract::Tree, Extract::Dag, Extract::Ilp(IlpBudget::STANDARD)] {
+        let (graph, extracted) = extract_graph(&space, &model.graph, &cost, &|_| true, extract).expect("feasible");
+        assert_eq!(graph.n_nodes(), 64);
+        assert!((extracted.dag / (64.0 * per_call) - 1.0).abs() < 1e-12, "{extracted:?}");
+        assert!((extracted.tree / ((2f64.powi(64) - 1.0) * per_call) - 1.0).abs() < 1e-12, "{extracted:?}");
     }
 }
 
@@ -182,7 +180,7 @@ fn the_same_model_gives_the_same_graph_again() {
         optimize(&mut model, &options).map_err(|problems| problems.to_string()).expect("it optimizes");
         print_model(&model, &PrintOptions { weights: Weights::Elide { above: 8 }, materialize: 4, types: true })
     };
-    let budget = eutectic_passes::extract::IlpBudget { time: None, ..eutectic_passes::extract::IlpBudget::STANDARD };
+    let budget = IlpBudget { time: None, ..IlpBudget::STANDARD };
     for extract in [Extract::Dag, Extract::Ilp(budget)] {
         assert_eq!(run(extract), run(extract));
     }
