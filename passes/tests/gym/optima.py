@@ -1,6 +1,6 @@
-"""Optima of the extraction gym by another solver: HiGHS on the plain integer program, cycles cut off as they appear.
+"""Optima of the extraction gym by another solver: HiGHS on the whole integer program, cycles cut off as they appear.
 
-    pip install highspy
+    pip install highspy scipy
     python passes/tests/gym/optima.py GYM_DIRECTORY SECONDS > passes/tests/gym/optima.tsv
 
 One line an e-graph: its path, the cost of the best acyclic choice with sharing counted once, a lower bound, and whether
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import highspy
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 
 def read(path):
@@ -32,29 +34,21 @@ def read(path):
     return classes
 
 
-def acyclic(classes, chosen):
-    """A cycle among the chosen candidates that the root needs, or None."""
-    state, path = {}, []
-    stack = [(len(classes) - 1, None)]
+def cycles(classes, chosen):
+    """Sets of chosen classes, needed by the root, that need each other in a cycle."""
+    graph, stack = {}, [len(classes) - 1]
     while stack:
-        klass, children = stack.pop()
-        if children is None:
-            if state.get(klass) == "done":
-                continue
-            state[klass] = "open"
-            path.append(klass)
-            children = sorted(classes[klass][chosen[klass]][1])
-        for at, child in enumerate(children):
-            if state.get(child) == "open":
-                return path[path.index(child):]
-            if state.get(child) is None:
-                stack.append((klass, children[at + 1:]))
-                stack.append((child, None))
-                break
-        else:
-            state[klass] = "done"
-            path.pop()
-    return None
+        klass = stack.pop()
+        if klass not in graph:
+            graph[klass] = sorted(classes[klass][chosen[klass]][1])
+            stack.extend(graph[klass])
+    rows = [(klass, child) for klass, children in graph.items() for child in children]
+    matrix = coo_matrix((np.ones(len(rows)), tuple(np.array(rows).T)), shape=(len(classes), len(classes)))
+    _, labels = connected_components(matrix, connection="strong")
+    members = defaultdict(list)
+    for klass in graph:
+        members[labels[klass]].append(klass)
+    return [group for group in members.values() if len(group) > 1], graph
 
 
 def solve(classes, seconds):
@@ -99,23 +93,21 @@ def solve(classes, seconds):
             return None, bound, False
         values = np.array(highs.getSolution().col_value)
         chosen = {k: next((i for i, at in enumerate(columns(k)) if values[at] > 0.5), None) for k in range(len(classes))}
-        cycle = acyclic(classes, chosen)
-        if cycle is None:
-            needed, stack = set(), [len(classes) - 1]
-            while stack:
-                klass = stack.pop()
-                if klass not in needed:
-                    needed.add(klass)
-                    stack.extend(classes[klass][chosen[klass]][1])
+        groups, needed = cycles(classes, chosen)
+        if not groups:
             cost = sum(classes[klass][chosen[klass]][0] for klass in sorted(needed))
             return cost, bound, highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
-        # Some class of the cycle takes a candidate that does not need the next one, or is not taken at all.
-        terms = {}
-        for klass, after in zip(cycle, cycle[1:] + cycle[:1]):
-            for at, (_, children) in zip(columns(klass), classes[klass]):
-                if after in children:
-                    terms[at] = 1.0
-        row(-inf, len(cycle) - 1.0, terms)
+        # A class of the set is needed only as far as the set takes candidates that need nothing of it.
+        for group in groups:
+            inside = set(group)
+            outward = [at for k in group for at, (_, needs) in zip(columns(k), classes[k]) if not needs & inside]
+            for klass in group:
+                terms = defaultdict(float)
+                for at in outward:
+                    terms[at] += 1.0
+                for at in columns(klass):
+                    terms[at] -= 1.0
+                row(0.0, inf, {at: factor for at, factor in terms.items() if factor})
         if time.time() > deadline:
             return None, bound, False
 
