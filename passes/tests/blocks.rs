@@ -20,13 +20,29 @@ fn transformer(n_blocks: usize) -> Model {
     let mut seed = 0;
     let mut weight = |name: String, ty: &str| {
         seed += 1;
-        let _ = writeln!(weights, ", float[{ty}] {name} = [\"location\": \"seed:{seed}\", \"low\": \"-0.1\", \"high\": \"0.1\"]");
+        let _ = writeln!(
+            weights,
+            ", float[{ty}] {name} = [\"location\": \"seed:{seed}\", \"low\": \"-0.1\", \"high\": \"0.1\"]"
+        );
     };
     for at in 0..n_blocks {
         for (name, ty) in [
-            ("g1", "64"), ("h1", "64"), ("wq", "64,64"), ("wk", "64,64"), ("wv", "64,64"), ("bq", "64"), ("bk", "64"),
-            ("bv", "64"), ("wo", "64,64"), ("bo", "64"), ("g2", "64"), ("h2", "64"), ("wu", "64,256"), ("bu", "256"),
-            ("wd", "256,64"), ("bd", "64"),
+            ("g1", "64"),
+            ("h1", "64"),
+            ("wq", "64,64"),
+            ("wk", "64,64"),
+            ("wv", "64,64"),
+            ("bq", "64"),
+            ("bk", "64"),
+            ("bv", "64"),
+            ("wo", "64,64"),
+            ("bo", "64"),
+            ("g2", "64"),
+            ("h2", "64"),
+            ("wu", "64,256"),
+            ("bu", "256"),
+            ("wd", "256,64"),
+            ("bd", "64"),
         ] {
             weight(format!("{name}_{at}"), ty);
         }
@@ -126,7 +142,10 @@ fn time_by_number_of_blocks() {
     for n_blocks in [4, 12, 24, 48] {
         for run in 0..N_RUNS {
             let mut model = transformer(n_blocks);
-            pipeline::prepare(options.fold).run(&mut model).map_err(|problems| problems.to_string()).expect("it prepares");
+            pipeline::prepare(options.fold)
+                .run(&mut model)
+                .map_err(|problems| problems.to_string())
+                .expect("it prepares");
             let (facts, _) = infer::infer(&mut model);
             let start = Instant::now();
             let mut space = Space::new(&model.graph, &facts).expect("no cycle");
@@ -143,7 +162,11 @@ fn time_by_number_of_blocks() {
                 "{{\"blocks\": {n_blocks}, \"run\": {run}, \"enodes\": {}, \"classes\": {}, \"rounds\": {}, \"stop\": \"{:?}\", \
                  \"saturate\": {saturated}, \"dag\": {dag}, \"dag_cost\": {dag_cost:e}, \"ilp\": {ilp}, \"ilp_cost\": \
                  {ilp_cost:e}, \"gap\": {}}}",
-                space.n_nodes(), space.n_classes(), activity.iterations, activity.stop, gap.unwrap_or(1.0)
+                space.n_nodes(),
+                space.n_classes(),
+                activity.iterations,
+                activity.stop,
+                gap.unwrap_or(1.0)
             );
         }
     }

@@ -59,7 +59,7 @@ pub struct Problem {
 /// One node that may stand for its class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// Classes that it needs; repeats count once.
+    /// Classes that it needs; repeats count in a tree, and once where sharing does.
     pub children: Vec<usize>,
     /// Its own cost; finite and not negative.
     pub cost: f64,

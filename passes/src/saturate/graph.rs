@@ -89,7 +89,7 @@ pub struct DumpedNode {
     pub class: usize,
     /// What it costs.
     pub cost: f64,
-    /// The classes that it reads, each once.
+    /// The classes that it reads.
     pub children: Vec<usize>,
 }
 
@@ -135,10 +135,7 @@ fn problem(space: &Space, model: &CostModel, allowed: &dyn Fn(&Op) -> bool) -> (
         let (mut candidates, mut place) = (Vec::new(), Vec::new());
         for (node_at, node) in space.egraph[id].nodes.iter().enumerate() {
             let Some(cost) = price(space, id, node, model, allowed) else { continue };
-            let mut children: Vec<usize> = node.children.iter().map(|&child| at(child)).collect();
-            // Order matters to readers of the graph, repeats do not matter to the extractor.
-            let mut seen = FxHashSet::default();
-            children.retain(|child| seen.insert(*child));
+            let children: Vec<usize> = node.children.iter().map(|&child| at(child)).collect();
             if matches!(node.head, Head::Project(_)) {
                 joint.entry(children[0]).or_default().push((class, candidates.len()));
             }

@@ -1,7 +1,7 @@
 """Optima of the extraction gym by another solver: HiGHS on the whole integer program, cycles cut off as they appear.
 
     pip install highspy scipy
-    python passes/tests/gym/optima.py GYM_DIRECTORY SECONDS > passes/tests/gym/optima.tsv
+    python passes/tests/gym/optima.py GYM_DIRECTORY SECONDS passes/tests/gym/optima.tsv
 
 One line an e-graph: its path, the cost of the best acyclic choice with sharing counted once, a lower bound, and whether
 the solver proved the choice optimal within SECONDS. Nothing is reduced beforehand, so that the only thing in common with
@@ -114,7 +114,9 @@ def solve(classes, seconds):
 
 def main():
     base, seconds = Path(sys.argv[1]), float(sys.argv[2])
-    print("file\tbest\tbound\toptimal")
+    # The solver writes on standard output.
+    table = open(sys.argv[3], "w")
+    print("file\tbest\tbound\toptimal", file=table)
     for path in sorted(base.glob("*/*.json"), key=lambda path: (path.stat().st_size, path)):
         began = time.time()
         classes = read(path)
@@ -122,7 +124,7 @@ def main():
             # A reward for what is chosen is not a cost; the extractors refuse it.
             continue
         best, bound, optimal = solve(classes, seconds)
-        print(f"{path.relative_to(base)}\t{best!r}\t{bound!r}\t{'yes' if optimal else 'no'}", flush=True)
+        print(f"{path.relative_to(base)}\t{best!r}\t{bound!r}\t{'yes' if optimal else 'no'}", file=table, flush=True)
         print(f"{path.relative_to(base)}: {time.time() - began:.1f} s", file=sys.stderr, flush=True)
 
 
