@@ -13,27 +13,12 @@ pub(super) struct Part {
 
 /// The parts of `core`, in the order of their first class. No class of one needs a class of another.
 pub(super) fn parts(core: &mut Core) -> Vec<Part> {
-    let mut members = core.order();
-    members.sort_unstable();
-    let mut sets: Vec<usize> = (0..core.classes.len()).collect();
-    for &class in &members {
-        for child in children_of(&core.classes[class]) {
-            let (a, b) = (find(&mut sets, class), find(&mut sets, child));
-            sets[a.max(b)] = a.min(b);
-        }
-    }
     let mut places = vec![usize::MAX; core.classes.len()];
-    let mut part_of_set = vec![usize::MAX; core.classes.len()];
-    let mut grouped: Vec<Vec<usize>> = Vec::new();
-    for &class in &members {
-        let set = find(&mut sets, class);
-        if part_of_set[set] == usize::MAX {
-            part_of_set[set] = grouped.len();
-            grouped.push(Vec::new());
+    let groups = groups(core);
+    for group in &groups {
+        for (place, &class) in group.iter().enumerate() {
+            places[class] = place;
         }
-        let group = &mut grouped[part_of_set[set]];
-        places[class] = group.len();
-        group.push(class);
     }
     let part = |classes: Vec<usize>| {
         let candidates = |&class: &usize| {
@@ -49,7 +34,31 @@ pub(super) fn parts(core: &mut Core) -> Vec<Part> {
         problem.classes.push(vec![Candidate { children: required, cost: 0.0 }]);
         Part { problem, classes }
     };
-    grouped.into_iter().map(part).collect()
+    groups.into_iter().map(part).collect()
+}
+
+/// The classes of `core` that are still to be decided, those together that need each other, each group ascending.
+pub(super) fn groups(core: &mut Core) -> Vec<Vec<usize>> {
+    let mut members = core.order();
+    members.sort_unstable();
+    let mut sets: Vec<usize> = (0..core.classes.len()).collect();
+    for &class in &members {
+        for child in children_of(&core.classes[class]) {
+            let (a, b) = (find(&mut sets, class), find(&mut sets, child));
+            sets[a.max(b)] = a.min(b);
+        }
+    }
+    let mut group_of_set = vec![usize::MAX; core.classes.len()];
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for &class in &members {
+        let set = find(&mut sets, class);
+        if group_of_set[set] == usize::MAX {
+            group_of_set[set] = groups.len();
+            groups.push(Vec::new());
+        }
+        groups[group_of_set[set]].push(class);
+    }
+    groups
 }
 
 /// The representative of the set of `class`, with the path to it halved.

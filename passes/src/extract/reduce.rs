@@ -9,6 +9,7 @@
 //! - a class that one candidate alone reads is merged into it.
 
 use super::Problem;
+use super::components::groups;
 use super::cycles::components;
 use smallvec::SmallVec;
 
@@ -268,29 +269,21 @@ impl Core {
 
     /// Marks classes without which no required class can be derived; whether there are new ones.
     fn require_bottlenecks(&mut self) -> bool {
-        let order = self.order();
-        let mut readers: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.classes.len()];
-        let mut n_edges = order.len();
-        for &class in &order {
-            for (at, alternative) in self.classes[class].iter().enumerate() {
-                n_edges += alternative.children.len() + 1;
-                for &child in &alternative.children {
-                    readers[child].push((class, at));
-                }
-            }
-        }
-        // Each test looks at every edge; what is left untested stays correct.
-        const MOST_WORK: usize = 100_000_000;
-        let mut left = MOST_WORK / n_edges.max(1);
-        let mut n_required = order.iter().filter(|&&class| self.required[class]).count();
+        // Each test looks at every edge of a group; what is left untested stays correct.
+        const MOST_WORK: usize = 50_000_000;
+        let mut left = MOST_WORK;
         let mut found = false;
-        for &class in order.iter().filter(|&&class| readers[class].len() > 1) {
-            if left == 0 {
-                break;
-            }
-            if !self.required[class] {
-                left -= 1;
-                if self.n_required_without(class, &order, &readers) < n_required {
+        let groups = groups(self);
+        let mut search = Derivation::of(self);
+        for group in groups {
+            let n_edges = group.iter().map(|&class| 1 + search.readers[class].len()).sum();
+            let mut n_required = group.iter().filter(|&&class| self.required[class]).count();
+            for &class in &group {
+                if self.required[class] || search.readers[class].len() < 2 || left < n_edges {
+                    continue;
+                }
+                left -= n_edges;
+                if search.n_required_without(self, class, &group) < n_required {
                     self.required[class] = true;
                     n_required += 1;
                     found = true;
@@ -299,27 +292,50 @@ impl Core {
         }
         found
     }
+}
 
-    /// How many required classes can be derived when `without` cannot.
-    fn n_required_without(&self, without: usize, order: &[usize], readers: &[Vec<(usize, usize)>]) -> usize {
-        let mut waits: Vec<SmallVec<[usize; 4]>> = vec![SmallVec::new(); self.classes.len()];
-        let mut derived = vec![false; self.classes.len()];
+/// What can be derived from what, with memory that is used again.
+struct Derivation {
+    /// The alternatives that read each class, as class and place.
+    readers: Vec<Vec<(usize, usize)>>,
+    /// How many children of each alternative are not derived yet.
+    waits: Vec<SmallVec<[usize; 4]>>,
+    derived: Vec<bool>,
+}
+
+impl Derivation {
+    fn of(core: &Core) -> Self {
+        let n = core.classes.len();
+        let mut readers = vec![Vec::new(); n];
+        for (class, alternatives) in core.classes.iter().enumerate() {
+            for (at, alternative) in alternatives.iter().enumerate() {
+                for &child in &alternative.children {
+                    readers[child].push((class, at));
+                }
+            }
+        }
+        Self { readers, waits: vec![SmallVec::new(); n], derived: vec![false; n] }
+    }
+
+    /// How many required classes of `group` can be derived when `without` cannot.
+    fn n_required_without(&mut self, core: &Core, without: usize, group: &[usize]) -> usize {
         let mut stack = Vec::new();
-        for &class in order {
-            waits[class] = self.classes[class].iter().map(|alternative| alternative.children.len()).collect();
-            if waits[class].contains(&0) {
+        for &class in group {
+            self.derived[class] = false;
+            self.waits[class] = core.classes[class].iter().map(|alternative| alternative.children.len()).collect();
+            if self.waits[class].contains(&0) {
                 stack.push(class);
             }
         }
         let mut n_required = 0;
         while let Some(class) = stack.pop() {
-            if class == without || std::mem::replace(&mut derived[class], true) {
+            if class == without || std::mem::replace(&mut self.derived[class], true) {
                 continue;
             }
-            n_required += usize::from(self.required[class]);
-            for &(reader, at) in &readers[class] {
-                waits[reader][at] -= 1;
-                if waits[reader][at] == 0 {
+            n_required += usize::from(core.required[class]);
+            for &(reader, at) in &self.readers[class] {
+                self.waits[reader][at] -= 1;
+                if self.waits[reader][at] == 0 {
                     stack.push(reader);
                 }
             }
