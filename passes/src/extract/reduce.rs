@@ -117,6 +117,7 @@ impl Core {
         for &class in &order {
             changed |= self.rewrite_children(class);
         }
+        changed |= self.require_common_children(&order);
         let children: Vec<Vec<usize>> = self.classes.iter().map(|alternatives| children_of(alternatives)).collect();
         let (component, sizes) = components(&children);
         let mut readers = vec![Readers::None; self.classes.len()];
@@ -139,6 +140,21 @@ impl Core {
             // Whoever mentions what has just got an alias reads what that stands for.
             for &child in self.aliases[class].iter().flatten() {
                 readers[child] = Readers::Many;
+            }
+        }
+        changed
+    }
+
+    /// Marks what every alternative of a required class needs, from the root down; whether there is anything new.
+    fn require_common_children(&mut self, order: &[usize]) -> bool {
+        let mut changed = false;
+        let mut stack: Vec<usize> = order.iter().copied().filter(|&class| self.required[class]).collect();
+        while let Some(class) = stack.pop() {
+            for child in common_children(&self.classes[class]) {
+                if !std::mem::replace(&mut self.required[child], true) {
+                    changed = true;
+                    stack.push(child);
+                }
             }
         }
         changed

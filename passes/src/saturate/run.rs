@@ -98,18 +98,20 @@ impl Activity {
 /// is found when one is hit stays, so that the space is sound and its best graph can be extracted.
 pub fn saturate(space: &mut Space, rules: &[&Rule], limits: Limits) -> Activity {
     let mut budget = Budget::new(limits.candidates);
-    budget.deadline = limits.time.and_then(|time| Instant::now().checked_add(time));
+    let deadline = limits.time.and_then(|time| Instant::now().checked_add(time));
     let idle = RuleActivity { matched: 0, applied: 0, refused: 0, time: Duration::ZERO };
     let mut activity =
         Activity { stop: Stop::Iterations, iterations: 0, rules: vec![idle; rules.len()], conflicts: Vec::new() };
     while activity.iterations < limits.iterations {
         activity.iterations += 1;
         let before = (space.egraph.nodes().len(), space.egraph.number_of_classes());
-        let (found, mut stopped) = search(space, rules, limits, &mut budget, &mut activity.rules);
-        // A search that was cut short by the clock leaves no time to apply what it found.
-        if stopped != Some(Stop::Time) {
-            stopped = apply_all(space, rules, found, limits, &budget, &mut activity).or(stopped);
-        }
+        // Half of the time that is left is for applying what is found in the other half.
+        budget.deadline = deadline.map(|deadline| {
+            let now = Instant::now();
+            now + deadline.saturating_duration_since(now) / 2
+        });
+        let (found, cut_short) = search(space, rules, limits, &mut budget, &mut activity.rules);
+        let stopped = apply_all(space, rules, found, limits, deadline, &mut activity).or(cut_short);
         if let Some(stop) = stopped {
             activity.stop = stop;
             break;
@@ -175,7 +177,7 @@ fn apply_all(
     rules: &[&Rule],
     found: Found,
     limits: Limits,
-    budget: &Budget,
+    deadline: Option<Instant>,
     activity: &mut Activity,
 ) -> Option<Stop> {
     // Congruence is restored in portions, so that the last one, which no limit can cut short, is not large. A portion is a
@@ -194,7 +196,7 @@ fn apply_all(
             stopped = Some(Stop::Nodes);
         } else if space.n_bytes() >= limits.memory {
             stopped = Some(Stop::Memory);
-        } else if budget.deadline.is_some_and(|deadline| now + reserve >= deadline) {
+        } else if deadline.is_some_and(|deadline| now + reserve >= deadline) {
             stopped = Some(Stop::Time);
         }
         if stopped.is_some() {
