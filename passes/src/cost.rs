@@ -190,9 +190,10 @@ impl CostModel {
         Some((flops / self.device.flops).max(bytes / self.device.bandwidth) + self.device.launch)
     }
 
-    /// The value of `dim` under the stated sizes; `None` on overflow.
+    /// The value of `dim` under the stated sizes; `None` on overflow, and when they make it negative: then they do not fit the
+    /// model, and nothing is known.
     pub fn number(&self, dim: &Dim) -> Option<f64> {
-        self.sized(dim)?.as_known().map(|value| value as f64)
+        self.sized(dim)?.as_known().filter(|&value| value >= 0).map(|value| value as f64)
     }
 
     fn bytes(&self, work: &Work) -> Option<f64> {
