@@ -5,10 +5,10 @@ use eutectic::files;
 use eutectic::ir::{Model, infer};
 use eutectic::onnx::{ExportOptions, Limits};
 use eutectic::passes::fold::FoldBudget;
-use eutectic::passes::optimize::{Options, optimize};
+use eutectic::passes::optimize::{Extract, Options, optimize};
 use eutectic::passes::pipeline;
 use eutectic::passes::rules::Rule;
-use eutectic::passes::saturate::{self, Prices, Space, extract_graph};
+use eutectic::passes::saturate::{self, Space, extract_graph};
 use eutectic::passes::target::Target;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,13 +48,8 @@ fn stages(criterion: &mut Criterion) {
         group.bench_function("saturate", |bencher| bencher.iter_batched(space, saturated, BatchSize::PerIteration));
         let full = saturated(space());
         group.bench_function("extract", |bencher| {
-            let prices = Prices {
-                seconds: &|work| options.cost.seconds(work),
-                allowed: &|_| true,
-                unknown: options.cost.device.launch,
-            };
             bencher.iter(|| {
-                extract_graph(&full, &prepared.graph, &prices, eutectic::passes::extract::dag).expect("feasible")
+                extract_graph(&full, &prepared.graph, &options.cost, &|_| true, Extract::Dag).expect("feasible")
             });
         });
         group.bench_function("optimize", |bencher| {

@@ -22,6 +22,8 @@ pub mod calibrate;
 pub mod certificate;
 pub mod cli;
 pub mod conformance;
+pub mod cost_table;
+pub mod egraph;
 pub mod files;
 pub mod inputs;
 pub mod seeding;

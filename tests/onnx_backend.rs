@@ -18,7 +18,8 @@ use suite::{root, suite};
 mod suite;
 
 /// Enough for the rules that a small graph invites; more would only repeat them.
-const SATURATION: saturate::Limits = saturate::Limits { nodes: 2_000, iterations: 6, candidates: 200_000, time: None };
+const SATURATION: saturate::Limits =
+    saturate::Limits { nodes: 2_000, iterations: 6, candidates: 200_000, time: None, ..saturate::Limits::STANDARD };
 
 const HEAD: &str = "\
 # Cases of ONNX's backend tests that are not passed: path (* for all), case (* at the end for all that begin so), reason,

@@ -3,7 +3,7 @@
 use crate::cost::CostModel;
 use crate::rules::{Host, Sink};
 use eutectic_ir::graph::{Graph, NodeId, Op, Use, ValueId};
-use eutectic_ir::infer::{declared_inputs, infer_call, infer_graph, work_of_call};
+use eutectic_ir::infer::{declared_inputs, infer_call, infer_graph};
 use eutectic_ir::op::{Argument, Call, Fact, Law};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::{Attrs, Diagnostics, Dim, Name, Reason, TensorType, walk};
@@ -69,19 +69,16 @@ impl GraphHost {
                 return 0.0;
             }
             let node = self.graph.node(*id);
-            // Among calls that do not run, fewer are better: two nanoseconds each.
-            if matches!(&node.op, Op::Builtin(def) if def.has(Law::View)) {
-                return 2e-9;
-            }
             let priced = || {
                 let inputs = self.arguments(node.inputs())?;
                 let outputs: Option<Vec<TensorType>> =
                     node.outputs().iter().map(|&output| self.ty(output).cloned()).collect();
                 let n_outputs = node.outputs().len();
                 let call = Call { attrs: &node.attrs, inputs: &inputs, captures: &[], n_outputs, scope: "" };
-                cost.seconds(&work_of_call(&node.op, &call, &outputs?)?)
+                cost.price(&node.op, &call, &outputs?)
             };
-            priced().filter(|seconds| seconds.is_finite()).unwrap_or(cost.device.launch) + 2e-9
+            // Among equals, fewer calls are better.
+            priced().filter(|price| price.is_finite()).unwrap_or(cost.unknown()) + 2.0 * cost.overhead()
         };
         ids.iter().map(one).sum()
     }

@@ -2,7 +2,7 @@
 
 use crate::cost::{CostModel, Device, Totals, totals};
 use crate::dce;
-use crate::extract::{self, Choice, Infeasible, Problem};
+pub use crate::extract::Extract;
 use crate::fold::FoldBudget;
 use crate::greedy;
 use crate::inline::inline;
@@ -10,7 +10,7 @@ use crate::pass::PassReport;
 use crate::pipeline;
 use crate::rewire::{bodies_with_facts, owners};
 use crate::rules::{Contract, Library, Rule};
-use crate::saturate::{Conflict, Extracted, Limits, Prices, Space, Stop, extract_graph, saturate};
+use crate::saturate::{Conflict, Dump, Extracted, Limits, Space, Stop, dump, extract_graph, saturate};
 use crate::target::{FUSION_DOMAIN, Target, spell_for_ort};
 use eutectic_ir::diag::Kind;
 use eutectic_ir::graph::Op;
@@ -35,6 +35,8 @@ pub struct Options {
     pub cost: CostModel,
     /// How much folding may add.
     pub fold: FoldBudget,
+    /// Whether the report holds the e-graph of the main graph.
+    pub dump: bool,
 }
 
 impl Options {
@@ -51,6 +53,7 @@ impl Options {
             opset: NEWEST_OPSET,
             cost: CostModel::new(Device::h200()),
             fold: FoldBudget::STANDARD,
+            dump: false,
         })
     }
 
@@ -72,24 +75,6 @@ pub enum Engine {
         /// How the graph is chosen.
         extract: Extract,
     },
-}
-
-/// How a graph is chosen from an e-graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extract {
-    /// By the cost of the unshared tree.
-    Tree,
-    /// By cost with sharing counted once.
-    Dag,
-}
-
-impl Extract {
-    fn extractor(self) -> fn(&Problem) -> Result<Choice, Infeasible> {
-        match self {
-            Extract::Tree => extract::tree,
-            Extract::Dag => extract::dag,
-        }
-    }
 }
 
 /// What one rule did to this model.
@@ -124,6 +109,8 @@ pub struct Report {
     pub space: Option<(usize, usize)>,
     /// Cost of what was chosen from the e-graph.
     pub extracted: Option<Extracted>,
+    /// The e-graph, where [`Options::dump`] asks for it and there is one.
+    pub dump: Option<Dump>,
     /// Unions refused because their types differ.
     pub conflicts: Vec<Conflict>,
     /// Predicted cost before.
@@ -184,6 +171,7 @@ fn greedily(model: &mut Model, options: &Options, allowed: &dyn Fn(&Op) -> bool)
         iterations: done.n_sweeps,
         space: None,
         extracted: None,
+        dump: None,
         conflicts: Vec::new(),
         before: Totals::default(),
         after: Totals::default(),
@@ -198,17 +186,18 @@ fn saturating(
     allowed: &dyn Fn(&Op) -> bool,
 ) -> Result<Report, Diagnostics> {
     let rules: Vec<&Rule> = options.rules.iter().map(Arc::as_ref).filter(|rule| rule.builds().all(allowed)).collect();
-    let prices = Prices { seconds: &|work| options.cost.seconds(work), allowed, unknown: options.cost.device.launch };
     let one = |graph: &mut Graph, facts: &Facts| {
         let fail = |reason: eutectic_ir::Reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string());
         let mut space = Space::new(graph, facts).map_err(fail)?;
         let activity = saturate(&mut space, &rules, limits);
-        let (rewritten, extracted) = extract_graph(&space, graph, &prices, extract.extractor())?;
+        let (rewritten, extracted) = extract_graph(&space, graph, &options.cost, allowed, extract)?;
         *graph = rewritten;
-        Ok::<_, Diagnostics>((activity, (space.n_nodes(), space.n_classes()), extracted))
+        Ok::<_, Diagnostics>((activity, space, extracted))
     };
     let (facts, _) = infer::infer(model);
     let (mut activity, space, extracted) = one(&mut model.graph, &facts)?;
+    let dump = options.dump.then(|| dump(&space, &options.cost, allowed));
+    let space = (space.n_nodes(), space.n_classes());
     // Each body is a space of its own. One that cannot be rewritten stays as it is.
     rewrite_bodies(&mut model.graph, &[], &mut |body, facts| {
         if let Ok((inner, ..)) = one(body, facts) {
@@ -228,6 +217,7 @@ fn saturating(
         iterations: activity.iterations,
         space: Some(space),
         extracted: Some(extracted),
+        dump,
         conflicts: activity.conflicts,
         before: Totals::default(),
         after: Totals::default(),

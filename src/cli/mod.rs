@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod conformance;
 mod convert;
+mod cost;
 mod doctor;
 mod inspect;
 mod lower;

@@ -3,11 +3,13 @@
 use super::inspect::to_json;
 use super::{Global, Outcome, misuse, print_json, render};
 use crate::certificate::{self, Certificate};
+use crate::egraph;
 use crate::inputs::sizes_from_shapes;
 use crate::ir::Model;
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind};
 use crate::ir::op::CANONICAL_OPSET;
-use crate::passes::cost::{CostModel, Device};
+use crate::passes::cost::{CostModel, Pricing};
+use crate::passes::extract::IlpBudget;
 use crate::passes::fold::FoldBudget;
 use crate::passes::inspect::{Summary, inspect};
 use crate::passes::optimize::{Engine, Extract, Options, Report, optimize};
@@ -49,12 +51,27 @@ pub(super) struct Optimize {
     /// How a graph is chosen from the e-graph
     #[arg(long, value_enum, default_value_t = ExtractName::Dag)]
     extract: ExtractName,
+    /// What a call costs: roofline, roofline:DEVICE (h200, a100, l4, rtx4090, cpu2), nodes, flops, bytes, table:FILE (JSON lines)
+    #[arg(long, default_value = "roofline")]
+    cost: String,
+    /// Most nodes of branch and bound of `--extract ilp`
+    #[arg(long, default_value_t = IlpBudget::STANDARD.nodes)]
+    ilp_nodes: u64,
+    /// Where the e-graph goes: JSON of egraph-serialize, or DOT when the name ends in .dot
+    #[arg(long, value_name = "FILE")]
+    dump_egraph: Option<PathBuf>,
     /// Most e-nodes
     #[arg(long, default_value_t = Limits::STANDARD.nodes)]
     nodes: usize,
     /// Most rounds of search and apply
     #[arg(long, default_value_t = Limits::STANDARD.iterations)]
     iterations: usize,
+    /// Most memory of the e-graph, in MiB
+    #[arg(long, default_value_t = Limits::STANDARD.memory >> 20, value_name = "MIB")]
+    memory: usize,
+    /// Most seconds of rewriting, and again of `--extract ilp`; 0 for no limit, so that the result is the same on every machine
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
     /// Version of ai.onnx that the result imports; without it the lowest that expresses it, not below the input's
     #[arg(long)]
     opset: Option<u64>,
@@ -95,6 +112,7 @@ enum EngineName {
 enum ExtractName {
     Tree,
     Dag,
+    Ilp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,7 +134,7 @@ impl Optimize {
         }
         // Both share the weights; the original is kept for the certificate only.
         let original = (self.certify == Certify::Run).then(|| model.clone());
-        let cost = CostModel::new(Device::h200());
+        let cost = super::cost::parse(&self.cost)?;
         let library = self.library()?;
         let options = self.options(&library, &cost, &model)?;
         let begun = Instant::now();
@@ -125,6 +143,15 @@ impl Optimize {
         let report = optimize(&mut model, &options)?;
         let after = inspect(&model, &cost);
         let optimized = begun.elapsed();
+        if let (Some(file), Some(dump)) = (&self.dump_egraph, &report.dump) {
+            let text = match file.extension() {
+                Some(extension) if extension == "dot" => egraph::to_dot(dump),
+                _ => egraph::to_json(dump).to_string(),
+            };
+            std::fs::write(file, text).map_err(|error| {
+                Diagnostic::error(Kind::Io, "C0102", format!("the e-graph cannot be written: {error}")).in_file(file)
+            })?;
+        }
         for conflict in &report.conflicts {
             let rule = conflict.rule.as_deref().unwrap_or("congruence");
             global.warn(
@@ -157,7 +184,7 @@ impl Optimize {
         if global.json {
             self.print_json(&before, &after, &report, certificate.as_ref(), &seconds);
         } else if !global.quiet {
-            self.print(&before, &after, &report, certificate.as_ref(), &seconds, size);
+            self.print(&before, &after, &report, &options.cost, certificate.as_ref(), &seconds, size);
         }
         Ok(0)
     }
@@ -192,10 +219,15 @@ impl Optimize {
             let names = if rule.fusion.is_some() { &self.fusions } else { &self.rules };
             rule.contract <= worst && listed(names, rule)
         };
-        let limits = Limits { nodes: self.nodes, iterations: self.iterations, ..Limits::STANDARD };
+        let time = Duration::try_from_secs_f64(self.seconds)
+            .map_err(|error| misuse(format!("`--seconds {}`: {error}", self.seconds)))?;
+        let time = Some(time).filter(|time| !time.is_zero());
+        let (nodes, iterations, memory) = (self.nodes, self.iterations, self.memory.saturating_mul(1 << 20));
+        let limits = Limits { nodes, iterations, memory, time, ..Limits::STANDARD };
         let extract = match self.extract {
             ExtractName::Tree => Extract::Tree,
             ExtractName::Dag => Extract::Dag,
+            ExtractName::Ilp => Extract::Ilp(IlpBudget { nodes: self.ilp_nodes, time, ..IlpBudget::STANDARD }),
         };
         let engine = match self.engine {
             EngineName::Greedy => Engine::Greedy,
@@ -210,6 +242,7 @@ impl Optimize {
             engine,
             opset: self.opset.unwrap_or(standard.opset),
             cost: cost.clone(),
+            dump: self.dump_egraph.is_some(),
             fold: FoldBudget { tensor: self.fold_budget << 20, ..FoldBudget::STANDARD },
             ..standard
         })
@@ -243,7 +276,10 @@ impl Optimize {
                 })
             })
             .collect();
-        let extracted = report.extracted.map(|costs| json!({ "tree": costs.tree.to_string(), "dag": costs.dag }));
+        let extracted = report.extracted.map(|costs| {
+            let (bound, gap) = (costs.bound, costs.gap());
+            json!({ "tree": costs.tree.to_string(), "dag": costs.dag, "bound": bound, "gap": gap })
+        });
         let (enodes, eclasses) = report.space.unwrap_or_default();
         print_json(&json!({
             "before": to_json(before),
@@ -271,6 +307,7 @@ impl Optimize {
         before: &Summary,
         after: &Summary,
         report: &Report,
+        cost: &CostModel,
         certificate: Option<&Certificate>,
         seconds: &Seconds,
         size: Option<u64>,
@@ -306,6 +343,18 @@ impl Optimize {
                 report.iterations,
                 report.conflicts.len()
             );
+        }
+        if let Some(costs) = report.extracted {
+            let show = |price: f64| match cost.pricing {
+                Pricing::Roofline | Pricing::Table(_) => render::seconds(price),
+                Pricing::Nodes => format!("{price:.1} nodes"),
+                Pricing::Flops => render::flops(price),
+                Pricing::Bytes => render::bytes(price),
+            };
+            let proven = costs.bound.zip(costs.gap()).map_or(String::new(), |(bound, gap)| {
+                format!("; at least {} in any case, gap {:.2} %", show(bound), gap * 100.0)
+            });
+            println!("cost {}, each use counted {}{proven}", show(costs.dag), show(costs.tree));
         }
         match certificate {
             Some(found) => println!(

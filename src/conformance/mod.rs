@@ -357,7 +357,13 @@ mod tests {
 
     fn run_all(root: &Path) -> (Vec<String>, Vec<Vec<Verdict>>) {
         let cases = find_cases(root).expect("cases");
-        let budget = saturate::Limits { nodes: 1000, iterations: 3, candidates: 10_000, time: None };
+        let budget = saturate::Limits {
+            nodes: 1000,
+            iterations: 3,
+            candidates: 10_000,
+            time: None,
+            ..saturate::Limits::STANDARD
+        };
         let time = Duration::from_secs(60);
         let settings =
             Settings::new(Limits::stated(), Policy::interactive(), budget, time, 2).expect("the library loads");

@@ -1,11 +1,13 @@
 //! DAG extraction: local search from the tree optimum, with sharing counted once by reference counts.
 
-use super::tree::settle;
-use super::{Choice, Infeasible, Problem};
+use super::tree::tree_of_all;
+use super::{Choice, ExtractError, Problem};
 
 /// A choice that no single change, and no joint change of the problem, makes cheaper. Memory is linear in the problem.
-pub fn dag(problem: &Problem) -> Result<Choice, Infeasible> {
-    let mut search = Search::new(problem, settle(problem)?.choice);
+///
+/// Errors: the root cannot be derived; a cost is NaN, infinite or negative.
+pub fn dag(problem: &Problem) -> Result<Choice, ExtractError> {
+    let mut search = Search::new(problem, tree_of_all(problem)?);
     // Each round only accepts improvements, so rounds end by themselves; the bound guards against slow convergence.
     const MOST_ROUNDS: usize = 16;
     for _ in 0..MOST_ROUNDS {
@@ -31,7 +33,9 @@ struct Search<'a> {
     choice: Vec<Option<usize>>,
     /// How many chosen candidates read a class; the root is read once.
     readers: Vec<usize>,
-    /// A position for each class, after those of all that its choice needs.
+    /// Every class, after all that its choice needs.
+    order: Vec<usize>,
+    /// The place of each class in the order.
     positions: Vec<usize>,
     /// Classes seen by the current search for a cycle carry its number.
     stamps: Vec<u32>,
@@ -41,8 +45,12 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(problem: &'a Problem, Choice(choice): Choice) -> Self {
         let n = problem.classes.len();
-        let positions = positions_of(problem, &choice);
-        let mut search = Self { problem, choice, readers: vec![0; n], positions, stamps: vec![0; n], stamp: 0 };
+        let order = order_of(problem, &choice);
+        let mut positions = vec![0; n];
+        for (position, &class) in order.iter().enumerate() {
+            positions[class] = position;
+        }
+        let mut search = Self { problem, choice, readers: vec![0; n], order, positions, stamps: vec![0; n], stamp: 0 };
         search.acquire(&[problem.root]);
         search
     }
@@ -62,14 +70,10 @@ impl<'a> Search<'a> {
         }
         let mut delta = 0.0;
         let mut done = Vec::with_capacity(pending.len());
-        let mut ordered = true;
-        let mut positions_before = None;
+        let mut reordered = Vec::new();
+        let mut unordered = None;
         for (class, candidate) in pending {
-            if !ordered {
-                let positions = positions_of(self.problem, &self.choice);
-                positions_before.get_or_insert(std::mem::replace(&mut self.positions, positions));
-                ordered = true;
-            }
+            reordered.extend(unordered.take().and_then(|class| self.restore_order(class)));
             // An earlier move of the group may have made this class superfluous, or this move cyclic.
             if self.readers[class] == 0 || self.reaches(class, candidate) {
                 continue;
@@ -77,13 +81,12 @@ impl<'a> Search<'a> {
             let Some(old) = self.choice[class] else { continue };
             delta += self.switch(class, old, candidate);
             done.push((class, old, candidate));
-            let children = &self.problem.classes[class][candidate].children;
-            ordered = children.iter().all(|&child| self.positions[child] < self.positions[class]);
+            unordered = Some(class);
         }
         const NOISE: f64 = 1e-15;
         if delta < -NOISE {
-            if !ordered {
-                self.positions = positions_of(self.problem, &self.choice);
+            if let Some(class) = unordered {
+                self.restore_order(class);
             }
             return true;
         }
@@ -94,10 +97,48 @@ impl<'a> Search<'a> {
                 self.choice[class] = Some(old);
             }
         }
-        if let Some(positions) = positions_before {
-            self.positions = positions;
+        for (start, before) in reordered.into_iter().rev() {
+            self.place(start, before);
         }
         false
+    }
+
+    /// Puts `class`, whose choice is the only one that the order may contradict, after all that it needs. What it needs moves
+    /// before it, and nothing moves beyond the last of that: Pearce and Kelly, Journal of Experimental Algorithmics 11, 2006.
+    /// The part of the order that changes, from where it starts, as it was; `None` when the order holds already.
+    fn restore_order(&mut self, class: usize) -> Option<(usize, Vec<usize>)> {
+        let problem = self.problem;
+        let start = self.positions[class];
+        let mut end = start;
+        self.stamp += 1;
+        let mut stack = vec![class];
+        while let Some(at) = stack.pop() {
+            let Some(chosen) = self.choice[at] else { continue };
+            for &child in &problem.classes[at][chosen].children {
+                if self.positions[child] > start && std::mem::replace(&mut self.stamps[child], self.stamp) != self.stamp
+                {
+                    end = end.max(self.positions[child]);
+                    stack.push(child);
+                }
+            }
+        }
+        if end == start {
+            return None;
+        }
+        let before = self.order[start..=end].to_vec();
+        let (mut after, rest): (Vec<usize>, Vec<usize>) =
+            before.iter().copied().partition(|&class| self.stamps[class] == self.stamp);
+        after.extend(rest);
+        self.place(start, after);
+        Some((start, before))
+    }
+
+    /// Puts `classes` into the order from `start` on.
+    fn place(&mut self, start: usize, classes: Vec<usize>) {
+        for (position, class) in (start..).zip(classes) {
+            self.order[position] = class;
+            self.positions[class] = position;
+        }
     }
 
     /// Changes the choice of a class that is needed; the change of the total cost.
@@ -169,17 +210,15 @@ impl<'a> Search<'a> {
     }
 }
 
-/// A position for each class such that it follows all that its choice needs; the choices form no cycle.
-fn positions_of(problem: &Problem, choice: &[Option<usize>]) -> Vec<usize> {
-    let mut positions = vec![usize::MAX; problem.classes.len()];
-    let mut next = 0;
+/// Every class, after all that its choice needs; the choices form no cycle.
+fn order_of(problem: &Problem, choice: &[Option<usize>]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(problem.classes.len());
     let mut entered = vec![false; problem.classes.len()];
     for start in 0..problem.classes.len() {
         let mut stack = vec![(start, false)];
         while let Some((class, leaving)) = stack.pop() {
             if leaving {
-                positions[class] = next;
-                next += 1;
+                order.push(class);
             } else if !std::mem::replace(&mut entered[class], true) {
                 stack.push((class, true));
                 if let Some(candidate) = choice[class] {
@@ -188,7 +227,7 @@ fn positions_of(problem: &Problem, choice: &[Option<usize>]) -> Vec<usize> {
             }
         }
     }
-    positions
+    order
 }
 
 fn distinct(classes: &[usize]) -> Vec<usize> {

@@ -1,18 +1,49 @@
 //! Extraction: choosing one node for each class of an e-graph that is needed.
 //!
 //! A [`Problem`] is plain data, so extraction is tested without an e-graph and can be compared on published instances.
-//! Every extractor has one signature, `fn(&Problem) -> Result<Choice, Infeasible>`, and none ever returns a cycle.
+//! None of the extractors ever returns a cycle, and each refuses a cost that is no finite number from zero up.
 //!
 //! | extractor | minimises | complexity |
 //! |---|---|---|
 //! | [`tree`] | the cost of the unshared tree (Knuth 1977) | n log n |
 //! | [`dag`] | the cost with sharing counted once, by local search from [`tree`] | linear memory |
+//! | [`ilp`] | the same, exactly, by integer programming from [`dag`]; a proven bound when its budget ends first | exponential |
 
+mod components;
+mod cycles;
 mod dag;
+mod ilp;
+mod program;
+mod reduce;
 mod tree;
 
 pub use dag::dag;
+pub use ilp::{IlpBudget, Proven, ilp};
 pub use tree::tree;
+
+/// How a graph is chosen from an e-graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extract {
+    /// By the cost of the unshared tree.
+    Tree,
+    /// By cost with sharing counted once.
+    Dag,
+    /// By the same cost, exactly as far as the budget goes.
+    Ilp(IlpBudget),
+}
+
+impl Extract {
+    /// What it chooses from `problem`, and a bound on the cost of every choice where it proves one.
+    ///
+    /// Errors: the root cannot be derived; a cost is NaN, infinite or negative.
+    pub fn choose(self, problem: &Problem) -> Result<(Choice, Option<f64>), ExtractError> {
+        match self {
+            Extract::Tree => Ok((tree(problem)?, None)),
+            Extract::Dag => Ok((dag(problem)?, None)),
+            Extract::Ilp(budget) => ilp(problem, budget).map(|proven| (proven.choice, Some(proven.bound))),
+        }
+    }
+}
 
 /// Classes, the nodes that may stand for each, and the class that is wanted.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +59,7 @@ pub struct Problem {
 /// One node that may stand for its class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// Classes that it needs; repeats count once.
+    /// Classes that it needs; repeats count in a tree, and once where sharing does.
     pub children: Vec<usize>,
     /// Its own cost; finite and not negative.
     pub cost: f64,
@@ -38,9 +69,39 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice(pub Vec<Option<usize>>);
 
-/// The root can only be derived from itself, or not at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Infeasible;
+/// Why nothing is extracted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ExtractError {
+    /// The root can only be derived from itself, or not at all.
+    Infeasible,
+    /// A cost is not a finite number from zero up.
+    Cost {
+        /// The class of the candidate.
+        class: usize,
+        /// Its place in the class.
+        candidate: usize,
+        /// What it is said to cost.
+        cost: f64,
+    },
+}
+
+impl Problem {
+    /// Errors: the first candidate whose cost is NaN, infinite or negative.
+    pub fn check_costs(&self) -> Result<(), ExtractError> {
+        for (class, candidates) in self.classes.iter().enumerate() {
+            let bad = |candidate: &Candidate| !(candidate.cost.is_finite() && candidate.cost >= 0.0);
+            if let Some(candidate) = candidates.iter().position(bad) {
+                return Err(ExtractError::Cost { class, candidate, cost: candidates[candidate].cost });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each class can be derived at all, without a cycle.
+    pub(crate) fn derivable(&self) -> Vec<bool> {
+        tree::settle(self, f64::max).0.iter().map(Option::is_some).collect()
+    }
+}
 
 impl Choice {
     /// The candidate chosen for `class`.
@@ -102,89 +163,4 @@ impl Choice {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn candidate(cost: f64, children: &[usize]) -> Candidate {
-        Candidate { children: children.to_vec(), cost }
-    }
-
-    fn both(problem: &Problem) -> [Choice; 2] {
-        [tree(problem).expect("feasible"), dag(problem).expect("feasible")]
-    }
-
-    #[test]
-    fn sharing_is_counted_once() {
-        // 64 levels, each reading the one below twice.
-        let mut classes = vec![vec![candidate(0.0, &[])]];
-        for level in 0..64 {
-            classes.push(vec![candidate(1.0, &[level, level])]);
-        }
-        let problem = Problem { classes, root: 64, joint: Vec::new() };
-        for choice in both(&problem) {
-            assert_eq!(choice.dag_cost(&problem), Some(64.0));
-            assert_eq!(choice.tree_cost(&problem), Some(2f64.powi(64) - 1.0));
-        }
-    }
-
-    #[test]
-    fn a_class_that_only_a_cycle_derives_is_infeasible() {
-        let classes = vec![vec![candidate(1.0, &[1])], vec![candidate(1.0, &[0])]];
-        let problem = Problem { classes, root: 0, joint: Vec::new() };
-        assert_eq!(tree(&problem), Err(Infeasible));
-        assert_eq!(dag(&problem), Err(Infeasible));
-    }
-
-    #[test]
-    fn a_free_cycle_is_never_chosen() {
-        // Class 1 can be had for nothing from class 0, which can be had for nothing from class 1, or for 5 from a leaf.
-        let classes = vec![
-            vec![candidate(0.0, &[1]), candidate(5.0, &[2])],
-            vec![candidate(0.0, &[0])],
-            vec![candidate(0.0, &[])],
-        ];
-        let problem = Problem { classes, root: 1, joint: Vec::new() };
-        for choice in both(&problem) {
-            assert_eq!(choice.dag_cost(&problem), Some(5.0));
-        }
-    }
-
-    #[test]
-    fn a_shared_part_is_kept_when_it_is_needed_anyway() {
-        // 0 leaf, 1 convolution (10), 2 its activation: on top of it (1), or fused and on its own (10). The root needs both.
-        let classes = vec![
-            vec![candidate(0.0, &[])],
-            vec![candidate(10.0, &[0])],
-            vec![candidate(1.0, &[1]), candidate(10.0, &[0])],
-            vec![candidate(1.0, &[1, 2])],
-        ];
-        let problem = Problem { classes, root: 3, joint: Vec::new() };
-        assert_eq!(dag(&problem).ok().and_then(|choice| choice.dag_cost(&problem)), Some(12.0));
-        assert_eq!(tree(&problem).ok().and_then(|choice| choice.dag_cost(&problem)), Some(21.0));
-    }
-
-    #[test]
-    fn what_only_pays_together_is_tried_together() {
-        // Three products of one input (4 each), or one wide product (6) and three projections (1 each).
-        let mut classes = vec![vec![candidate(0.0, &[])], vec![candidate(6.0, &[0])]];
-        for _ in 0..3 {
-            classes.push(vec![candidate(4.0, &[0]), candidate(1.0, &[1])]);
-        }
-        classes.push(vec![candidate(0.0, &[2, 3, 4])]);
-        let joint = vec![vec![(2, 1), (3, 1), (4, 1)]];
-        let problem = Problem { classes, root: 5, joint };
-        assert_eq!(dag(&problem).ok().and_then(|choice| choice.dag_cost(&problem)), Some(9.0));
-    }
-
-    #[test]
-    fn a_chain_of_a_hundred_thousand_is_extracted_in_bounded_stack() {
-        let mut classes = vec![vec![candidate(0.0, &[])]];
-        for level in 0..100_000 {
-            classes.push(vec![candidate(2.0, &[level]), candidate(1.0, &[level])]);
-        }
-        let problem = Problem { classes, root: 100_000, joint: Vec::new() };
-        for choice in both(&problem) {
-            assert_eq!(choice.dag_cost(&problem), Some(100_000.0));
-        }
-    }
-}
+mod tests;

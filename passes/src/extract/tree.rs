@@ -1,17 +1,29 @@
 //! Tree extraction: Knuth's generalisation of Dijkstra's algorithm (Information Processing Letters 6, 1977).
 
-use super::{Choice, Infeasible, Problem};
+use super::{Choice, ExtractError, Problem};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 /// The choice whose unshared tree is cheapest. A class is settled once all it needs is settled, so no cycle can arise.
-pub fn tree(problem: &Problem) -> Result<Choice, Infeasible> {
-    settle(problem).map(|settled| settled.choice)
+///
+/// Errors: the root cannot be derived; a cost is NaN, infinite or negative.
+pub fn tree(problem: &Problem) -> Result<Choice, ExtractError> {
+    tree_of_all(problem)
 }
 
-pub(super) struct Settled {
-    /// A candidate for every class that can be derived, whether the root needs it or not.
-    pub choice: Choice,
+/// The same, with a candidate for every class that can be derived, whether the root needs it or not.
+pub(super) fn tree_of_all(problem: &Problem) -> Result<Choice, ExtractError> {
+    problem.check_costs()?;
+    let (choice, _) = settle(problem, |sum, child| sum + child);
+    if choice.get(problem.root).copied().flatten().is_none() {
+        return Err(ExtractError::Infeasible);
+    }
+    Ok(Choice(choice))
+}
+
+/// A cost that no choice undercuts: that of the most expensive path of the choice whose most expensive path is cheapest.
+pub(super) fn path_bound(problem: &Problem) -> f64 {
+    settle(problem, f64::max).1[problem.root]
 }
 
 #[derive(PartialEq)]
@@ -36,7 +48,9 @@ impl PartialOrd for Entry {
     }
 }
 
-pub(super) fn settle(problem: &Problem) -> Result<Settled, Infeasible> {
+/// The cheapest candidate and its cost for every class that can be derived, where a candidate costs its own cost and what
+/// `combine` makes of the costs of its children, which must not be less than each of them.
+pub(super) fn settle(problem: &Problem, combine: fn(f64, f64) -> f64) -> (Vec<Option<usize>>, Vec<f64>) {
     let n_classes = problem.classes.len();
     let mut readers: Vec<Vec<(usize, usize)>> = vec![Vec::new(); n_classes];
     let mut waits: Vec<Vec<usize>> = Vec::with_capacity(n_classes);
@@ -66,13 +80,10 @@ pub(super) fn settle(problem: &Problem) -> Result<Settled, Infeasible> {
             waits[reader][at] -= 1;
             if waits[reader][at] == 0 && choice[reader].is_none() {
                 let candidate = &problem.classes[reader][at];
-                let cost = candidate.cost + candidate.children.iter().map(|&child| costs[child]).sum::<f64>();
+                let cost = candidate.cost + candidate.children.iter().map(|&child| costs[child]).fold(0.0, combine);
                 heap.push(Reverse(Entry { cost, class: reader, candidate: at }));
             }
         }
     }
-    if choice.get(problem.root).copied().flatten().is_none() {
-        return Err(Infeasible);
-    }
-    Ok(Settled { choice: Choice(choice) })
+    (choice, costs)
 }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// What rules are matched against.
 pub trait Host {
@@ -80,26 +81,35 @@ pub struct Match<V, C> {
     pub records: Vec<Option<Attrs>>,
 }
 
-/// How much work matching may still do, in candidate calls looked at.
+/// How much work matching may still do, in candidate calls looked at, and until when.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// Candidates left; matching stops at zero.
     pub left: u64,
+    /// When matching stops at the latest.
+    pub deadline: Option<Instant>,
 }
 
 impl Budget {
     /// A budget of `candidates`.
     pub fn new(candidates: u64) -> Self {
-        Self { left: candidates }
+        Self { left: candidates, deadline: None }
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     fn spend(&mut self) -> ControlFlow<()> {
+        // Asking for the time costs as much as a candidate that does not match.
+        const ASKS_EVERY: u64 = 64;
         match self.left.checked_sub(1) {
-            Some(left) => {
+            Some(left) if left % ASKS_EVERY != 0 || !self.is_late() => {
                 self.left = left;
                 ControlFlow::Continue(())
             }
-            None => ControlFlow::Break(()),
+            _ => ControlFlow::Break(()),
         }
     }
 }

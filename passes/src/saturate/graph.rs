@@ -2,56 +2,65 @@
 
 use super::language::{ENode, Head, arguments};
 use super::space::Space;
-use crate::extract::{Candidate, Choice, Infeasible, Problem};
+use crate::cost::CostModel;
+use crate::extract::{Candidate, Extract, ExtractError, Problem};
 use egg::Id;
-use eutectic_ir::graph::{Def, Graph, Op, ValueId};
-use eutectic_ir::infer::work_of_call;
-use eutectic_ir::op::{Call, Fact, Law, Work};
+use eutectic_ir::graph::{Def, Graph, NodeId, Op, ValueId};
+use eutectic_ir::op::{Call, Fact};
 use eutectic_ir::{Attrs, Diagnostic, Name, TensorType, diag};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// What calls cost, and which operators may be chosen.
-pub struct Prices<'a> {
-    /// Seconds that a call of this much work takes; `None` when a size overflows.
-    pub seconds: &'a dyn Fn(&Work) -> Option<f64>,
-    /// Whether an operator belongs to the vocabulary of the target.
-    pub allowed: &'a dyn Fn(&Op) -> bool,
-    /// Seconds for a call whose work is not known.
-    pub unknown: f64,
-}
-
-/// What an extraction cost, in the seconds of the prices.
+/// What an extraction cost, in the unit of the cost model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Extracted {
     /// Each use counted.
     pub tree: f64,
     /// Sharing counted once.
     pub dag: f64,
+    /// What every choice costs at least with sharing counted once, where the extractor proves it.
+    pub bound: Option<f64>,
 }
 
-/// What every call costs besides its work, so that fewer calls are chosen among equals: one nanosecond.
-const CALL: f64 = 1e-9;
+impl Extracted {
+    /// How much of the cost a better choice could save at most; `None` where nothing is proved.
+    pub fn gap(&self) -> Option<f64> {
+        let bound = self.bound?;
+        Some(if self.dag > 0.0 { ((self.dag - bound) / self.dag).max(0.0) } else { 0.0 })
+    }
+}
 
-/// What a call on constants costs, which folding takes out: a picosecond, to choose the shortest among equals.
-const FOLDED_CALL: f64 = 1e-12;
+/// What a call on constants costs, which folding takes out, in overheads: enough to choose the shortest among equals.
+const FOLDED: f64 = 1e-3;
 
-/// Chooses a graph from `space` by `extractor`. `original` gives interface, names and what no rule touched.
+/// Chooses a graph from `space`. `original` gives interface, names and what no rule touched.
+///
+/// Errors: no equal graph uses only allowed operators; a price is NaN, infinite or negative.
 pub fn extract_graph(
     space: &Space,
     original: &Graph,
-    prices: &Prices,
-    extractor: fn(&Problem) -> Result<Choice, Infeasible>,
+    cost: &CostModel,
+    allowed: &dyn Fn(&Op) -> bool,
+    extract: Extract,
 ) -> Result<(Graph, Extracted), Diagnostic> {
-    let (problem, ids) = problem(space, prices);
+    let (problem, ids) = problem(space, cost, allowed);
     let infeasible = || {
         Diagnostic::error(diag::Kind::Unsupported, "P0200", "no equal graph uses only the operators of the target")
             .help("choose another `--target`, or allow a newer `--opset`")
     };
-    let choice = extractor(&problem).map_err(|Infeasible| infeasible())?;
+    let (choice, bound) = extract.choose(&problem).map_err(|error| match error {
+        ExtractError::Infeasible => infeasible(),
+        ExtractError::Cost { class, candidate, cost } => {
+            let node = &space.egraph[ids[class]].nodes[problem.places[class][candidate] as usize];
+            let operator = space.describe(node);
+            Diagnostic::error(diag::Kind::Invalid, "P0204", format!("a call of {operator} is said to cost {cost}"))
+                .help("costs are finite numbers from zero up; mend the cost model that `--cost` names")
+        }
+    })?;
     let order = choice.order(&problem).ok_or_else(infeasible)?;
     let costs = Extracted {
-        tree: choice.tree_cost(&problem).unwrap_or(f64::NAN),
-        dag: choice.dag_cost(&problem).unwrap_or(f64::NAN),
+        tree: choice.tree_cost(&problem).unwrap_or(f64::INFINITY),
+        dag: choice.dag_cost(&problem).unwrap_or(f64::INFINITY),
+        bound,
     };
     let mut builder = Builder::new(space, original);
     for class in order {
@@ -60,6 +69,45 @@ pub fn extract_graph(
         builder.add(ids[class], chosen);
     }
     Ok((builder.finish(), costs))
+}
+
+/// An e-graph as plain data, for other programs: what may be chosen, and at what cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dump {
+    /// The e-nodes, class by class.
+    pub nodes: Vec<DumpedNode>,
+    /// The class of all outputs.
+    pub root: usize,
+}
+
+/// One e-node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DumpedNode {
+    /// Its operator, or what else it is.
+    pub operator: String,
+    /// The class that it belongs to.
+    pub class: usize,
+    /// What it costs.
+    pub cost: f64,
+    /// The classes that it reads.
+    pub children: Vec<usize>,
+}
+
+/// What extraction sees of `space`; e-nodes that read what no allowed operator derives are left out.
+pub fn dump(space: &Space, cost: &CostModel, allowed: &dyn Fn(&Op) -> bool) -> Dump {
+    let (problem, ids) = problem(space, cost, allowed);
+    let derivable = problem.derivable();
+    let mut nodes = Vec::new();
+    for (class, candidates) in problem.classes.iter().enumerate() {
+        for (at, candidate) in candidates.iter().enumerate() {
+            if candidate.children.iter().all(|&child| derivable[child]) {
+                let node = &space.egraph[ids[class]].nodes[problem.places[class][at] as usize];
+                let (children, cost) = (candidate.children.clone(), candidate.cost);
+                nodes.push(DumpedNode { operator: space.describe(node), class, cost, children });
+            }
+        }
+    }
+    Dump { nodes, root: problem.root }
 }
 
 /// A problem, with the place of each candidate among the nodes of its class.
@@ -75,7 +123,7 @@ impl std::ops::Deref for Placed {
     }
 }
 
-fn problem(space: &Space, prices: &Prices) -> (Placed, Vec<Id>) {
+fn problem(space: &Space, model: &CostModel, allowed: &dyn Fn(&Op) -> bool) -> (Placed, Vec<Id>) {
     let mut ids: Vec<Id> = space.egraph.classes().map(|class| class.id).collect();
     ids.sort_unstable();
     let index: FxHashMap<Id, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
@@ -86,11 +134,8 @@ fn problem(space: &Space, prices: &Prices) -> (Placed, Vec<Id>) {
     for (class, &id) in ids.iter().enumerate() {
         let (mut candidates, mut place) = (Vec::new(), Vec::new());
         for (node_at, node) in space.egraph[id].nodes.iter().enumerate() {
-            let Some(cost) = price(space, id, node, prices) else { continue };
-            let mut children: Vec<usize> = node.children.iter().map(|&child| at(child)).collect();
-            // Order matters to readers of the graph, repeats do not matter to the extractor.
-            let mut seen = FxHashSet::default();
-            children.retain(|child| seen.insert(*child));
+            let Some(cost) = price(space, id, node, model, allowed) else { continue };
+            let children: Vec<usize> = node.children.iter().map(|&child| at(child)).collect();
             if matches!(node.head, Head::Project(_)) {
                 joint.entry(children[0]).or_default().push((class, candidates.len()));
             }
@@ -106,28 +151,25 @@ fn problem(space: &Space, prices: &Prices) -> (Placed, Vec<Id>) {
     (Placed { problem: Problem { classes, root: at(space.root), joint }, places }, ids)
 }
 
-/// Seconds of one e-node; `None` when the target does not have its operator.
-fn price(space: &Space, class: Id, node: &ENode, prices: &Prices) -> Option<f64> {
+/// The cost of one e-node; `None` when its operator is not allowed.
+fn price(space: &Space, class: Id, node: &ENode, model: &CostModel, allowed: &dyn Fn(&Op) -> bool) -> Option<f64> {
     let Head::Call { op, record, .. } = node.head else {
         return Some(match node.head {
-            Head::Fixed { .. } => prices.unknown,
-            Head::Project(_) if space.egraph[class].data.constant => FOLDED_CALL,
-            Head::Project(_) => CALL,
+            Head::Fixed { .. } => model.unknown(),
+            Head::Project(_) if space.egraph[class].data.constant => FOLDED * model.overhead(),
+            Head::Project(_) => model.overhead(),
             _ => 0.0,
         });
     };
     let tables = &space.egraph.analysis;
     let op = &tables.ops[op as usize];
-    if !(prices.allowed)(op) {
+    if !allowed(op) {
         return None;
     }
     if space.egraph[class].data.constant {
-        return Some(FOLDED_CALL);
+        return Some(FOLDED * model.overhead());
     }
-    if matches!(op, Op::Builtin(def) if def.has(Law::View)) {
-        return Some(CALL);
-    }
-    let seconds = || {
+    let priced = || {
         let outputs: Option<Vec<TensorType>> =
             space.egraph[class].data.facts.iter().map(|fact| fact.as_ref()?.tensor().cloned()).collect();
         let call = Call {
@@ -137,10 +179,9 @@ fn price(space: &Space, class: Id, node: &ENode, prices: &Prices) -> Option<f64>
             n_outputs: outputs.as_ref()?.len(),
             scope: "",
         };
-        let work = work_of_call(op, &call, &outputs?)?;
-        (prices.seconds)(&work)
+        model.price(op, &call, &outputs?)
     };
-    Some(seconds().filter(|seconds| seconds.is_finite() && *seconds >= 0.0).unwrap_or(prices.unknown) + CALL)
+    Some(priced().unwrap_or(model.unknown()) + model.overhead())
 }
 
 struct Builder<'a> {
@@ -151,6 +192,8 @@ struct Builder<'a> {
     tuples: FxHashMap<Id, Vec<ValueId>>,
     /// The original value that stands for a class; the first in the order of the original graph.
     namesakes: FxHashMap<Id, ValueId>,
+    /// Nodes of the original graph by index.
+    fixed: FxHashMap<u32, NodeId>,
     taken: FxHashSet<Name>,
     /// New names tried so far.
     n_named: usize,
@@ -169,6 +212,7 @@ impl<'a> Builder<'a> {
             tuples: FxHashMap::default(),
             namesakes: FxHashMap::default(),
             n_named: 0,
+            fixed: original.nodes().map(|(id, _)| (id.index() as u32, id)).collect(),
             taken: original.values().map(|(_, value)| value.name.clone()).collect(),
         };
         for (id, value) in original.values() {
@@ -211,9 +255,7 @@ impl<'a> Builder<'a> {
                 self.add_call(class, node, op, attrs, usize::from(n_outputs), node.children.len());
             }
             Head::Fixed { node: index, n_outputs } => {
-                let Some((_, fixed)) = self.original.nodes().find(|(id, _)| id.index() == index as usize) else {
-                    return;
-                };
+                let Some(fixed) = self.fixed.get(&index).map(|&id| self.original.node(id)) else { return };
                 let (op, attrs) = (fixed.op.clone(), fixed.attrs.clone());
                 self.add_call(class, node, op, attrs, usize::from(n_outputs), fixed.inputs().len());
             }

@@ -8,7 +8,7 @@ mod language;
 mod run;
 mod space;
 
-pub use graph::{Extracted, Prices, extract_graph};
+pub use graph::{Dump, DumpedNode, Extracted, dump, extract_graph};
 pub use language::Conflict;
 pub use run::{Activity, Limits, RuleActivity, Stop, saturate};
 pub use space::Space;

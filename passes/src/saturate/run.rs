@@ -2,8 +2,9 @@
 
 use super::language::{Conflict, agree};
 use super::space::{Call, Space};
-use crate::rules::{Budget, Host, Match, Rule, apply, find};
+use crate::rules::{Binding, Budget, Host, Match, Rule, apply, find};
 use egg::Id;
+use eutectic_ir::Attrs;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -16,14 +17,21 @@ pub struct Limits {
     pub iterations: usize,
     /// Most candidate calls that matching looks at, over the whole run.
     pub candidates: u64,
+    /// Most memory of the e-graph and the matches of a round, in bytes, as [`Space::n_bytes`] estimates it.
+    pub memory: usize,
     /// Most time. `None` in studies: a time limit makes results depend on the machine.
     pub time: Option<Duration>,
 }
 
 impl Limits {
-    /// A million e-nodes, 30 rounds, a hundred million candidates, 10 seconds.
-    pub const STANDARD: Limits =
-        Limits { nodes: 1_000_000, iterations: 30, candidates: 100_000_000, time: Some(Duration::from_secs(10)) };
+    /// A million e-nodes, 30 rounds, a hundred million candidates, 4 GiB, 10 seconds.
+    pub const STANDARD: Limits = Limits {
+        nodes: 1_000_000,
+        iterations: 30,
+        candidates: 100_000_000,
+        memory: 4 << 30,
+        time: Some(Duration::from_secs(10)),
+    };
 }
 
 /// Why saturation stopped.
@@ -37,6 +45,8 @@ pub enum Stop {
     Iterations,
     /// The limit of candidates.
     Candidates,
+    /// The limit of memory.
+    Memory,
     /// The limit of time.
     Time,
 }
@@ -84,55 +94,123 @@ impl Activity {
     }
 }
 
-/// Applies `rules` until nothing is new or a limit is hit.
+/// Applies `rules` until nothing is new or a limit is hit. Limits are checked at every candidate, match and application; what
+/// is found when one is hit stays, so that the space is sound and its best graph can be extracted.
 pub fn saturate(space: &mut Space, rules: &[&Rule], limits: Limits) -> Activity {
-    let start = Instant::now();
-    let late = || limits.time.is_some_and(|time| start.elapsed() >= time);
     let mut budget = Budget::new(limits.candidates);
+    let deadline = limits.time.and_then(|time| Instant::now().checked_add(time));
     let idle = RuleActivity { matched: 0, applied: 0, refused: 0, time: Duration::ZERO };
     let mut activity =
         Activity { stop: Stop::Iterations, iterations: 0, rules: vec![idle; rules.len()], conflicts: Vec::new() };
-    'rounds: while activity.iterations < limits.iterations {
+    while activity.iterations < limits.iterations {
         activity.iterations += 1;
         let before = (space.egraph.nodes().len(), space.egraph.number_of_classes());
-        let mut found: Vec<(usize, Match<Id, Call>)> = Vec::new();
-        for (at, rule) in rules.iter().enumerate() {
-            let began = Instant::now();
-            let _ = find(rule, space, &mut budget, &mut |matched| {
-                found.push((at, matched));
-                if found.len() % 1024 == 0 && late() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            activity.rules[at].time += began.elapsed();
-        }
-        let mut stopped = None;
-        for (at, matched) in found {
-            let began = Instant::now();
-            apply_one(space, rules[at], &matched, &mut activity.rules[at], &mut activity.conflicts);
-            activity.rules[at].time += began.elapsed();
-            if space.egraph.total_number_of_nodes() > limits.nodes {
-                stopped = Some(Stop::Nodes);
-            } else if late() {
-                stopped = Some(Stop::Time);
-            }
-            if stopped.is_some() {
-                break;
-            }
-        }
-        space.egraph.rebuild();
-        activity.conflicts.append(&mut space.egraph.analysis.conflicts.borrow_mut());
-        if budget.left == 0 {
-            stopped = stopped.or(Some(Stop::Candidates));
-        }
+        // Half of the time that is left is for applying what is found in the other half.
+        budget.deadline = deadline.map(|deadline| {
+            let now = Instant::now();
+            now + deadline.saturating_duration_since(now) / 2
+        });
+        let (found, cut_short) = search(space, rules, limits, &mut budget, &mut activity.rules);
+        let stopped = apply_all(space, rules, found, limits, deadline, &mut activity).or(cut_short);
         if let Some(stop) = stopped {
             activity.stop = stop;
-            break 'rounds;
+            break;
         }
         if before == (space.egraph.nodes().len(), space.egraph.number_of_classes()) {
             activity.stop = Stop::Saturated;
-            break 'rounds;
+            break;
         }
     }
     activity
+}
+
+type Found = Vec<(usize, Match<Id, Call>)>;
+
+/// Every match of every rule, up to the limits, and the limit that was hit.
+fn search(
+    space: &Space,
+    rules: &[&Rule],
+    limits: Limits,
+    budget: &mut Budget,
+    activity: &mut [RuleActivity],
+) -> (Found, Option<Stop>) {
+    let mut found = Found::new();
+    let mut left = limits.memory.saturating_sub(space.n_bytes());
+    for (at, rule) in rules.iter().enumerate() {
+        let began = Instant::now();
+        let n_bytes = match_bytes(rule);
+        let mut full = left < n_bytes;
+        let ended = find(rule, space, budget, &mut |matched| {
+            full = left < n_bytes;
+            if full {
+                return ControlFlow::Break(());
+            }
+            left -= n_bytes;
+            found.push((at, matched));
+            ControlFlow::Continue(())
+        });
+        activity[at].time += began.elapsed();
+        if ended.is_break() {
+            let stop = if full {
+                Stop::Memory
+            } else if budget.is_late() {
+                Stop::Time
+            } else {
+                Stop::Candidates
+            };
+            return (found, Some(stop));
+        }
+    }
+    (found, None)
+}
+
+/// Memory of one match of `rule`, in bytes.
+fn match_bytes(rule: &Rule) -> usize {
+    size_of::<(usize, Match<Id, Call>)>()
+        + rule.variables.len() * size_of::<Binding<Id>>()
+        + rule.left.calls.len() * (size_of::<Call>() + size_of::<Option<Attrs>>())
+}
+
+/// Applies what was found and restores congruence; the limit that was hit.
+fn apply_all(
+    space: &mut Space,
+    rules: &[&Rule],
+    found: Found,
+    limits: Limits,
+    deadline: Option<Instant>,
+    activity: &mut Activity,
+) -> Option<Stop> {
+    // Congruence is restored in portions, so that the last one, which no limit can cut short, is not large. A portion is a
+    // part of the whole, since each restoration looks at every class.
+    const SMALLEST_PORTION: usize = 4096;
+    let portion = |space: &Space| SMALLEST_PORTION.max(space.n_nodes() / 4);
+    let mut reserve = Duration::ZERO;
+    let mut next_rebuild = space.egraph.nodes().len() + portion(space);
+    let mut stopped = None;
+    for (at, matched) in found {
+        let began = Instant::now();
+        apply_one(space, rules[at], &matched, &mut activity.rules[at], &mut activity.conflicts);
+        let now = Instant::now();
+        activity.rules[at].time += now - began;
+        if space.n_nodes() >= limits.nodes {
+            stopped = Some(Stop::Nodes);
+        } else if space.n_bytes() >= limits.memory {
+            stopped = Some(Stop::Memory);
+        } else if deadline.is_some_and(|deadline| now + reserve >= deadline) {
+            stopped = Some(Stop::Time);
+        }
+        if stopped.is_some() {
+            break;
+        }
+        if space.egraph.nodes().len() >= next_rebuild {
+            space.egraph.rebuild();
+            reserve = now.elapsed();
+            next_rebuild = space.egraph.nodes().len() + portion(space);
+        }
+    }
+    space.egraph.rebuild();
+    activity.conflicts.append(&mut space.egraph.analysis.conflicts.borrow_mut());
+    stopped
 }
 
 fn apply_one(

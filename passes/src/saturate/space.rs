@@ -1,6 +1,6 @@
 //! The space of equal graphs: an e-graph that rules can be matched against and built in.
 
-use super::language::{ENode, Head, Kind, Tables};
+use super::language::{Data, ENode, Head, Kind, Tables};
 use crate::rules::{Host, Sink};
 use egg::{EGraph, Id, Language};
 use eutectic_ir::graph::{Def, Graph, NodeId, Op, ValueId};
@@ -68,6 +68,14 @@ impl Space {
         self.egraph.number_of_classes()
     }
 
+    /// An estimate of the memory of the e-graph, in bytes: each e-node stands in three tables, and each class has a type.
+    pub fn n_bytes(&self) -> usize {
+        const TYPE: usize = 256;
+        const TABLE_SLACK: usize = 48;
+        let per_node = 3 * size_of::<ENode>() + TABLE_SLACK;
+        self.egraph.nodes().len() * per_node + self.n_classes() * (size_of::<Data>() + TYPE)
+    }
+
     fn add_node(&mut self, graph: &Graph, facts: &Facts, id: NodeId) -> Result<(), Reason> {
         let node = graph.node(id);
         let n_outputs =
@@ -105,6 +113,20 @@ impl Space {
 
     pub(super) fn enode(&self, call: Call) -> &ENode {
         &self.egraph[call.class].nodes[call.at as usize]
+    }
+
+    /// What an e-node is, for people and dumps.
+    pub(super) fn describe(&self, node: &ENode) -> String {
+        let tables = &self.egraph.analysis;
+        match node.head {
+            Head::Leaf(value) => format!("value {value}"),
+            Head::Weight(index) => format!("weight {}", tables.weights[index as usize].ty()),
+            Head::Absent => "absent".into(),
+            Head::Call { op, .. } => tables.ops[op as usize].to_string(),
+            Head::Fixed { node, .. } => format!("node {node}"),
+            Head::Project(index) => format!("output {index}"),
+            Head::Root => "root".into(),
+        }
     }
 
     fn calls_of(&self, class: Id, op: u32) -> impl Iterator<Item = Call> + '_ {

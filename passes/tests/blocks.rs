@@ -1,0 +1,182 @@
+//! Graphs of repeated blocks: what is done for each block is the same, and grows with the number of blocks alone.
+
+use eutectic_ir::text::parse_model;
+use eutectic_ir::{Model, infer};
+use eutectic_passes::cost::{CostModel, Device};
+use eutectic_passes::extract::{Extract, IlpBudget};
+use eutectic_passes::optimize::{Engine, Options, optimize};
+use eutectic_passes::pipeline;
+use eutectic_passes::saturate::{Limits, Space, extract_graph, saturate};
+use eutectic_passes::target::Target;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A decoder of `n_blocks` blocks as exporters spell it: normalisation, attention with four heads, and a two-layer network with
+/// a spelled-out GELU, each on a residual stream. Every weight has a seed of its own.
+fn transformer(n_blocks: usize) -> Model {
+    let (mut weights, mut calls) = (String::new(), String::new());
+    let mut seed = 0;
+    let mut weight = |name: String, ty: &str| {
+        seed += 1;
+        let _ = writeln!(
+            weights,
+            ", float[{ty}] {name} = [\"location\": \"seed:{seed}\", \"low\": \"-0.1\", \"high\": \"0.1\"]"
+        );
+    };
+    for at in 0..n_blocks {
+        for (name, ty) in [
+            ("g1", "64"),
+            ("h1", "64"),
+            ("wq", "64,64"),
+            ("wk", "64,64"),
+            ("wv", "64,64"),
+            ("bq", "64"),
+            ("bk", "64"),
+            ("bv", "64"),
+            ("wo", "64,64"),
+            ("bo", "64"),
+            ("g2", "64"),
+            ("h2", "64"),
+            ("wu", "64,256"),
+            ("bu", "256"),
+            ("wd", "256,64"),
+            ("bd", "64"),
+        ] {
+            weight(format!("{name}_{at}"), ty);
+        }
+        let block = "
+            n1_# = LayerNormalization <axis = -1> (x_#, g1_#, h1_#)
+            q1_# = MatMul (n1_#, wq_#)
+            q2_# = Add (bq_#, q1_#)
+            q3_# = Reshape (q2_#, heads)
+            q4_# = Transpose <perm = [0, 2, 1, 3]> (q3_#)
+            k1_# = MatMul (n1_#, wk_#)
+            k2_# = Add (bk_#, k1_#)
+            k3_# = Reshape (k2_#, heads)
+            k4_# = Transpose <perm = [0, 2, 3, 1]> (k3_#)
+            v1_# = MatMul (n1_#, wv_#)
+            v2_# = Add (bv_#, v1_#)
+            v3_# = Reshape (v2_#, heads)
+            v4_# = Transpose <perm = [0, 2, 1, 3]> (v3_#)
+            s1_# = MatMul (q4_#, k4_#)
+            s2_# = Mul (s1_#, quarter)
+            s3_# = Add (s2_#, mask)
+            s4_# = Softmax (s3_#)
+            a1_# = MatMul (s4_#, v4_#)
+            a2_# = Transpose <perm = [0, 2, 1, 3]> (a1_#)
+            a3_# = Reshape (a2_#, flat)
+            a4_# = MatMul (a3_#, wo_#)
+            a5_# = Add (bo_#, a4_#)
+            y_# = Add (a5_#, x_#)
+            n2_# = LayerNormalization <axis = -1> (y_#, g2_#, h2_#)
+            u1_# = MatMul (n2_#, wu_#)
+            u2_# = Add (bu_#, u1_#)
+            u3_# = Div (u2_#, root)
+            u4_# = Erf (u3_#)
+            u5_# = Add (u4_#, one)
+            u6_# = Mul (u2_#, u5_#)
+            u7_# = Mul (u6_#, half)
+            d1_# = MatMul (u7_#, wd_#)
+            d2_# = Add (bd_#, d1_#)
+            x_@ = Add (d2_#, y_#)
+        ";
+        calls += &block.replace('#', &at.to_string()).replace('@', &(at + 1).to_string());
+    }
+    let text = format!(
+        "<ir_version: 10, opset_import: [\"\": 20]>
+        transformer (float[2,16,64] x_0, float[2,1,1,16] mask) => (float[2,16,64] y) <
+            int64[4] heads = {{2, 16, 4, 16}}, int64[3] flat = {{2, 16, 64}}, float quarter = {{0.25}},
+            float root = {{1.4142135}}, float one = {{1.0}}, float half = {{0.5}}{weights}
+        > {{ {calls} y = Identity (x_{n_blocks}) }}"
+    );
+    parse_model(&text).map_err(|problems| problems.to_string()).expect("it parses").0
+}
+
+/// Seconds that this thread has run, whoever else uses the machine: the first number of Linux's schedstat is in nanoseconds.
+/// Elsewhere, seconds since `start`.
+fn processor_seconds(start: Instant) -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().next().and_then(|number| number.parse::<f64>().ok());
+    nanoseconds.map_or_else(|| start.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
+}
+
+/// What one model became.
+#[derive(Debug)]
+struct Outcome {
+    operators: BTreeMap<String, usize>,
+    n_enodes: usize,
+    n_classes: usize,
+}
+
+fn optimized(n_blocks: usize, extract: Extract) -> Outcome {
+    let mut model = transformer(n_blocks);
+    let engine = Engine::Saturate { limits: Limits { time: None, ..Limits::STANDARD }, extract };
+    let options = Options { engine, ..Options::standard(Target::Portable).expect("the library loads") };
+    let report = optimize(&mut model, &options).map_err(|problems| problems.to_string()).expect("it optimizes");
+    let mut operators = BTreeMap::new();
+    for (_, node) in model.graph.nodes() {
+        *operators.entry(node.op.to_string()).or_default() += 1;
+    }
+    let (n_enodes, n_classes) = report.space.expect("a space");
+    Outcome { operators, n_enodes, n_classes }
+}
+
+#[test]
+fn each_block_becomes_the_same_whatever_the_number_of_blocks() {
+    let budget = IlpBudget { time: None, ..IlpBudget::STANDARD };
+    for extract in [Extract::Dag, Extract::Ilp(budget)] {
+        let [two, three, six] = [2, 3, 6].map(|n_blocks| optimized(n_blocks, extract));
+        for (operator, &n_in_six) in &six.operators {
+            let of = |outcome: &Outcome| outcome.operators.get(operator).copied().unwrap_or(0);
+            let per_block = of(&three) - of(&two);
+            assert_eq!(n_in_six, of(&two) + 4 * per_block, "{operator}: {two:?}, {three:?}, {six:?}");
+        }
+        assert_eq!(six.n_enodes - two.n_enodes, 4 * (three.n_enodes - two.n_enodes));
+        assert_eq!(six.n_classes - two.n_classes, 4 * (three.n_classes - two.n_classes));
+    }
+}
+
+/// `cargo test --release -p eutectic-passes --test blocks -- --ignored --nocapture` prints a JSON object a line.
+#[test]
+#[ignore = "a measurement"]
+fn time_by_number_of_blocks() {
+    let options = Options::standard(Target::Portable).expect("the library loads");
+    let rules: Vec<_> = options.rules.iter().map(Arc::as_ref).collect();
+    let limits = Limits { time: None, ..Limits::STANDARD };
+    let cost = CostModel::new(Device::h200());
+    const N_RUNS: usize = 5;
+    for n_blocks in [4, 12, 24, 48] {
+        for run in 0..N_RUNS {
+            let mut model = transformer(n_blocks);
+            pipeline::prepare(options.fold)
+                .run(&mut model)
+                .map_err(|problems| problems.to_string())
+                .expect("it prepares");
+            let (facts, _) = infer::infer(&mut model);
+            let clock = Instant::now();
+            let start = processor_seconds(clock);
+            let mut space = Space::new(&model.graph, &facts).expect("no cycle");
+            let activity = saturate(&mut space, &rules, limits);
+            let saturated = processor_seconds(clock) - start;
+            let mut seconds = Vec::new();
+            for extract in [Extract::Dag, Extract::Ilp(IlpBudget { time: None, ..IlpBudget::STANDARD })] {
+                let start = processor_seconds(clock);
+                let (_, found) = extract_graph(&space, &model.graph, &cost, &|_| true, extract).expect("feasible");
+                seconds.push((processor_seconds(clock) - start, found.dag, found.gap()));
+            }
+            let [(dag, dag_cost, _), (ilp, ilp_cost, gap)] = seconds[..] else { unreachable!("two extractors ran") };
+            println!(
+                "{{\"blocks\": {n_blocks}, \"run\": {run}, \"enodes\": {}, \"classes\": {}, \"rounds\": {}, \"stop\": \"{:?}\", \
+                 \"saturate\": {saturated}, \"dag\": {dag}, \"dag_cost\": {dag_cost:e}, \"ilp\": {ilp}, \"ilp_cost\": \
+                 {ilp_cost:e}, \"gap\": {}}}",
+                space.n_nodes(),
+                space.n_classes(),
+                activity.iterations,
+                activity.stop,
+                gap.unwrap_or(1.0)
+            );
+        }
+    }
+}
