@@ -43,6 +43,9 @@ pub(super) struct Optimize {
     /// How far rules may change numbers
     #[arg(long, value_enum, default_value_t = Numerics::Reassociates)]
     numerics: Numerics,
+    /// Replace the functions that the model brings along by their bodies, before everything else
+    #[arg(long)]
+    expand_functions: bool,
     /// How rules are applied
     #[arg(long, value_enum, default_value_t = EngineName::Saturate)]
     engine: EngineName,
@@ -116,6 +119,9 @@ impl Optimize {
         }
         // Both share the weights; the original is kept for the certificate only.
         let original = (self.certify == Certify::Run).then(|| model.clone());
+        if self.expand_functions {
+            crate::passes::inline::expand_functions(&mut model, global.budgets().expanded_nodes)?;
+        }
         let cost = CostModel::new(Device::h200());
         let library = self.library()?;
         let options = self.options(&library, &cost, &model)?;

@@ -278,7 +278,9 @@ impl Planner<'_> {
                 return results.iter().map(|value| value.to_tensor(self.pool)).collect::<Result<Vec<_>, _>>().map(Some);
             }
         }
-        reference::run(call, &inputs, &[]).map(Some)
+        let inputs: Vec<_> = inputs.into_iter().map(|input| input.map(eutectic_ir::value::Value::Tensor)).collect();
+        // A sequence is no constant of a plan: the call stays.
+        Ok(reference::run(call, &inputs, &[])?.into_iter().map(eutectic_ir::value::Value::into_tensor).collect())
     }
 
     /// Appends one call that a kernel claims, and gives where its outputs come from; `None`, with nothing appended, when
