@@ -120,7 +120,8 @@ impl Optimize {
         // Both share the weights; the original is kept for the certificate only.
         let original = (self.certify == Certify::Run).then(|| model.clone());
         if self.expand_functions {
-            crate::passes::inline::expand_functions(&mut model, global.budgets().expanded_nodes)?;
+            let most = usize::try_from(global.budgets().expanded_nodes).unwrap_or(usize::MAX);
+            crate::passes::inline::expand_functions(&mut model, most)?;
         }
         let cost = CostModel::new(Device::h200());
         let library = self.library()?;

@@ -113,11 +113,12 @@ struct Runnable {
 impl Program for Runnable {
     fn run(&mut self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>, Error> {
         let inputs: Vec<HostValue> = inputs.iter().cloned().map(HostValue::Tensor).collect();
+        let outputs = self.run_values(&inputs)?;
         let tensor = |value: HostValue| {
             let reason = Reason(format!("one is {}", value.kind()));
             value.into_tensor().ok_or_else(|| failure(&self.pool, "the outputs", reason))
         };
-        self.run_values(&inputs)?.into_iter().map(tensor).collect()
+        outputs.into_iter().map(tensor).collect()
     }
 
     fn run_values(&mut self, inputs: &[HostValue]) -> Result<Vec<HostValue>, Error> {
