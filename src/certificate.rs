@@ -64,10 +64,7 @@ pub fn run_on_cpu(model: &Model, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor
 }
 
 /// The same for a model whose inputs or outputs may be sequences or optional values.
-pub fn run_values_on_cpu(
-    model: &Model,
-    inputs: &[Option<Value<Tensor>>],
-) -> Result<Vec<Value<Tensor>>, Diagnostics> {
+pub fn run_values_on_cpu(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<Tensor>>, Diagnostics> {
     with_cpu(model, inputs, |program, given: &[Value<Tensor>]| program.run_values(given))
 }
 

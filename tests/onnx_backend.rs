@@ -178,8 +178,11 @@ fn damaged_images_of_every_format_are_read_or_refused() {
     let (limits, policy) = (Limits::stated(), Policy::interactive());
     let mut n_images = 0;
     for case in find_cases(suite).expect("cases").iter().filter(|case| case.name.contains("image_decoder")) {
-        let loaded = LoadedCase::load(&case.folder, &limits, &policy).map_err(|error| error.to_string()).expect("a case");
-        let Some(Value::Tensor(file)) = loaded.data[0].inputs.first().map(|(_, value)| value) else { panic!("no file") };
+        let loaded =
+            LoadedCase::load(&case.folder, &limits, &policy).map_err(|error| error.to_string()).expect("a case");
+        let Some(Value::Tensor(file)) = loaded.data[0].inputs.first().map(|(_, value)| value) else {
+            panic!("no file")
+        };
         let bytes = file.bytes().into_owned();
         let decode = |bytes: Vec<u8>| {
             let file = Tensor::new(Element::Uint8, &[bytes.len()], bytes.into()).expect("counted");

@@ -104,12 +104,7 @@ pub fn infer(model: &mut Model) -> (Facts, Diagnostics) {
 
 /// Infers every type of `graph` and writes the types into it; `captures` says what is known of its captures, and `scope`
 /// distinguishes its fresh symbols: it is empty for the graph of a model, and [`body_scope`] for a body.
-pub fn infer_in_place(
-    graph: &mut Graph,
-    captures: &[Option<Fact>],
-    scope: &str,
-    problems: &mut Diagnostics,
-) -> Facts {
+pub fn infer_in_place(graph: &mut Graph, captures: &[Option<Fact>], scope: &str, problems: &mut Diagnostics) -> Facts {
     let inputs = declared_inputs(graph);
     infer_body_in_place(graph, &inputs, captures, scope, problems)
 }

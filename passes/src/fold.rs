@@ -277,7 +277,9 @@ mod tests {
     #[test]
     fn bodies_share_one_budget() {
         let body = |name: &str| {
-            format!("{name}_branch = {name} () => (int64[n] {name}_y) <int64 a = {{0}}, int64 b = {{1000}}, int64 c = {{1}}> {{ {name}_y = Range (a, b, c) }}")
+            format!(
+                "{name}_branch = {name} () => (int64[n] {name}_y) <int64 a = {{0}}, int64 b = {{1000}}, int64 c = {{1}}> {{ {name}_y = Range (a, b, c) }}"
+            )
         };
         let (then, otherwise) = (body("then"), body("else"));
         let text = format!(

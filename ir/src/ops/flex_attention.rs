@@ -94,10 +94,7 @@ fn flex_attention<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason
     let [v_batch, v_heads, v_keys, v_width] = four(v)?;
     let same = [(k_batch, batch), (v_batch, batch), (v_heads, kv_heads), (v_keys, n_keys), (k_width, width)];
     if same.iter().any(|(a, b)| a != b) || kv_heads == 0 || q_heads % kv_heads != 0 {
-        return Err(Reason(format!(
-            "queries {:?}, keys {:?} and values {:?} disagree",
-            q.shape, k.shape, v.shape
-        )));
+        return Err(Reason(format!("queries {:?}, keys {:?} and values {:?} disagree", q.shape, k.shape, v.shape)));
     }
     let precision = precision(call.attrs, q.element)?;
     let rounded = |x: S, element: Element| if call.round { x.round(element) } else { x };

@@ -311,7 +311,8 @@ mod tests {
         let float = Attr::Tensor(Tensor::vector(&[1f32]));
         let mixed = [("keys_int64s", one.clone()), ("values_int64s", one.clone()), ("default_tensor", float)];
         assert_eq!(refused(&mixed), text("the values are int64, the default is float"));
-        let twice = [("keys_int64s", one.clone()), ("values_int64s", one), ("values_floats", Attr::Floats([1.0].into()))];
+        let twice =
+            [("keys_int64s", one.clone()), ("values_int64s", one), ("values_floats", Attr::Floats([1.0].into()))];
         assert_eq!(refused(&twice), text("one of `values_*` is needed, several are given"));
     }
 

@@ -334,10 +334,7 @@ mod tests {
             };
             let x = [1.0, 3.0, 5.0, f64::NAN];
             assert_eq!(run(&stumps(&[mode], &[3.0]), &x), Ok(votes(truths)), "mode {mode}");
-            let tracked = with(
-                stumps(&[mode], &[3.0]),
-                &[("nodes_missing_value_tracks_true", Attr::Ints([1].into()))],
-            );
+            let tracked = with(stumps(&[mode], &[3.0]), &[("nodes_missing_value_tracks_true", Attr::Ints([1].into()))]);
             let [less, equal, greater, _] = truths;
             assert_eq!(run(&tracked, &x), Ok(votes([less, equal, greater, true])), "mode {mode}, missing is true");
         }

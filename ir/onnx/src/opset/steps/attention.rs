@@ -77,7 +77,8 @@ pub(crate) fn scan_to_9(mut call: Call, _: &dyn Facts) -> Steps {
     }
     let outputs = item.node(id).outputs().to_vec();
     for (output, value) in body.outputs().iter().zip(outputs) {
-        item.add_output(output.name.clone(), value);
+        // The names inside of a graph differ from those around it.
+        item.add_output(format!("{}_of_item", output.name), value);
     }
     call.inputs.remove(0);
     call.attrs.set("body", Attr::Graph(item.into()));
