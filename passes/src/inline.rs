@@ -1,9 +1,8 @@
 //! Inlining: a call of a function becomes its body, and so does a control-flow operator that has no choice.
 
 use crate::rewire::bodies_of;
-use eutectic_ir::diag::{Diagnostic, Kind};
-use eutectic_ir::graph::{Def, Graph, Node, NodeId, Op, ValueId};
-use eutectic_ir::{Attr, Attrs, Function, Model, Name, walk};
+use eutectic_ir::graph::{Def, Graph, NodeId, Op, ValueId};
+use eutectic_ir::{Attr, Attrs, Function, Name, walk};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -35,23 +34,6 @@ pub fn inline(graph: &mut Graph, wanted: &dyn Fn(&Function) -> bool, limit: usiz
             n_inlined += 1;
         }
     }
-}
-
-/// Replaces every call of a function of `model`, in bodies of control flow too, until none is left; the number of calls
-/// replaced. Errors (P0110, `model` then to be dropped): a graph would have more than `limit` nodes.
-pub fn expand_functions(model: &mut Model, limit: usize) -> Result<usize, Diagnostic> {
-    let n_inlined = inline(&mut model.graph, &|_| true, limit);
-    if calls_functions(&model.graph) {
-        let message = format!("with its functions expanded, a graph of the model has more than {limit} nodes");
-        return Err(Diagnostic::error(Kind::Limit, "P0110", message).help("leave the functions as they are"));
-    }
-    model.functions.clear();
-    Ok(n_inlined)
-}
-
-fn calls_functions(graph: &Graph) -> bool {
-    let calls = |node: &Node| matches!(node.op, Op::Function(_)) || node.bodies().any(|body| calls_functions(body));
-    graph.nodes().any(|(_, node)| calls(node))
 }
 
 fn inline_call(graph: &mut Graph, call: NodeId, function: &Function, taken: &mut FxHashSet<Name>) {
@@ -146,46 +128,4 @@ fn fresh(taken: &mut FxHashSet<Name>, prefix: &str, name: &str) -> Name {
         fresh = Name::from(format!("{fresh}_"));
     }
     fresh
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{assert_same, operators};
-    use eutectic_ir::text::parse_model;
-
-    /// A function that calls another, called in the graph and in both branches.
-    const NESTED: &str = "<ir_version: 10, opset_import: [\"\" : 26, \"local\" : 1]>
-agraph (float[3] x, bool c) => (float[3] y)
-{
-    a = local.outer <slope: float = 0.5> (x)
-    y = If <
-        then_branch = one () => (float[3] p) { p = local.outer <slope: float = 0.25> (a) },
-        else_branch = other () => (float[3] q) { q = local.inner (a) }
-    > (c)
-}
-<domain: \"local\", opset_import: [\"\" : 26, \"local\" : 1]>
-outer <slope> (x) => (y) { a = LeakyRelu <alpha: float = @slope> (x)  y = local.inner (a) }
-<domain: \"local\", opset_import: [\"\" : 26]>
-inner (x) => (y) { a = Exp (x)  y = Sub (a, x) }
-";
-
-    fn nested() -> Model {
-        parse_model(NESTED).unwrap_or_else(|problems| panic!("{problems}")).0
-    }
-
-    #[test]
-    fn expanded_functions_compute_the_same_and_are_gone() {
-        let (model, mut expanded) = (nested(), nested());
-        assert_eq!(expand_functions(&mut expanded, 100), Ok(5));
-        assert_eq!(operators(&expanded), "LeakyRelu Exp Sub If");
-        assert!(expanded.functions.is_empty() && !calls_functions(&expanded.graph));
-        assert_same(&model, &expanded, 1);
-    }
-
-    #[test]
-    fn expansion_beyond_the_limit_is_refused() {
-        let refused = expand_functions(&mut nested(), 3).expect_err("the graph has 4 nodes");
-        assert_eq!((refused.code, refused.kind), ("P0110", Kind::Limit));
-    }
 }

@@ -43,7 +43,7 @@ pub(super) struct Optimize {
     /// How far rules may change numbers
     #[arg(long, value_enum, default_value_t = Numerics::Reassociates)]
     numerics: Numerics,
-    /// Replace the functions that the model brings along by their bodies, before everything else
+    /// Replace functions by their bodies before everything else: those of the model, and operators that are functions of others
     #[arg(long)]
     expand_functions: bool,
     /// How rules are applied
@@ -121,7 +121,7 @@ impl Optimize {
         let original = (self.certify == Certify::Run).then(|| model.clone());
         if self.expand_functions {
             let most = usize::try_from(global.budgets().expanded_nodes).unwrap_or(usize::MAX);
-            crate::passes::inline::expand_functions(&mut model, most)?;
+            crate::passes::expand::expand_functions(&mut model, most)?;
         }
         let cost = CostModel::new(Device::h200());
         let library = self.library()?;

@@ -8,7 +8,7 @@ use crate::attr::{AttrKind, Attrs, Name};
 use crate::dim::Dim;
 use crate::eval;
 use crate::eval::{Contents, Datum, EvalCall, Scalar};
-use crate::op::{AttrDef, Call, Fact, OpDef, Param, Reason, Work};
+use crate::op::{AttrDef, Fact, Law, OpDef, Param, Reason, Work};
 use crate::types::Element;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -70,7 +70,7 @@ static BINARIZER: OpDef = OpDef {
     infer: same_as_first,
     eval: eval!(binarized),
     work: |call, outputs| Work::pointwise(call, outputs, 1),
-    laws: &[crate::op::Law::Pointwise],
+    laws: &[Law::Pointwise],
     ..OpDef::BASE
 };
 
@@ -127,8 +127,8 @@ static LABEL_ENCODER: OpDef = OpDef {
         Ok(vec![Some(Fact::new(table.values.element, x.shape.iter().cloned()))])
     },
     eval: eval!(encoded),
-    work: |call: &Call, outputs| Work::pointwise(call, outputs, 1),
-    laws: &[crate::op::Law::Pointwise],
+    work: |call, outputs| Work::pointwise(call, outputs, 1),
+    laws: &[Law::Pointwise],
     ..OpDef::BASE
 };
 

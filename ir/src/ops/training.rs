@@ -6,11 +6,12 @@
 use super::TRAINING;
 use super::pointwise::needs_functions;
 use crate::attr::AttrKind;
+use crate::dim::Dim;
 use crate::eval;
 use crate::eval::{Datum, EvalCall, Function, Scalar};
 use crate::infer::contradicts;
 use crate::op::{AttrDef, Call, Fact, OpDef, Param, Reason, Work, sets};
-use crate::types::Element;
+use crate::types::{Element, TensorType};
 
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&ADAGRAD, &ADAM, &MOMENTUM];
@@ -105,9 +106,9 @@ fn infer(call: &Call, n_groups: usize) -> Result<Vec<Option<Fact>>, Reason> {
     kept.map(|(group, at)| Ok(Some(Fact::from(ty(group, at)?.clone())))).collect()
 }
 
-fn work(call: &Call, outputs: &[crate::types::TensorType], flops_each: i64) -> Option<Work> {
-    let count = outputs.iter().try_fold(crate::dim::Dim::known(0), |sum, ty| sum.add(&ty.count()?))?;
-    Work::streaming(call, outputs, count.mul(&crate::dim::Dim::known(flops_each))?)
+fn work(call: &Call, outputs: &[TensorType], flops_each: i64) -> Option<Work> {
+    let count = outputs.iter().try_fold(Dim::known(0), |sum, ty| sum.add(&ty.count()?))?;
+    Work::streaming(call, outputs, count.mul(&Dim::known(flops_each))?)
 }
 
 const SQRT: Function = Function { name: "Sqrt", real: f64::sqrt };

@@ -13,22 +13,19 @@ pub(crate) fn broadcast_to_7(mut call: Call, facts: &dyn Facts) -> Steps {
         Some(Attr::Int(axis)) => Some(axis),
         _ => None,
     };
-    let Some((a, b)) = rank_of(call.given(0), facts).zip(rank_of(call.given(1), facts)) else {
+    let ranks = rank_of(call.given(0), facts).zip(rank_of(call.given(1), facts));
+    let run = ranks.and_then(|(a, b)| {
+        let before = axis.map_or(a.checked_sub(b), |axis| usize::try_from(axis).ok())?;
+        Some((before, b, a.checked_sub(before.checked_add(b)?)?))
+    });
+    let Some((before, b, after)) = run else {
         return match axis {
-            Some(_) => cannot(&call, "broadcasts a value of unknown rank along `axis`"),
+            Some(_) => cannot(&call, "broadcasts a value of unknown rank, or along an axis that is not there"),
             None => Ok(vec![call]),
         };
     };
-    let before = match axis {
-        Some(axis) => usize::try_from(axis).ok(),
-        None => Some(a.saturating_sub(b)),
-    };
-    let after = before.and_then(|before| a.checked_sub(before.checked_add(b)?));
-    let Some(after) = after.or_else(|| axis.is_none().then_some(0)) else {
-        return cannot(&call, "broadcasts along an axis that is not there");
-    };
     // What an export had to squeeze comes back as it was, so that going there and back adds nothing.
-    for leading in 0..=a.saturating_sub(b + after) {
+    for leading in 0..=before {
         let axes = (0..leading).chain(leading + b..leading + b + after).map(|axis| axis as i64).collect::<Vec<_>>();
         let whole = call.given(1).filter(|_| !axes.is_empty()).and_then(|small| facts.before_squeeze(small, &axes));
         if let Some(whole) = whole {
