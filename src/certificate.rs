@@ -1,9 +1,10 @@
 //! What says that two models are equal: how they were compared, and the worst difference found.
 
-use crate::backend::{Backend, Calls, Error, Options};
+use crate::backend::{Backend, Calls, Error, Options, Program};
 use crate::cpu::Cpu;
 use crate::inputs::{Sizes, seeded};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
+use crate::ir::value::Value;
 use crate::ir::{Model, Tensor};
 use serde::Serialize;
 
@@ -59,12 +60,25 @@ pub fn compare(a: &Model, b: &Model, sizes: &Sizes, seed: u64, tolerance: f64) -
 
 /// Runs `model` on the CPU backend. Errors: what it cannot run, or a call that fails.
 pub fn run_on_cpu(model: &Model, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Diagnostics> {
+    with_cpu(model, inputs, |program, given: &[Tensor]| program.run(given))
+}
+
+/// The same for a model whose inputs or outputs may be sequences or optional values.
+pub fn run_values_on_cpu(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<Tensor>>, Diagnostics> {
+    with_cpu(model, inputs, |program, given: &[Value<Tensor>]| program.run_values(given))
+}
+
+fn with_cpu<T: Clone>(
+    model: &Model,
+    inputs: &[Option<T>],
+    run: impl FnOnce(&mut dyn Program, &[T]) -> Result<Vec<T>, Error>,
+) -> Result<Vec<T>, Diagnostics> {
     const MEMORY: usize = 64 << 30;
     let options = Options { calls: Calls::Claim, memory_limit: MEMORY };
     // Inputs that have defaults stand last in every file that has them at all; the backend takes the rest.
-    let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
-    let run = || -> Result<Vec<Tensor>, Error> { Cpu.compile(model, &options)?.run(&given) };
-    let outputs = run().map_err(|Error(problems)| problems)?;
+    let given: Vec<T> = inputs.iter().map_while(Clone::clone).collect();
+    let mut program = Cpu.compile(model, &options).map_err(|Error(problems)| problems)?;
+    let outputs = run(program.as_mut(), &given).map_err(|Error(problems)| problems)?;
     model.intact()?;
     Ok(outputs)
 }

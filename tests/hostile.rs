@@ -1,7 +1,7 @@
 //! The program on files that it must refuse: exit code, message, and nothing written.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn eutectic(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_eutectic")).args(arguments).output().expect("the program runs")
@@ -132,4 +132,17 @@ fn a_symbol_that_is_given_two_sizes_is_an_error() {
     let output = eutectic(&["optimize", path.to_str().expect("UTF-8"), "--shapes", "a:3,b:4"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("the dim `n` is given as 3 and as 4"), "{output:?}");
+}
+
+#[test]
+fn a_reader_that_stops_reading_ends_every_verb_quietly() {
+    for verb in [&["ops"][..], &["ops", "--json"], &["rules", "list"], &["doctor"]] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_eutectic"));
+        program.args(verb).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = program.spawn().expect("the program runs");
+        drop(running.stdout.take());
+        let ended = running.wait_with_output().expect("it ends");
+        let complaint = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && complaint.is_empty(), "{verb:?}: {} {complaint}", ended.status);
+    }
 }

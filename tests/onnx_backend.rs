@@ -6,7 +6,10 @@
 //! What is not passed stands in `tests/onnx_backend.skip`, exactly: a case that is not passed and not listed fails the test,
 //! and so does a listed one that is passed. No line excuses an engine that spoils what the interpreter passes.
 
-use eutectic::conformance::{Case, Settings, Through, Verdict, find_cases, run};
+use eutectic::conformance::{Case, LoadedCase, Settings, Through, Verdict, find_cases, run};
+use eutectic::ir::eval::run_values;
+use eutectic::ir::value::Value;
+use eutectic::ir::{Element, Tensor};
 use eutectic::onnx::{Limits, Policy, read_interface, read_value};
 use eutectic::passes::saturate;
 use expect_test::expect_file;
@@ -168,6 +171,36 @@ fn every_value_of_the_suite_is_read() {
         }
     }
     assert!(n_read > 5_000, "{n_read} values");
+}
+
+#[test]
+fn damaged_images_of_every_format_are_read_or_refused() {
+    let Some(suite) = suite() else { return };
+    let (limits, policy) = (Limits::stated(), Policy::interactive());
+    let mut n_images = 0;
+    for case in find_cases(suite).expect("cases").iter().filter(|case| case.name.contains("image_decoder")) {
+        let loaded =
+            LoadedCase::load(&case.folder, &limits, &policy).map_err(|error| error.to_string()).expect("a case");
+        let Some(Value::Tensor(file)) = loaded.data[0].inputs.first().map(|(_, value)| value) else {
+            panic!("no file")
+        };
+        let bytes = file.bytes().into_owned();
+        let decode = |bytes: Vec<u8>| {
+            let file = Tensor::new(Element::Uint8, &[bytes.len()], bytes.into()).expect("counted");
+            run_values::<f32>(&loaded.model, &[Some(file.into())]).is_ok()
+        };
+        assert!(decode(bytes.clone()), "{}", case.name);
+        // Headers stand in front, and are damaged everywhere; what follows in places.
+        for at in (0..bytes.len()).filter(|at| *at < 128 || at % 7 == 0) {
+            // That it comes back is all that is asked: a damaged file may be none, or another.
+            decode(bytes[..at].to_vec());
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            decode(flipped);
+        }
+        n_images += 1;
+    }
+    assert_eq!(n_images, 9);
 }
 
 /// Verdicts of the interpreter first, then the same for all others unless the engine's is given.

@@ -98,14 +98,15 @@ impl Facts {
 /// inferred type is kept).
 pub fn infer(model: &mut Model) -> (Facts, Diagnostics) {
     let mut problems = Diagnostics::default();
-    let facts = infer_in_place(&mut model.graph, &[], &mut problems);
+    let facts = infer_in_place(&mut model.graph, &[], "", &mut problems);
     (facts, problems)
 }
 
-/// Infers every type of `graph` and writes the types into it; `captures` says what is known of its captures.
-pub fn infer_in_place(graph: &mut Graph, captures: &[Option<Fact>], problems: &mut Diagnostics) -> Facts {
+/// Infers every type of `graph` and writes the types into it; `captures` says what is known of its captures, and `scope`
+/// distinguishes its fresh symbols: it is empty for the graph of a model, and [`body_scope`] for a body.
+pub fn infer_in_place(graph: &mut Graph, captures: &[Option<Fact>], scope: &str, problems: &mut Diagnostics) -> Facts {
     let inputs = declared_inputs(graph);
-    infer_body_in_place(graph, &inputs, captures, "", problems)
+    infer_body_in_place(graph, &inputs, captures, scope, problems)
 }
 
 /// The same, given what is known of the inputs.
@@ -172,12 +173,12 @@ pub(crate) fn or_declared(graph: &Graph, given: &[Option<Fact>]) -> Vec<Option<F
 }
 
 /// The scope of the fresh symbols inside body `name` of a call whose own scope is `scope`.
-pub(crate) fn body_scope(scope: &str, name: &str) -> String {
+pub fn body_scope(scope: &str, name: &str) -> String {
     format!("{scope}/{name}/")
 }
 
-/// The scope of the fresh symbols of `node`.
-fn scope_of(graph: &Graph, node: &Node, scope: &str) -> SmolStr {
+/// The scope of the fresh symbols of `node`, which stands in `graph` of scope `scope`.
+pub fn scope_of(graph: &Graph, node: &Node, scope: &str) -> SmolStr {
     let name = &graph.value(node.output()).name;
     // Values may be named by numbers, so a number alone could be another value's name.
     if name.is_empty() {

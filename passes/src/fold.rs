@@ -41,14 +41,15 @@ pub fn fold(budget: FoldBudget) -> Pass {
 /// Replaces what can be computed now by weights; types must have been inferred or are inferred here.
 pub fn fold_model(model: &mut Model, budget: FoldBudget) -> Change {
     let (facts, _) = eutectic_ir::infer::infer(model);
-    fold_graph(&mut model.graph, &facts, budget)
+    let mut left = budget.total;
+    fold_graph(&mut model.graph, &facts, "", budget, &mut left)
 }
 
-fn fold_graph(graph: &mut Graph, facts: &Facts, budget: FoldBudget) -> Change {
+/// `left` is what remains of the total budget, which bodies share with the graph around them.
+fn fold_graph(graph: &mut Graph, facts: &Facts, scope: &str, budget: FoldBudget, left: &mut usize) -> Change {
     let mut change = Change::default();
-    let mut left = budget.total;
     for id in walk::order(graph).unwrap_or_default() {
-        let results = match fold_call(graph, facts, id, FoldBudget { tensor: budget.tensor.min(left), ..budget }) {
+        let results = match fold_call(graph, facts, id, FoldBudget { tensor: budget.tensor.min(*left), ..budget }) {
             Folded::To(results) => results,
             Folded::Not => continue,
             Folded::Refused(why) => {
@@ -56,12 +57,12 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, budget: FoldBudget) -> Change {
                 continue;
             }
             Folded::TooLarge(size) => {
-                change.notes.push(over_budget(graph, graph.node(id), size, budget.tensor.min(left)));
+                change.notes.push(over_budget(graph, graph.node(id), size, budget.tensor.min(*left)));
                 continue;
             }
         };
         let outputs = graph.node(id).outputs().to_vec();
-        left = left.saturating_sub(results.iter().map(own_bytes).sum());
+        *left = left.saturating_sub(results.iter().map(own_bytes).sum());
         for (output, tensor) in outputs.into_iter().zip(results) {
             let name = std::mem::take(&mut graph.value_mut(output).name);
             let weight = graph.add_weight(name, tensor);
@@ -79,8 +80,8 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, budget: FoldBudget) -> Change {
         }
         change.n_changed += 1;
     }
-    bodies_with_facts(graph, facts, &mut |body, _, facts| {
-        let inner = fold_graph(body, facts, FoldBudget { total: left, ..budget });
+    bodies_with_facts(graph, facts, scope, &mut |body| {
+        let inner = fold_graph(body.graph, body.facts, body.scope, budget, left);
         change.n_changed += inner.n_changed;
         change.notes.extend(inner.notes);
     });
@@ -268,4 +269,27 @@ pub fn is_constant(graph: &Graph, value: ValueId) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_share_one_budget() {
+        let body = |name: &str| {
+            format!(
+                "{name}_branch = {name} () => (int64[n] {name}_y) <int64 a = {{0}}, int64 b = {{1000}}, int64 c = {{1}}> {{ {name}_y = Range (a, b, c) }}"
+            )
+        };
+        let (then, otherwise) = (body("then"), body("else"));
+        let text = format!(
+            "<ir_version: 13, opset_import: [\"\" : 26]>\nagraph (bool t) => (int64[n] y) {{ y = If <{then}, {otherwise}> (t) }}"
+        );
+        let n_folded = |total: usize| {
+            let (mut model, _) = eutectic_ir::text::parse_model(&text).unwrap_or_else(|problems| panic!("{problems}"));
+            fold_model(&mut model, FoldBudget { tensor: 1 << 20, total }).n_changed
+        };
+        assert_eq!([20_000, 12_000, 4_000].map(n_folded), [2, 1, 0]);
+    }
 }

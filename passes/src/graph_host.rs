@@ -183,7 +183,8 @@ impl Sink for GraphHost {
     ) -> Result<SmallVec<[ValueId; 2]>, Reason> {
         let arguments = self.arguments(inputs);
         let arguments = arguments.ok_or_else(|| Reason(format!("the type of an input of `{op}` is not known")))?;
-        let scope = format!("%{}", self.graph.value_bound());
+        // Inference makes no scope with `?`, so that the symbols of this call are no others.
+        let scope = format!("?%{}", self.graph.value_bound());
         let call = Call { attrs: &attrs, inputs: &arguments, captures: &[], n_outputs, scope: &scope };
         let mut facts = infer_call(op, &call)?.into_iter();
         let id = self.graph.add_node(op.clone(), attrs, inputs.iter().copied(), std::iter::repeat_n("", n_outputs));

@@ -4,6 +4,7 @@ pub mod canonical;
 pub mod cost;
 pub mod cse;
 pub mod dce;
+pub mod expand;
 pub mod extract;
 pub mod fold;
 mod graph_host;

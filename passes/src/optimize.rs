@@ -199,7 +199,7 @@ fn saturating(
     let dump = options.dump.then(|| dump(&space, &options.cost, allowed));
     let space = (space.n_nodes(), space.n_classes());
     // Each body is a space of its own. One that cannot be rewritten stays as it is.
-    rewrite_bodies(&mut model.graph, &[], &mut |body, facts| {
+    rewrite_bodies(&mut model.graph, &[], "", &mut |body, facts| {
         if let Ok((inner, ..)) = one(body, facts) {
             activity.absorb(inner);
         }
@@ -224,16 +224,22 @@ fn saturating(
     })
 }
 
-/// Lets `change` replace each body in `graph`, given what is known of its values; outer bodies first.
-fn rewrite_bodies(graph: &mut Graph, captures: &[Option<Fact>], change: &mut dyn FnMut(&mut Graph, &Facts)) {
+/// Lets `change` replace each body in `graph`, given what is known of its values; outer bodies first. `scope` is that of the
+/// fresh symbols of `graph`.
+fn rewrite_bodies(
+    graph: &mut Graph,
+    captures: &[Option<Fact>],
+    scope: &str,
+    change: &mut dyn FnMut(&mut Graph, &Facts),
+) {
     if owners(graph).is_empty() {
         return;
     }
     // Whoever replaced the graph numbered its values anew.
-    let facts = infer::infer_in_place(graph, captures, &mut Diagnostics::default());
-    bodies_with_facts(graph, &facts, &mut |body, captured, facts| {
-        change(body, facts);
-        rewrite_bodies(body, captured, change);
+    let facts = infer::infer_in_place(graph, captures, scope, &mut Diagnostics::default());
+    bodies_with_facts(graph, &facts, scope, &mut |body| {
+        change(body.graph, body.facts);
+        rewrite_bodies(body.graph, body.captures, body.scope, change);
     });
 }
 

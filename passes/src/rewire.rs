@@ -44,7 +44,8 @@ pub(crate) fn set_types(graph: &mut Graph, id: NodeId) {
         (Some(_), None) => None,
     });
     let inputs: Option<Vec<Option<Argument>>> = inputs.collect();
-    let scope = format!("%{}", node.output().index());
+    // Inference makes no scope with `?`: no symbol that stands in the graph or around it can be one of these.
+    let scope = format!("?%{}", node.output().index());
     let found = inputs.and_then(|inputs| {
         let n_outputs = node.outputs().len();
         let call = Call { attrs: &node.attrs, inputs: &inputs, captures: &captures, n_outputs, scope: &scope };
@@ -110,29 +111,46 @@ pub(crate) fn bodies_of(graph: &mut Graph, change: &mut dyn FnMut(&mut Graph)) {
 /// returns.
 pub(crate) fn with_facts(model: &mut Model, change: &mut dyn FnMut(&mut Graph, &Facts) -> usize) -> usize {
     let (facts, _) = infer::infer(model);
-    with_facts_in(&mut model.graph, &facts, change)
+    with_facts_in(&mut model.graph, &facts, "", change)
 }
 
-fn with_facts_in(graph: &mut Graph, facts: &Facts, change: &mut dyn FnMut(&mut Graph, &Facts) -> usize) -> usize {
+fn with_facts_in(
+    graph: &mut Graph,
+    facts: &Facts,
+    scope: &str,
+    change: &mut dyn FnMut(&mut Graph, &Facts) -> usize,
+) -> usize {
     let mut n_changed = change(graph, facts);
-    bodies_with_facts(graph, facts, &mut |body, _, facts| n_changed += with_facts_in(body, facts, change));
+    bodies_with_facts(graph, facts, scope, &mut |inner| {
+        n_changed += with_facts_in(inner.graph, inner.facts, inner.scope, change);
+    });
     n_changed
 }
 
-/// Changes each body of each control-flow call of `graph`, of whose values `facts` tells; `change` is told what is known of
-/// the body's captures and of its values.
-pub(crate) fn bodies_with_facts(
-    graph: &mut Graph,
-    facts: &Facts,
-    change: &mut dyn FnMut(&mut Graph, &[Option<Fact>], &Facts),
-) {
+/// A body that is being changed, and what is known of it.
+pub(crate) struct Body<'a> {
+    /// The body.
+    pub graph: &'a mut Graph,
+    /// What is known of its captures.
+    pub captures: &'a [Option<Fact>],
+    /// What is known of its values.
+    pub facts: &'a Facts,
+    /// The scope of its fresh symbols.
+    pub scope: &'a str,
+}
+
+/// Changes each body of each control-flow call of `graph`, whose fresh symbols have this scope and of whose values `facts`
+/// tells.
+pub(crate) fn bodies_with_facts(graph: &mut Graph, facts: &Facts, scope: &str, change: &mut dyn FnMut(Body)) {
     for owner in owners(graph) {
-        let captured: Vec<Option<Fact>> =
-            graph.node(owner).captures().iter().map(|&value| facts.get(value).cloned()).collect();
-        graph.map_bodies(owner, &mut |_, body| {
+        let node = graph.node(owner);
+        let captures: Vec<Option<Fact>> = node.captures().iter().map(|&value| facts.get(value).cloned()).collect();
+        let owner_scope = infer::scope_of(graph, node, scope);
+        graph.map_bodies(owner, &mut |name, body| {
             let mut body = Graph::clone(body);
-            let facts = infer::infer_in_place(&mut body, &captured, &mut Diagnostics::default());
-            change(&mut body, &captured, &facts);
+            let scope = infer::body_scope(&owner_scope, name);
+            let facts = infer::infer_in_place(&mut body, &captures, &scope, &mut Diagnostics::default());
+            change(Body { graph: &mut body, captures: &captures, facts: &facts, scope: &scope });
             body.into()
         });
     }
@@ -141,4 +159,47 @@ pub(crate) fn bodies_with_facts(
 /// The control-flow calls of `graph`.
 pub(crate) fn owners(graph: &Graph) -> Vec<NodeId> {
     graph.nodes().filter(|(_, node)| node.bodies().next().is_some()).map(|(id, _)| id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{graph_of, ty};
+    use eutectic_ir::{Dim, Element};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn an_unnamed_value_of_a_body_shares_no_symbol_with_one_around_it() {
+        let unnamed = |graph: &mut Graph, x: ValueId| {
+            let id = call_with_outputs(graph, "NonZero", [], [Some(x)], 1).expect("a call");
+            graph.node(id).output()
+        };
+        let (mut graph, x) = graph_of(&["3"]);
+        let condition = graph.add_input("c", Some(ty(Element::Bool, &[])), None);
+        let outer = unnamed(&mut graph, x);
+        let mut body = Graph::new("body");
+        let captured = [("outer", 0), ("x", 1)].map(|(name, at)| body.add_capture(name, None, at));
+        body.value_mut(captured[1]).ty = graph.value(x).ty.clone();
+        let inner = unnamed(&mut body, captured[1]);
+        assert_eq!(outer.index(), inner.index(), "the same number, or the test shows nothing");
+        body.add_output("inner", inner);
+        body.add_output("outer", captured[0]);
+        let branches = ["then_branch", "else_branch"].map(|name| (name, Attr::Graph(body.clone().into())));
+        let choice = call_with_outputs(&mut graph, "If", branches, [Some(condition)], 2).expect("a call");
+        for value in [outer, x] {
+            graph.capture(choice, value);
+        }
+        let mut n_bodies = 0;
+        with_facts(&mut Model::new(graph), &mut |graph, facts| {
+            if graph.name == "body" {
+                n_bodies += 1;
+                let counts: Vec<&Dim> =
+                    graph.outputs().iter().filter_map(|output| facts.ty(output.value)?.shape.get(1)).collect();
+                assert!(counts.iter().all(|dim| dim.is_unknown()), "{counts:?}");
+                assert_eq!(counts.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len(), 2, "{counts:?}");
+            }
+            0
+        });
+        assert_eq!(n_bodies, 2);
+    }
 }

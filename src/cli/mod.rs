@@ -2,6 +2,17 @@
 //!
 //! Exit codes: 0 ok, 1 a difference or regression was found, 2 bad input, 3 unsupported, 4 a limit was hit.
 
+/// As the standard macro, but the program ends quietly when nobody reads on.
+macro_rules! print {
+    ($($argument:tt)*) => { $crate::cli::render::out(format_args!($($argument)*)) };
+}
+
+/// As the standard macro, but the program ends quietly when nobody reads on.
+macro_rules! println {
+    () => { print!("\n") };
+    ($($argument:tt)*) => { print!("{}\n", format_args!($($argument)*)) };
+}
+
 mod check;
 mod compare;
 mod conformance;

@@ -45,6 +45,9 @@ pub(super) struct Optimize {
     /// How far rules may change numbers
     #[arg(long, value_enum, default_value_t = Numerics::Reassociates)]
     numerics: Numerics,
+    /// Replace functions by their bodies before everything else: those of the model, and operators that are functions of others
+    #[arg(long)]
+    expand_functions: bool,
     /// How rules are applied
     #[arg(long, value_enum, default_value_t = EngineName::Saturate)]
     engine: EngineName,
@@ -134,6 +137,10 @@ impl Optimize {
         }
         // Both share the weights; the original is kept for the certificate only.
         let original = (self.certify == Certify::Run).then(|| model.clone());
+        if self.expand_functions {
+            let most = usize::try_from(global.budgets().expanded_nodes).unwrap_or(usize::MAX);
+            crate::passes::expand::expand_functions(&mut model, most)?;
+        }
         let cost = super::cost::parse(&self.cost)?;
         let library = self.library()?;
         let options = self.options(&library, &cost, &model)?;

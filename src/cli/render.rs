@@ -3,15 +3,35 @@
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Severity};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::{Value, json};
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+
+/// Writes to standard output. A reader that has seen enough (`eutectic inspect m.onnx | head -1`) is no error: the program
+/// ends there, with exit code 0. Any other failure to write ends it with exit code 2.
+pub fn out(text: fmt::Arguments) {
+    let written = io::stdout().write_fmt(text);
+    if let Err(error) = written {
+        if error.kind() != ErrorKind::BrokenPipe {
+            // When this cannot be said either, the exit code still says it.
+            let _ = writeln!(io::stderr(), "eutectic: standard output cannot be written: {error}");
+        }
+        std::process::exit(if error.kind() == ErrorKind::BrokenPipe { 0 } else { 2 });
+    }
+}
 
 /// Prints each diagnostic on standard error, like a compiler: with a code frame where the place is a span of a text file.
 pub fn print(problems: &Diagnostics) {
     for problem in &problems.0 {
         match framed(problem) {
-            Some(text) => anstream::eprintln!("{text}"),
-            None => anstream::eprintln!("{problem}"),
+            Some(text) => err(format_args!("{text}")),
+            None => err(format_args!("{problem}")),
         }
     }
+}
+
+/// Writes a line to standard error, without colours when it is no terminal. That nobody reads it changes nothing.
+fn err(text: fmt::Arguments) {
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 fn framed(problem: &Diagnostic) -> Option<String> {

@@ -11,7 +11,7 @@ mod guard;
 pub use case::{Case, DataSet, LoadedCase, find_cases};
 pub use compare::{Tolerance, difference, kind};
 
-use crate::certificate::run_on_cpu;
+use crate::certificate::run_values_on_cpu;
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
 use crate::ir::eval::{Datum, Scalar, run_values};
 use crate::ir::value::Value;
@@ -269,16 +269,6 @@ fn by_position(model: &Model, given: &[case::Named]) -> Result<Vec<Option<Value<
     Ok(inputs)
 }
 
-/// The inputs as tensors, which is all that backends take.
-fn as_tensors(inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Option<Tensor>>, Verdict> {
-    let one = |input: &Option<Value<Tensor>>| match input {
-        None => Ok(None),
-        Some(Value::Tensor(tensor)) => Ok(Some(tensor.clone())),
-        Some(other) => Err(Verdict::Skipped(format!("{} as an input", kind(other)))),
-    };
-    inputs.iter().map(one).collect()
-}
-
 fn interpret(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<Tensor>>, Verdict> {
     // Single precision holds all numbers but doubles.
     let is_double = |ty: &Option<crate::ir::Type>| ty.as_ref().is_some_and(|ty| ty.element() == Element::Double);
@@ -298,9 +288,7 @@ fn interpret_in<S: Scalar>(model: &Model, inputs: &[Option<Value<Tensor>>]) -> R
 }
 
 fn on_cpu(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<Tensor>>, Verdict> {
-    let outputs = run_on_cpu(model, &as_tensors(inputs)?);
-    let outputs = outputs.map_err(Verdict::from)?;
-    Ok(outputs.into_iter().map(Value::Tensor).collect())
+    run_values_on_cpu(model, inputs).map_err(Verdict::from)
 }
 
 fn check(model: &Model, outputs: &[Value<Tensor>], data: &DataSet, tolerance: Tolerance) -> Result<(), String> {

@@ -4,13 +4,16 @@
 //! (it *claims* the call) or by their bodies. Everything that it cannot run is reported at once, before compiling.
 
 use eutectic_ir::attr::Name;
-use eutectic_ir::diag::{Diagnostic, Diagnostics};
+use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::model::Model;
 use eutectic_ir::tensor::Tensor;
+use eutectic_ir::value::Value;
 use std::fmt;
 
 /// A tensor in the memory of the host.
 pub type HostTensor = Tensor;
+/// A tensor, sequence or optional value in the memory of the host.
+pub type HostValue = Value<Tensor>;
 
 /// A way to run models.
 pub trait Backend {
@@ -29,6 +32,14 @@ pub trait Program: Send {
     /// Runs once: takes the graph's inputs by position, gives its outputs by position. Inputs that have defaults may be
     /// left out at the end. Errors: inputs that do not fit, a call that fails, a budget that is hit.
     fn run(&mut self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>, Error>;
+
+    /// The same for a model whose inputs or outputs may be sequences or optional values. Errors: as for `run`; B0106 from a
+    /// program that knows tensors only.
+    fn run_values(&mut self, inputs: &[HostValue]) -> Result<Vec<HostValue>, Error> {
+        let tensors: Option<Vec<HostTensor>> = inputs.iter().map(|input| input.tensor().cloned()).collect();
+        let only_tensors = || Diagnostic::error(Kind::Unsupported, "B0106", "this backend takes tensors only");
+        Ok(self.run(&tensors.ok_or_else(only_tensors)?)?.into_iter().map(Value::Tensor).collect())
+    }
 
     /// Runs once more on the inputs of the last [`Program::run`] and leaves the outputs on the device: what a
     /// measurement repeats. Errors: nothing was run before, or as for `run`.

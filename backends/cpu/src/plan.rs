@@ -4,7 +4,7 @@ use crate::claim;
 use crate::ops::{self, Kernel, Setup};
 use crate::reference;
 use crate::value::{Pool, Value};
-use eutectic_backend::Calls;
+use eutectic_backend::{Calls, HostValue};
 use eutectic_ir::attr::{Attrs, Name};
 use eutectic_ir::graph::{Def, Graph, Node, NodeId, Op};
 use eutectic_ir::model::Model;
@@ -278,7 +278,9 @@ impl Planner<'_> {
                 return results.iter().map(|value| value.to_tensor(self.pool)).collect::<Result<Vec<_>, _>>().map(Some);
             }
         }
-        reference::run(call, &inputs, &[]).map(Some)
+        let inputs: Vec<_> = inputs.into_iter().map(|input| input.map(HostValue::Tensor)).collect();
+        // A sequence is no constant of a plan: the call stays.
+        Ok(reference::run(call, &inputs, &[])?.into_iter().map(HostValue::into_tensor).collect())
     }
 
     /// Appends one call that a kernel claims, and gives where its outputs come from; `None`, with nothing appended, when

@@ -8,25 +8,27 @@ use eutectic_ir::types::Element;
 use eutectic_ir::value::Value;
 
 /// Runs `call`. Errors: what the interpreter reports.
-pub(crate) fn run(call: &FlatCall, inputs: &[Option<Tensor>], captures: &[Tensor]) -> Result<Vec<Tensor>, Reason> {
-    let is_double = |tensor: &Tensor| tensor.element() == Element::Double;
-    let double =
-        inputs.iter().flatten().chain(captures).any(is_double) || call.elements.contains(&Some(Element::Double));
-    if double { run_in::<f64>(call, inputs, captures) } else { run_in::<f32>(call, inputs, captures) }
+pub(crate) fn run(
+    call: &FlatCall,
+    inputs: &[Option<Value<Tensor>>],
+    captures: &[Value<Tensor>],
+) -> Result<Vec<Value<Tensor>>, Reason> {
+    let given = inputs.iter().flatten().chain(captures).flat_map(Value::tensors);
+    let elements = given.map(Tensor::element).chain(call.elements.iter().copied().flatten());
+    let is_double = elements.into_iter().any(|element| element == Element::Double);
+    if is_double { run_in::<f64>(call, inputs, captures) } else { run_in::<f32>(call, inputs, captures) }
 }
 
-fn run_in<S: Scalar>(call: &FlatCall, inputs: &[Option<Tensor>], captures: &[Tensor]) -> Result<Vec<Tensor>, Reason> {
-    let inputs = inputs
-        .iter()
-        .map(|tensor| tensor.as_ref().map(|tensor| Datum::<S>::of_tensor(tensor).map(Value::Tensor)).transpose())
-        .collect::<Result<Vec<_>, _>>()?;
-    let captures = captures.iter().map(|tensor| Datum::<S>::of_tensor(tensor).map(Value::Tensor));
-    let captures = captures.collect::<Result<Vec<_>, _>>()?;
+fn run_in<S: Scalar>(
+    call: &FlatCall,
+    inputs: &[Option<Value<Tensor>>],
+    captures: &[Value<Tensor>],
+) -> Result<Vec<Value<Tensor>>, Reason> {
+    let carried = |value: &Value<Tensor>| value.try_map(&mut Datum::<S>::of_tensor);
+    let inputs: Vec<_> =
+        inputs.iter().map(|value| value.as_ref().map(carried).transpose()).collect::<Result<_, _>>()?;
+    let captures: Vec<_> = captures.iter().map(carried).collect::<Result<_, _>>()?;
     let results = run_call(&call.op, &call.attrs, &inputs, &captures, call.elements.len(), true)
         .map_err(|error| if error.call.is_empty() { error.reason } else { Reason::new(error.to_string()) })?;
-    let tensor = |result: &Value<Datum<S>>| match result.tensor() {
-        Some(datum) => datum.to_tensor(),
-        None => Err(Reason(format!("a result is {}", result.kind()))),
-    };
-    results.iter().map(tensor).collect()
+    results.iter().map(|result| result.try_map(&mut Datum::to_tensor)).collect()
 }

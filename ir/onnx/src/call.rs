@@ -38,6 +38,11 @@ pub(crate) trait Facts {
     fn ty(&self, operand: &Operand) -> Option<TensorType>;
     /// The contents of an operand that never change.
     fn weight(&self, operand: &Operand) -> Option<Tensor>;
+    /// What an operand was before a `Squeeze` took these axes from it, when that is where it comes from. A caller that reads it
+    /// instead has no use for the `Squeeze` any more.
+    fn before_squeeze(&self, _operand: &Operand, _axes: &[i64]) -> Option<Operand> {
+        None
+    }
 }
 
 impl Call {

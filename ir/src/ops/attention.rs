@@ -57,7 +57,7 @@ static ATTENTION: OpDef = OpDef {
 };
 
 /// The shapes of queries, keys and values, each `batch, heads, length, width`, and that of the result.
-fn heads(call: &Call) -> Result<[Vec<Dim>; 4], Reason> {
+pub(super) fn heads(call: &Call) -> Result<[Vec<Dim>; 4], Reason> {
     let head_count = |name: &str| match call.attrs.int(name) {
         Some(count) if count > 0 => Ok(Dim::known(count)),
         count => Err(Reason(format!("attribute `{name}` is {}, three axes need it", count.unwrap_or(0)))),
@@ -301,12 +301,14 @@ fn attention<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     Ok(outputs)
 }
 
-fn four<S: Scalar>(x: &Datum<S>) -> Result<[usize; 4], Reason> {
+/// The shape of `x`. Errors: not four axes.
+pub(super) fn four<S: Scalar>(x: &Datum<S>) -> Result<[usize; 4], Reason> {
     <[usize; 4]>::try_from(x.shape.as_slice())
         .map_err(|_| Reason(format!("four axes are expected, found the shape {:?}", x.shape)))
 }
 
-fn softmax<S: Scalar>(logits: &[S]) -> Vec<S> {
+/// The powers of e of `logits` over their sum; NaN when all are minus infinity.
+pub(super) fn softmax<S: Scalar>(logits: &[S]) -> Vec<S> {
     let largest = logits.iter().map(|logit| logit.to_f64()).fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<S> = logits.iter().map(|logit| logit.sub(S::from_f64(largest)).apply(&EXP)).collect();
     let sum = S::sum(powers.iter().copied());

@@ -34,7 +34,12 @@ const VERSIONS: &[u64] = &[1, 11, 13, 16, 19, 21, 23, 24, 25];
 /// What is known of the outputs of body `name`, given what is known of its inputs.
 ///
 /// Errors: the body is absent, or has another number of inputs or outputs than the call needs.
-fn infer_body(call: &Call, name: &str, inputs: &[Option<Fact>], n_outputs: usize) -> Result<Vec<Option<Fact>>, Reason> {
+pub(super) fn infer_body(
+    call: &Call,
+    name: &str,
+    inputs: &[Option<Fact>],
+    n_outputs: usize,
+) -> Result<Vec<Option<Fact>>, Reason> {
     let body = call.body(name)?;
     if body.outputs().len() != n_outputs {
         return Err(Reason(format!("the body `{name}` has {} outputs, {n_outputs} are needed", body.outputs().len())));

@@ -1,8 +1,10 @@
 //! Images as compressed files.
 
-use crate::eval::Eval;
 use crate::op::{AttrDef, Fact, OpDef, Param, Reason};
 use crate::types::Element;
+
+#[cfg(feature = "images")]
+mod decode;
 
 /// The operators of this family.
 pub const OPS: &[&OpDef] = &[&IMAGE_DECODER];
@@ -29,8 +31,8 @@ static IMAGE_DECODER: OpDef = OpDef {
         // A stream that does not decode gives an empty result, so not even the number of channels is certain.
         Ok(vec![Some(Fact::new(Element::Uint8, [0, 1, 2].map(|axis| call.fresh(axis))))])
     },
-    // Decoders of nine formats are out of proportion to the rest of this crate.
-    eval: Eval::NONE,
+    #[cfg(feature = "images")]
+    eval: crate::eval!(decode::decoded),
     work: |_, _| None,
     ..OpDef::BASE
 };

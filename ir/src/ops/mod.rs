@@ -15,6 +15,7 @@ mod convolution;
 mod deformable;
 mod determinant;
 mod einsum;
+mod flex_attention;
 mod fourier;
 mod functions;
 mod image;
@@ -23,6 +24,7 @@ mod lanes;
 mod linear;
 mod linear_attention;
 mod loss;
+mod ml;
 mod movement;
 mod ngrams;
 mod normalization;
@@ -47,14 +49,33 @@ mod slice;
 mod softmax;
 mod sorting;
 mod text;
+mod training;
+mod trees;
 mod unique;
 mod view;
 mod windows;
 
 use crate::graph::Op;
-use crate::op::OpDef;
+use crate::op::{CANONICAL_OPSET, OpDef};
 use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
+
+/// Domain of classical machine learning.
+const ML: &str = "ai.onnx.ml";
+/// Domain of operators that ONNX tries out.
+const PREVIEW: &str = "ai.onnx.preview";
+/// Domain of the operators of training.
+const TRAINING: &str = "ai.onnx.preview.training";
+
+/// The newest version of the operator set `domain` that the declarations know; `None` for one of which there are none.
+pub fn newest_version(domain: &str) -> Option<u64> {
+    match domain {
+        "" => Some(CANONICAL_OPSET),
+        ML => Some(5),
+        PREVIEW | TRAINING => Some(1),
+        _ => None,
+    }
+}
 
 /// Every operator, by family.
 pub const FAMILIES: &[(&str, &[&OpDef])] = &[
@@ -79,6 +100,7 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("linear", linear::OPS),
     ("einsum", einsum::OPS),
     ("attention", attention::OPS),
+    ("flex_attention", flex_attention::OPS),
     ("rotary", rotary::OPS),
     ("linear_attention", linear_attention::OPS),
     ("recurrent", recurrent::OPS),
@@ -100,6 +122,9 @@ pub const FAMILIES: &[(&str, &[&OpDef])] = &[
     ("random", random::OPS),
     ("signal", signal::OPS),
     ("text", text::OPS),
+    ("ml", ml::OPS),
+    ("trees", trees::OPS),
+    ("training", training::OPS),
 ];
 
 /// Every operator, in the order of the families.

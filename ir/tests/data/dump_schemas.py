@@ -1,8 +1,8 @@
 """Writes the operator schemas of the installed `onnx` wheel to `schemas.tsv`, which `ir/tests/schema.rs` reads, and
 what each version changed to `schema_changes.tsv`, which `ir/onnx/src/opset/tests.rs` reads.
 
-In `schemas.tsv`, one line an operator of `ai.onnx`, at its newest version up to the canonical operator set. Columns, separated by tabs:
-name; versions; inputs; outputs; attributes; type constraints. Lists within a column are separated by spaces.
+In `schemas.tsv`, one line an operator, at its newest version; of `ai.onnx` the newest up to the canonical operator set. The
+name of an operator of another domain has that before it. Columns, separated by tabs: name; versions; inputs; outputs; attributes; type constraints. Lists within a column are separated by spaces.
 A parameter is `name:type`, with `?` after the name when optional, `*` when variadic, and `*+` when its occurrences may
 differ in type. An attribute is `name:kind`, followed by `!` when required, `?` when optional without a default, and `=` with the default as JSON otherwise.
 
@@ -19,6 +19,7 @@ import onnx
 import onnx.defs
 
 CANONICAL_OPSET = 28
+OTHER_DOMAINS = ["ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training"]
 ARITY = {0: "", 1: "?", 2: "*"}  # FormalParameterOption: single, optional, variadic.
 
 
@@ -79,6 +80,8 @@ def main():
     for schema in onnx.defs.get_all_schemas_with_history():
         if schema.domain == "" and schema.since_version <= CANONICAL_OPSET:
             by_name.setdefault(schema.name, []).append(schema)
+        if schema.domain in OTHER_DOMAINS:
+            by_name.setdefault(f"{schema.domain}.{schema.name}", []).append(schema)
     lines, history = [], []
     for name, schemas in sorted(by_name.items()):
         schemas.sort(key=lambda schema: schema.since_version)

@@ -198,7 +198,7 @@ impl Analysis<ENode> for Tables {
                         inputs: &arguments(egraph, &enode.children)?,
                         captures: &[],
                         n_outputs: usize::from(n_outputs),
-                        scope: &format!("e{id}"),
+                        scope: &format!("?e{id}"),
                     };
                     infer_call(op, &call).ok().map(SmallVec::from_vec)
                 });

@@ -268,7 +268,7 @@ impl Sink for Space {
             // What inference refuses never enters the e-graph.
             let inputs = super::language::arguments(&self.egraph, &enode.children)
                 .ok_or_else(|| Reason(format!("the type of an input of {op} is not known")))?;
-            let scope = format!("e{}", self.egraph.nodes().len());
+            let scope = format!("?e{}", self.egraph.nodes().len());
             let attrs = &self.egraph.analysis.records[record as usize];
             let call = eutectic_ir::op::Call { attrs, inputs: &inputs, captures: &[], n_outputs, scope: &scope };
             let facts = infer_call(op, &call)?;

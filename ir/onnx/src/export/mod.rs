@@ -15,7 +15,7 @@ use crate::proto::{FunctionProto, ModelProto, OperatorSetIdProto, StringStringEn
 use crate::save::{Chunk, stage};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::op::{CANONICAL_OPSET, DEFAULT_OPSET};
-use eutectic_ir::{Element, Function, Graph, Model, Name, Op, Tensor};
+use eutectic_ir::{Element, Function, Graph, Model, Name, Op, Tensor, ops};
 use graph::{Exporter, Lowered};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
@@ -261,7 +261,10 @@ fn called(graph: &Graph, visit: &mut dyn FnMut(&Arc<Function>)) {
 }
 
 fn imports(opset: u64, domains: &BTreeSet<Name>, known: &[(Name, u64)]) -> Vec<OperatorSetIdProto> {
-    let version = |domain: &Name| known.iter().find(|(name, _)| name == domain).map_or(1, |(_, version)| *version);
+    let version = |domain: &Name| {
+        let stated = known.iter().find(|(name, _)| name == domain).map(|(_, version)| *version);
+        stated.or_else(|| ops::newest_version(domain)).unwrap_or(1)
+    };
     let others = domains.iter().filter(|domain| !domain.is_empty());
     let others = others.map(|domain| import(domain, version(domain)));
     std::iter::once(import("", opset)).chain(others).collect()

@@ -133,7 +133,8 @@ impl Importer<'_> {
 
     fn function(&mut self, proto: FunctionProto) -> Function {
         let opsets = self.opsets(&proto.opset_import);
-        let scope = Scope { opset: self.default_opset(&opsets), in_function: true, is_main: false };
+        let opset = self.default_opset(&opsets);
+        let scope = Scope { opset, opsets: &opsets, in_function: true, is_main: false };
         let (domain, name, overload) = key_of(&proto);
         let value = |name: String| ValueInfoProto { name, ..Default::default() };
         let body = GraphProto {

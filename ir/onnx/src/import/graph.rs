@@ -8,13 +8,14 @@ use crate::proto::{Dimension, DimensionValue, GraphProto, TensorProto, ValueInfo
 use crate::tensor;
 use crate::values::{self, Declared};
 use eutectic_ir::diag::{Diagnostic, Kind, Severity};
-use eutectic_ir::{Graph, Name, Tensor, TensorType, Type, ValueId};
+use eutectic_ir::{Graph, Name, NodeId, Tensor, TensorType, Type, ValueId};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::cell::RefCell;
 
 /// A graph under construction.
 pub(super) struct Builder<'c> {
     pub graph: Graph,
-    pub scope: Scope,
+    pub scope: Scope<'c>,
     /// A step to the canonical operator set may ask for types that the file does not declare.
     pub needs_types: bool,
     /// Values by name.
@@ -23,6 +24,8 @@ pub(super) struct Builder<'c> {
     pub declared: FxHashMap<Name, Type>,
     /// Types that the file does not declare, as far as they follow; by value.
     pub inferred: FxHashMap<ValueId, TensorType>,
+    /// Calls of `Squeeze` that a step between operator sets read past.
+    bypassed: RefCell<Vec<NodeId>>,
     /// What a body reads of the graph around it; `None` for a graph that stands alone.
     pub captures: Option<&'c mut Captures>,
 }
@@ -85,6 +88,37 @@ impl Facts for Builder<'_> {
             Operand::Weight(tensor) => Some(tensor.clone()),
         }
     }
+
+    fn before_squeeze(&self, operand: &Operand, axes: &[i64]) -> Option<Operand> {
+        let Operand::Named(name) = operand else { return None };
+        let (id, _) = self.graph.producer(*self.names.get(name)?)?;
+        let node = self.graph.node(id);
+        let taken = self.graph.weight(node.input(1)?).filter(|_| node.op.is("Squeeze"))?.to_i64s()?;
+        let whole = &self.graph.value(node.input(0)?).name;
+        if taken != axes || whole.is_empty() {
+            return None;
+        }
+        self.bypassed.borrow_mut().push(id);
+        Some(Operand::Named(whole.clone()))
+    }
+}
+
+/// Removes each of `nodes` that nobody reads, and its weights that nobody else reads.
+fn remove_unread(graph: &mut Graph, nodes: &[NodeId]) {
+    for &id in nodes.iter().rev() {
+        if !graph.has_node(id) {
+            continue;
+        }
+        let reads: Vec<ValueId> = graph.node(id).reads().collect();
+        if graph.remove_node(id).is_ok() {
+            for read in reads {
+                if graph.has_value(read) && graph.weight(read).is_some() {
+                    // Refused while others read it.
+                    let _ = graph.remove_value(read);
+                }
+            }
+        }
+    }
 }
 
 impl Importer<'_> {
@@ -112,6 +146,7 @@ impl Importer<'_> {
             names: FxHashMap::default(),
             declared: FxHashMap::default(),
             inferred: FxHashMap::default(),
+            bypassed: RefCell::default(),
             captures,
         };
         self.lost("quantization annotations", proto.quantization_annotation.len());
@@ -143,6 +178,7 @@ impl Importer<'_> {
         if encloses {
             self.outer.pop();
         }
+        remove_unread(&mut builder.graph, &builder.bypassed.take());
         builder.graph
     }
 

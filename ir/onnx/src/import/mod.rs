@@ -68,9 +68,11 @@ struct Importer<'a> {
 
 /// What holds for a whole graph and the graphs inside it.
 #[derive(Clone, Copy)]
-struct Scope {
+struct Scope<'a> {
     /// Version of the default operator set, when it is imported.
     opset: Option<u64>,
+    /// Every imported operator set.
+    opsets: &'a [(Name, u64)],
     in_function: bool,
     /// True for the graph that is run, whose inputs and outputs must have types.
     is_main: bool,
@@ -88,7 +90,7 @@ impl Importer<'_> {
         let functions = self.functions(proto.functions, proto.graph.as_ref());
         let mut model = Model {
             functions,
-            opsets,
+            opsets: opsets.clone(),
             ir_version: u64::try_from(self.ir_version).unwrap_or(0),
             producer_name: proto.producer_name.into(),
             producer_version: proto.producer_version.into(),
@@ -100,7 +102,7 @@ impl Importer<'_> {
         };
         match proto.graph {
             Some(graph) => {
-                let scope = Scope { opset, in_function: false, is_main: true };
+                let scope = Scope { opset, opsets: &opsets, in_function: false, is_main: true };
                 let name = graph.name.clone();
                 let from = self.diagnostics.0.len();
                 model.graph = self.graph(scope, graph, None);

@@ -6,7 +6,7 @@ use super::graph::{Builder, Captures};
 use super::{Importer, Scope, entries};
 use crate::attribute::{self, Imported};
 use crate::call::{Call, Operand, free_names};
-use crate::opset::to_canonical;
+use crate::opset::{is_as_declared, to_canonical};
 use crate::proto::{AttributeProto, NodeProto};
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
@@ -94,7 +94,15 @@ impl Importer<'_> {
         let is_function = |call: &Call| {
             self.functions.contains_key(&(call.domain.clone(), call.op_type.clone(), call.overload.clone()))
         };
-        if !call.domain.is_empty() || is_function(&call) {
+        if is_function(&call) {
+            return vec![call];
+        }
+        if let Some(def) = ops::lookup(&call.domain, &call.op_type).filter(|def| !def.domain.is_empty()) {
+            let version = builder.scope.opsets.iter().find(|(domain, _)| *domain == call.domain);
+            let as_written = !version.is_some_and(|(_, version)| is_as_declared(def, *version));
+            return vec![Call { as_written, ..call }];
+        }
+        if !call.domain.is_empty() {
             return vec![call];
         }
         let Some(version) = builder.scope.opset else {
@@ -128,8 +136,8 @@ impl Importer<'_> {
         call.trim_inputs();
         call.trim_outputs();
         let (op, attrs) = self.operator(&call, label);
-        // Version 8 of Scan has an input more, and nobody wrote it.
-        let is_old_scan = call.op_type == "Scan" && builder.scope.opset.is_some_and(|version| version < 9);
+        // Version 8 of Scan has an input more.
+        let is_old_scan = call.op_type == "Scan" && call.as_written;
         if call.domain.is_empty()
             && !is_old_scan
             && let Err(why) = control::check(&call.op_type, &call.attrs, call.inputs.len(), call.outputs.len())

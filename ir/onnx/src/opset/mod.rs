@@ -15,8 +15,8 @@ mod widened;
 use crate::call::{Call, Facts};
 use crate::proto::NodeProto;
 use changes::changes;
-use eutectic_ir::op::CANONICAL_OPSET;
-use eutectic_ir::{Element, Reason};
+use eutectic_ir::op::{CANONICAL_OPSET, OpDef};
+use eutectic_ir::{Element, Reason, ops};
 use std::fmt;
 
 /// The lowest version that is read and written.
@@ -42,6 +42,18 @@ impl fmt::Display for Needs {
 /// The lowest version in which operator `name` exists and admits `element`, if it ever does.
 pub(crate) fn admitting(name: &str, element: Element) -> u64 {
     widened::since(name).max(widened::admitting(name, element))
+}
+
+/// True when operator `def` of another domain than the default means in `version` of its operator set what the table
+/// declares. A call of a version in which it does not stays as the file has it.
+pub(crate) fn is_as_declared(def: &OpDef, version: u64) -> bool {
+    let since = match (def.domain, def.name) {
+        // Version 4 only adds attributes and element types.
+        ("ai.onnx.ml", "LabelEncoder") => 2,
+        _ => def.versions.last().copied().unwrap_or(1),
+    };
+    let newest = ops::newest_version(def.domain);
+    since <= version && newest.is_some_and(|newest| version <= newest)
 }
 
 /// True when a step from `version` to the canonical one may ask for types that files tend not to declare.

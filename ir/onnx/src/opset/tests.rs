@@ -2,9 +2,10 @@
 //! ONNX, as `ir/tests/data/dump_schemas.py` writes it down.
 
 use super::changes::{Change, changes};
+use super::is_as_declared;
 use super::unchanged::UNCHANGED;
 use super::widened::{NEW, WIDENED};
-use eutectic_ir::Element;
+use eutectic_ir::{Element, ops};
 use std::collections::BTreeSet;
 
 /// One version of one operator.
@@ -18,7 +19,12 @@ struct Version {
     has_fewer_elements: bool,
 }
 
+/// The versions of the operators of the default domain.
 fn history() -> Vec<Version> {
+    full_history().into_iter().filter(|version| !version.op.contains('.')).collect()
+}
+
+fn full_history() -> Vec<Version> {
     let elements = |list: &str| list.split(',').filter_map(Element::from_text).collect::<BTreeSet<_>>();
     include_str!("../../../tests/data/schema_changes.tsv")
         .lines()
@@ -117,4 +123,23 @@ fn operators_and_element_types_are_admitted_when_the_schemas_say_so() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn operators_of_other_domains_are_as_declared_where_later_versions_only_add() {
+    let mut n_checked = 0;
+    for def in ops::all().filter(|def| !def.domain.is_empty()) {
+        let name = format!("{}.{}", def.domain, def.name);
+        let newest = ops::newest_version(def.domain).expect("a domain of the table");
+        assert!(!is_as_declared(def, newest + 1), "{name} of a version that nobody knows");
+        let mut versions: Vec<Version> = full_history().into_iter().filter(|version| version.op == name).collect();
+        assert_eq!(versions.iter().map(|version| version.version).collect::<Vec<_>>(), def.versions, "{name}");
+        let mut only_adds = true;
+        while let Some(Version { version, attrs, has_other_parameters, has_fewer_elements, .. }) = versions.pop() {
+            assert_eq!(is_as_declared(def, version), only_adds, "{name} of version {version}");
+            only_adds &= attrs.iter().all(|mark| mark.starts_with('+')) && !has_other_parameters && !has_fewer_elements;
+            n_checked += 1;
+        }
+    }
+    assert!(n_checked > 8, "{n_checked} versions");
 }

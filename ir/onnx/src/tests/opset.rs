@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::{ExportOptions, to_bytes};
+use eutectic_ir::Tensor;
+use eutectic_ir::eval::run_model;
 
 /// The nodes of `model` as written in `opset`, one line each.
 #[track_caller]
@@ -312,4 +314,70 @@ fn a_call_of_the_newest_version_comes_down_where_an_older_one_says_the_same() {
     let read = accepted(&model(28, main));
     assert_eq!(written(&read, 26), ["y = Range(i j k)"]);
     assert_eq!(written(&read, 28), ["y = Range(i j k) stash_type=1"]);
+}
+
+#[test]
+fn broadcasts_of_axes_of_size_1_come_back_as_they_were() {
+    for (large, small) in [
+        (&[2, 3][..], &[2, 1][..]),
+        (&[2, 3], &[1, 3]),
+        (&[2, 3, 4], &[1, 3, 1]),
+        (&[2, 3, 4], &[1, 1, 4]),
+        (&[2, 3, 4], &[3, 1]),
+        (&[2, 3, 4], &[2, 3, 1]),
+    ] {
+        let mut main = graph([node("Add", "x z", "y")]);
+        main.input = vec![value("x", 1, large), value("z", 1, small)];
+        main.output[0].r#type = None;
+        let read = accepted(&model(7, main));
+        let in_opset_6 = |model: &Model| {
+            let options = ExportOptions { opset: Some(6), external_data: false };
+            to_bytes(model, &options).unwrap_or_else(|errors| panic!("{errors}"))
+        };
+        let first = in_opset_6(&read);
+        let (again, _) = crate::from_bytes(first.clone().into(), &Limits::stated(), &crate::Policy::interactive())
+            .unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(operators(&again.graph), ["Add"], "{large:?} and {small:?}");
+        assert!(in_opset_6(&again) == first, "{large:?} and {small:?}: the second export differs");
+    }
+}
+
+#[test]
+fn a_scan_over_batches_is_a_scan_of_scans() {
+    let mut inside = body([node("Add", "s a", "t"), node("Add", "t w", "u")], &["t", "u"]);
+    inside.input = body([], &["s", "a"]).output;
+    let scan = |inputs: &str| {
+        let call = node("Scan", inputs, "y z").int("num_scan_inputs", 1).ints("directions", &[1]);
+        let mut main = graph([call.graph("body", inside.clone())]);
+        main.input = vec![value("x", 1, &[2, 3, 1]), value("i", 1, &[2, 1]), value("n", 7, &[2])];
+        main.output = vec![value("y", 1, &[2, 1]), value("z", 1, &[2, 3, 1])];
+        main.initializer.push(floats("w", &[1], &[100.0]));
+        model(8, main)
+    };
+    let read_back = accepted(&scan("- i x"));
+    let real = |dims: &[usize], values: &[f32]| Tensor::vector(values).reshape(dims).ok();
+    let inputs = [
+        real(&[2, 3, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+        real(&[2, 1], &[10.0, 20.0]),
+        Some(Tensor::vector(&[3i64, 3])),
+    ];
+    let found = run_model::<f64>(&read_back, &inputs).expect("it runs");
+    assert_eq!(found[0].real(), Ok(&[16.0, 35.0][..]));
+    assert_eq!(found[1].real(), Ok(&[113.0, 115.0, 116.0, 126.0, 131.0, 135.0][..]));
+    let (carried, warnings) = read(&scan("n i x")).expect("it is carried");
+    assert!(warnings.to_string().contains("Scan reads the lengths of its sequences"), "{warnings}");
+    assert!(carried.graph.nodes().all(|(_, node)| node.op.builtin().is_none()));
+}
+
+#[test]
+fn calls_of_other_domains_are_known_from_the_version_on_that_means_what_is_declared() {
+    for (op_type, version, is_known) in
+        [("LabelEncoder", 1, false), ("LabelEncoder", 2, true), ("LabelEncoder", 6, false), ("Binarizer", 5, true)]
+    {
+        let domain = "ai.onnx.ml".to_owned();
+        let mut proto = model(17, graph([NodeProto { domain: domain.clone(), ..node(op_type, "x", "y") }]));
+        proto.opset_import.push(OperatorSetIdProto { domain, version: Some(version) });
+        let builtin = accepted(&proto).graph.nodes().all(|(_, node)| node.op.builtin().is_some());
+        assert_eq!(builtin, is_known, "{op_type} of version {version}");
+    }
 }

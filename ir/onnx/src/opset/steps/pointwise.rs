@@ -9,14 +9,30 @@ use eutectic_ir::{Attr, Element, TensorType};
 pub(crate) fn broadcast_to_7(mut call: Call, facts: &dyn Facts) -> Steps {
     let broadcasts = matches!(call.attrs.remove("broadcast"), Some(Attr::Int(flag)) if flag != 0);
     let axis = match call.attrs.remove("axis") {
-        Some(Attr::Int(axis)) if broadcasts => axis,
-        _ => return Ok(vec![call]),
+        _ if !broadcasts => return Ok(vec![call]),
+        Some(Attr::Int(axis)) => Some(axis),
+        _ => None,
     };
-    let Some((a, b)) = rank_of(call.given(0), facts).zip(rank_of(call.given(1), facts)) else {
-        return cannot(&call, "broadcasts a value of unknown rank along `axis`");
+    let ranks = rank_of(call.given(0), facts).zip(rank_of(call.given(1), facts));
+    let run = ranks.and_then(|(a, b)| {
+        let before = axis.map_or(a.checked_sub(b), |axis| usize::try_from(axis).ok())?;
+        Some((before, b, a.checked_sub(before.checked_add(b)?)?))
+    });
+    let Some((before, b, after)) = run else {
+        return match axis {
+            Some(_) => cannot(&call, "broadcasts a value of unknown rank, or along an axis that is not there"),
+            None => Ok(vec![call]),
+        };
     };
-    let after = usize::try_from(axis).ok().and_then(|axis| a.checked_sub(axis.checked_add(b)?));
-    let Some(after) = after else { return cannot(&call, "broadcasts along an axis that is not there") };
+    // What an export had to squeeze comes back as it was, so that going there and back adds nothing.
+    for leading in 0..=before {
+        let axes = (0..leading).chain(leading + b..leading + b + after).map(|axis| axis as i64).collect::<Vec<_>>();
+        let whole = call.given(1).filter(|_| !axes.is_empty()).and_then(|small| facts.before_squeeze(small, &axes));
+        if let Some(whole) = whole {
+            call.inputs[1] = whole;
+            return Ok(vec![call]);
+        }
+    }
     let mut calls = if b == 0 { Vec::new() } else { unsqueeze(&mut call, 1, b, after, facts) };
     calls.push(call);
     Ok(calls)
