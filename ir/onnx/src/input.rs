@@ -8,6 +8,7 @@ use crate::map::map;
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use eutectic_ir::stored::Store;
+use memmap2::MmapMut;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -22,6 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Alignment of tensor data, in bytes.
 pub(crate) const ALIGNMENT: usize = 64;
+
+/// Larger pieces get pages of their own, in bytes: they go back to the system as a whole, where the allocator would keep
+/// the gaps that weights of all sizes leave behind.
+const OWN_PAGES: usize = 1 << 20;
 
 /// A source of bytes that are read by position.
 #[derive(Debug)]
@@ -163,6 +168,11 @@ impl OpenFile {
         };
         if n_bytes == 0 {
             return Ok(Bytes::new());
+        }
+        if n_bytes >= OWN_PAGES {
+            let mut pages = MmapMut::map_anon(n_bytes).map_err(|_| out_of_memory(length).in_file(&self.shown))?;
+            self.fill(&mut pages, at)?;
+            return Ok(Bytes::from_owner(pages));
         }
         let mut buffer = aligned_buffer(n_bytes).ok_or_else(|| out_of_memory(length).in_file(&self.shown))?;
         let start = buffer.len();

@@ -3,6 +3,7 @@
 mod export;
 mod external;
 mod graph;
+mod keep;
 mod load;
 mod lossless;
 mod mutations;
@@ -13,7 +14,7 @@ mod tensor;
 mod value_file;
 mod wire;
 
-use crate::input::{Input, OpenFile};
+use crate::input::Input;
 use crate::limits::Limits;
 use crate::load::load;
 use crate::proto::*;
