@@ -6,6 +6,7 @@ use crate::diag::Diagnostic;
 use bytes::Bytes;
 use std::fmt;
 use std::fs::File;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// An open file that contents lie in.
@@ -27,12 +28,13 @@ pub struct Stored {
     at: u64,
     length: usize,
     contents: OnceLock<Bytes>,
+    hash: OnceLock<u128>,
 }
 
 impl Stored {
     /// `length` bytes at offset `at` of `store`, which the file must have.
     pub fn new(store: Arc<dyn Store>, at: u64, length: usize) -> Self {
-        Self { store, at, length, contents: OnceLock::new() }
+        Self { store, at, length, contents: OnceLock::new(), hash: OnceLock::new() }
     }
 
     /// The file that the bytes lie in.
@@ -63,6 +65,32 @@ impl Stored {
         self.contents.get_or_init(|| match self.store.read(self.at, self.length) {
             Some(bytes) if bytes.len() == self.length => bytes,
             _ => vec![0; self.length].into(),
+        })
+    }
+
+    /// `range` of the bytes, without keeping them; an end beyond the last byte is the last. Zeros as for
+    /// [`contents`](Self::contents).
+    pub fn part(&self, range: Range<usize>) -> Bytes {
+        let (start, end) = (range.start.min(self.length), range.end.min(self.length));
+        if let Some(contents) = self.contents.get() {
+            return contents.slice(start..end);
+        }
+        let length = end - start;
+        match self.store.read(self.at + start as u64, length) {
+            Some(bytes) if bytes.len() == length => bytes,
+            _ => vec![0; length].into(),
+        }
+    }
+
+    /// A hash of the bytes (XXH3, 128 bits), for which they are read in pieces once and not kept.
+    pub fn hash(&self) -> u128 {
+        const PIECE: usize = 1 << 20;
+        *self.hash.get_or_init(|| {
+            let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+            for start in (0..self.length).step_by(PIECE) {
+                hasher.update(&self.part(start..start + PIECE));
+            }
+            hasher.digest128()
         })
     }
 
@@ -126,6 +154,18 @@ mod tests {
         assert_eq!(tensor.to_f64s(), Some(vec![1.0, 2.0]));
         assert_eq!(tensor.reshape(&[2, 1]).expect("two").to_f64s(), Some(vec![1.0, 2.0]));
         assert_eq!(store.n_reads.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn parts_and_the_hash_are_read_and_not_kept() {
+        let store = counting();
+        let stored = Stored::new(store.clone(), 4, 4);
+        assert_eq!(stored.part(0..2), Bytes::from_static(&[0, 0]));
+        assert_eq!(stored.part(2..100), Bytes::from_static(&[0, 64]));
+        assert_eq!(stored.hash(), xxhash_rust::xxh3::xxh3_128(&[0, 0, 0, 64]));
+        assert_eq!(stored.hash(), stored.hash());
+        assert!(stored.contents.get().is_none());
+        assert_eq!(store.n_reads.load(Ordering::Relaxed), 3);
     }
 
     #[test]

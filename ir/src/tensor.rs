@@ -372,6 +372,16 @@ impl Tensor {
         }
         hasher.digest128()
     }
+
+    /// A hash of the elements alone (XXH3, 128 bits), equal for equal ones whatever holds them. Stored ones are read for
+    /// it, once and in pieces that are not kept.
+    pub fn hash_of_elements(&self) -> u128 {
+        match &self.data {
+            Data::Stored(stored) => stored.hash(),
+            Data::Strings(_) => self.content_hash(),
+            _ => xxhash_rust::xxh3::xxh3_128(&self.bytes()),
+        }
+    }
 }
 
 fn byte_count(element: Element, shape: &[usize]) -> Result<usize, TensorError> {

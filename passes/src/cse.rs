@@ -26,10 +26,16 @@ pub fn merge_weights(graph: &mut Graph) -> usize {
     }
     let mut n_merged = 0;
     for ids in groups.into_values().filter(|ids| ids.len() > 1) {
-        let mut by_content: FxHashMap<u128, ValueId> = FxHashMap::default();
+        let mut by_place: FxHashMap<u128, ValueId> = FxHashMap::default();
+        let mut by_elements: FxHashMap<u128, ValueId> = FxHashMap::default();
         for id in ids {
             let Some(tensor) = graph.weight(id) else { continue };
-            let first = *by_content.entry(tensor.content_hash()).or_insert(id);
+            // One range of a file is one weight, whatever it holds.
+            let first = match tensor.data() {
+                Data::Stored(_) => *by_place.entry(tensor.content_hash()).or_insert(id),
+                _ => id,
+            };
+            let first = if first == id { *by_elements.entry(tensor.hash_of_elements()).or_insert(id) } else { first };
             if first != id {
                 graph.replace_uses(id, first);
                 n_merged += 1;
@@ -40,8 +46,8 @@ pub fn merge_weights(graph: &mut Graph) -> usize {
 }
 
 fn sample(tensor: &Tensor) -> Vec<u8> {
+    const SAMPLED: usize = 32;
     fn start_and_middle(bytes: &[u8]) -> Vec<u8> {
-        const SAMPLED: usize = 32;
         let middle = bytes.len() / 2;
         [&bytes[..bytes.len().min(SAMPLED)], &bytes[middle..(middle + SAMPLED).min(bytes.len())]].concat()
     }
@@ -51,7 +57,11 @@ fn sample(tensor: &Tensor) -> Vec<u8> {
         Data::Splat(_) | Data::Seeded(_) if tensor.count() <= 64 => start_and_middle(&tensor.bytes()),
         Data::Splat(value) => value.to_vec(),
         Data::Seeded(seed) => seed.seed.to_le_bytes().to_vec(),
-        Data::Strings(_) | Data::Stored(_) => Vec::new(),
+        Data::Stored(stored) => {
+            let middle = stored.len() / 2;
+            [stored.part(0..SAMPLED), stored.part(middle..middle + SAMPLED)].concat()
+        }
+        Data::Strings(_) => Vec::new(),
     }
 }
 

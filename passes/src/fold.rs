@@ -28,8 +28,8 @@ pub struct FoldBudget {
 }
 
 impl FoldBudget {
-    /// 64 MiB a tensor, 1 GiB in all.
-    pub const STANDARD: FoldBudget = FoldBudget { tensor: 64 << 20, total: 1 << 30 };
+    /// 64 MiB a tensor, 2 GiB in all: as much as a file without external data can hold.
+    pub const STANDARD: FoldBudget = FoldBudget { tensor: 64 << 20, total: 2 << 30 };
 }
 
 /// Replaces what can be computed now by weights.
@@ -49,7 +49,7 @@ pub fn fold_model(model: &mut Model, budget: FoldBudget) -> Change {
 fn fold_graph(graph: &mut Graph, facts: &Facts, scope: &str, budget: FoldBudget, left: &mut usize) -> Change {
     let mut change = Change::default();
     for id in walk::order(graph).unwrap_or_default() {
-        let results = match fold_call(graph, facts, id, FoldBudget { tensor: budget.tensor.min(*left), ..budget }) {
+        let results = match fold_call(graph, facts, id, FoldBudget { tensor: budget.tensor.min(*left), total: *left }) {
             Folded::To(results) => results,
             Folded::Not => continue,
             Folded::Refused(why) => {
@@ -124,21 +124,19 @@ fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, budget: FoldBudget) -> Fo
     let freed: usize = node
         .reads()
         .filter(|&value| graph.value(value).uses().len() == 1)
-        .filter_map(|value| graph.weight(value).map(own_bytes))
+        .filter_map(|value| graph.weight(value))
+        .map(|weight| if let Data::Stored(stored) = weight.data() { stored.len() } else { own_bytes(weight) })
         .sum();
     let size = |&output: &ValueId| facts.ty(output)?.bytes()?.as_size();
     let Some(size) = node.outputs().iter().map(size).sum::<Option<usize>>() else { return Folded::Not };
     if size.saturating_sub(freed) > budget.tensor {
         return Folded::TooLarge(size);
     }
-    // What is not in memory comes there by being looked at: ranges of files, which are large models', as much as results.
-    let held = |of: fn(&Data) -> bool| -> usize {
-        weights.iter().flatten().filter(|weight| of(weight.data())).map(|weight| weight.byte_len()).sum()
-    };
-    let read = held(|data| matches!(data, Data::Stored(_)));
-    let made = held(|data| matches!(data, Data::Splat(_) | Data::Seeded(_)));
-    if read > budget.tensor || made > budget.total {
-        return Folded::TooLarge(read + made);
+    // What is not in memory comes there by being looked at, and what is computed of it stays.
+    let absent = |data: &Data| matches!(data, Data::Stored(_) | Data::Splat(_) | Data::Seeded(_));
+    let brought: usize = weights.iter().flatten().filter(|w| absent(w.data())).map(|w| w.byte_len()).sum();
+    if brought > budget.total {
+        return Folded::TooLarge(brought);
     }
     let wide = weights.iter().flatten().any(|weight| weight.element() == Element::Double)
         || node.outputs().iter().any(|&output| facts.ty(output).is_some_and(|ty| ty.element == Element::Double));
@@ -164,7 +162,10 @@ fn evaluate<S: Scalar>(node: &Node, weights: &[Option<&Tensor>]) -> Result<Vec<T
 
 fn has_nan(tensor: &Tensor) -> bool {
     match tensor.element() {
-        Element::Float => tensor.view::<f32>().is_some_and(|view| view.iter().any(|x| x.is_nan())),
+        // Stretches without a branch inside vectorize.
+        Element::Float => tensor.view::<f32>().is_some_and(|view| {
+            view.chunks(1024).any(|stretch| stretch.iter().fold(false, |found, x| found | x.is_nan()))
+        }),
         element if element.is_real() => tensor.to_f64s().is_some_and(|values| values.iter().any(|x| x.is_nan())),
         _ => false,
     }

@@ -104,5 +104,6 @@ impl Run {
 fn interpret(model: &Model, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Diagnostics> {
     let fail = |what: String| Diagnostics::from(Diagnostic::error(Kind::Unsupported, "C0140", what));
     let outputs = run_model::<f32>(model, inputs).map_err(|error| fail(error.to_string()))?;
+    model.intact()?;
     outputs.iter().map(|output| output.to_tensor().map_err(|reason| fail(reason.to_string()))).collect()
 }

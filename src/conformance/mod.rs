@@ -193,6 +193,7 @@ fn verdict(case: &LoadedCase, through: Through, settings: &Settings) -> Result<(
     for data in &case.data {
         let inputs = by_position(&model, &data.inputs)?;
         let outputs = if through == Through::Cpu { on_cpu(&model, &inputs) } else { interpret(&model, &inputs) };
+        model.intact()?;
         check(&model, &outputs?, data, case.tolerance)
             .map_err(|what| Verdict::Failed(format!("{}: {what}", data.name)))?;
     }

@@ -6,6 +6,7 @@
 
 use crate::elements::{BOOL, byte_length};
 use crate::input::{OpenFile, Piece, cannot, read_all};
+use crate::keep::WORTH_KEEPING;
 use crate::limits::Limits;
 use crate::proto::*;
 use crate::scan::limit;
@@ -29,7 +30,8 @@ pub struct Policy {
     /// True for files of strangers: what is merely suspicious, such as data that is hard-linked from elsewhere, is
     /// refused.
     pub untrusted: bool,
-    /// External data of more bytes than this in all stays in its files until somebody asks for it.
+    /// Large weights of more bytes than this together stay where they are, in the model file or in the files of external
+    /// data, until somebody asks for them.
     pub resident: u64,
     /// True to map files instead of reading them: a promise of the user that nobody changes them meanwhile.
     pub mapped: bool,
@@ -38,7 +40,7 @@ pub struct Policy {
 impl Policy {
     /// What holds for a user who opens a file of their own.
     pub const fn interactive() -> Self {
-        Self { data_root: None, untrusted: false, resident: 2 << 30, mapped: false }
+        Self { data_root: None, untrusted: false, resident: 16 << 20, mapped: false }
     }
 }
 
@@ -46,8 +48,6 @@ impl Policy {
 const MAX_OPEN: usize = 128;
 /// At most this many stay open for what is stored in them. Processes may mostly open 1024.
 const MAX_KEPT: usize = 512;
-/// Shorter data is read at once, in bytes: shapes and scales that inference and rules look at.
-const WORTH_STORING: u64 = 1 << 20;
 /// The key of the entry that stands for a stored range; no file keeps its own entries, so none can forge it.
 const STORED: &str = "";
 
@@ -58,6 +58,12 @@ pub(crate) struct Attached {
     pub stored: Vec<Arc<Stored>>,
     /// The files that they lie in.
     pub stores: Vec<Arc<dyn Store>>,
+}
+
+/// Lets `tensor` name the stored range `index`.
+pub(crate) fn name(tensor: &mut TensorProto, index: usize) {
+    tensor.data_location = Some(LOCATION_EXTERNAL);
+    tensor.external_data = vec![StringStringEntryProto { key: STORED.into(), value: index.to_string() }];
 }
 
 /// The range that `tensor` names.
@@ -141,7 +147,7 @@ impl Wanted<'_> {
 
     fn is_worth_storing(&self) -> bool {
         // Truth values are looked at when they are read.
-        self.length >= WORTH_STORING && self.tensor.data_type != Some(BOOL)
+        self.length >= WORTH_KEEPING && self.tensor.data_type != Some(BOOL)
     }
 
     fn hold(self, bytes: Bytes) {
@@ -151,8 +157,7 @@ impl Wanted<'_> {
     }
 
     fn name(self, index: usize) {
-        let entry = StringStringEntryProto { key: STORED.into(), value: index.to_string() };
-        self.tensor.external_data = vec![entry];
+        name(self.tensor, index);
     }
 }
 

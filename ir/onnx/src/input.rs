@@ -8,6 +8,7 @@ use crate::map::map;
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use eutectic_ir::stored::Store;
+use memmap2::MmapMut;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -17,15 +18,21 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Alignment of tensor data, in bytes.
 pub(crate) const ALIGNMENT: usize = 64;
 
+/// Larger pieces get pages of their own, in bytes: they go back to the system as a whole, where the allocator would keep
+/// the gaps that weights of all sizes leave behind.
+const OWN_PAGES: usize = 1 << 20;
+
 /// A source of bytes that are read by position.
 #[derive(Debug)]
 pub(crate) enum Input {
-    File(OpenFile),
+    /// Shared with the weights that stay in it.
+    File(Arc<OpenFile>),
     /// A file and its mapping.
     Mapped(OpenFile, Bytes),
     Memory(Bytes),
@@ -162,6 +169,14 @@ impl OpenFile {
         if n_bytes == 0 {
             return Ok(Bytes::new());
         }
+        if n_bytes >= OWN_PAGES {
+            let mut pages = MmapMut::map_anon(n_bytes).map_err(|_| out_of_memory(length).in_file(&self.shown))?;
+            // Fewer faults, where the system has larger pages to give; without them nothing is lost.
+            #[cfg(target_os = "linux")]
+            let _ = pages.advise(memmap2::Advice::HugePage);
+            self.fill(&mut pages, at)?;
+            return Ok(Bytes::from_owner(pages));
+        }
         let mut buffer = aligned_buffer(n_bytes).ok_or_else(|| out_of_memory(length).in_file(&self.shown))?;
         let start = buffer.len();
         while buffer.len() - start < n_bytes {
@@ -215,7 +230,7 @@ impl Input {
         let file = OpenFile::open(path)?;
         // An empty file cannot be mapped.
         if !mapped || file.size() == 0 {
-            return Ok(Input::File(file));
+            return Ok(Input::File(Arc::new(file)));
         }
         let bytes = file.map()?;
         Ok(Input::Mapped(file, bytes))
@@ -224,7 +239,8 @@ impl Input {
     /// The file, when there is one.
     pub fn file(&self) -> Option<&OpenFile> {
         match self {
-            Input::File(file) | Input::Mapped(file, _) => Some(file),
+            Input::File(file) => Some(file),
+            Input::Mapped(file, _) => Some(file),
             Input::Memory(_) => None,
         }
     }
@@ -232,16 +248,17 @@ impl Input {
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         match self {
-            Input::File(file) | Input::Mapped(file, _) => file.size(),
             Input::Memory(bytes) => bytes.len() as u64,
+            Input::File(_) | Input::Mapped(..) => self.file().map_or(0, OpenFile::size),
         }
     }
 
     /// Fills `buffer` from offset `at`; the caller stays within `size`.
     pub fn fill(&self, buffer: &mut [u8], at: u64) -> Result<(), Diagnostic> {
         match self {
+            Input::File(file) => file.fill(buffer, at),
             // Reading leaves the mapping untouched where only small pieces are looked at.
-            Input::File(file) | Input::Mapped(file, _) => file.fill(buffer, at),
+            Input::Mapped(file, _) => file.fill(buffer, at),
             Input::Memory(bytes) => {
                 buffer.copy_from_slice(memory_range(bytes, at, buffer.len() as u64)?);
                 Ok(())
@@ -269,10 +286,7 @@ impl Input {
 
     /// Errors with "changed while reading" unless the source is still what was opened.
     pub fn still_as_opened(&self) -> Result<(), Diagnostic> {
-        match self {
-            Input::File(file) | Input::Mapped(file, _) => file.still_as_opened(),
-            Input::Memory(_) => Ok(()),
-        }
+        self.file().map_or(Ok(()), OpenFile::still_as_opened)
     }
 }
 

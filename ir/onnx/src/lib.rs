@@ -2,8 +2,8 @@
 //!
 //! For any bytes and any directory content, reading ends within its [`Limits`] with a model or a typed error; it opens
 //! regular files below the granted directory only, and it never panics. Weights are slices of what was read: each large
-//! one has an allocation of its own, so the file is in memory once and a weight can be freed by itself. External data
-//! of more than [`Policy::resident`] bytes stays in its files until somebody asks for it.
+//! one has an allocation of its own, so the file is in memory once and a weight can be freed by itself. Large weights of
+//! more than [`Policy::resident`] bytes together stay in their files until somebody asks for them.
 //!
 //! | codes | what |
 //! |---|---|
@@ -23,6 +23,7 @@ mod export;
 mod external;
 mod import;
 mod input;
+mod keep;
 mod limits;
 mod load;
 mod map;
@@ -77,11 +78,16 @@ pub fn from_bytes(bytes: Bytes, limits: &Limits, policy: &Policy) -> Result<(Mod
 
 fn read_from(input: &Input, limits: &Limits, policy: &Policy) -> Result<(Model, Diagnostics), Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    let Loaded { mut proto, unknown } = match load::load(input, limits, &mut diagnostics) {
+    let Loaded { mut proto, unknown, kept } = match load::load(input, limits, policy.resident, &mut diagnostics) {
         Ok(loaded) => loaded,
         Err(error) => return Err(with(diagnostics, error)),
     };
-    let attached = external::attach(&mut proto, input.file(), policy, limits, &mut diagnostics);
+    let mut attached = external::attach(&mut proto, input.file(), policy, limits, &mut diagnostics);
+    if let Input::File(file) = input
+        && let Err(error) = kept.settle(&mut proto, file, &mut attached)
+    {
+        diagnostics.push(error);
+    }
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }

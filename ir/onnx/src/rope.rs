@@ -15,6 +15,17 @@ enum Piece {
     Bytes(Bytes),
     /// Bytes that nobody looks at, read as zeros.
     Blank(usize),
+    /// As many bytes as the number says, for which others are handed out when they are asked for as a whole.
+    Marked(usize, Bytes),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::Blank(length) | Piece::Marked(length, _) => *length,
+        }
+    }
 }
 
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -35,6 +46,14 @@ impl Rope {
             self.pieces.push_back(Piece::Blank(length));
         }
     }
+
+    /// Appends `length` bytes that are not there, for which whoever asks for exactly them gets `mark`.
+    pub fn push_marked(&mut self, length: usize, mark: Bytes) {
+        if length > 0 {
+            self.remaining += length;
+            self.pieces.push_back(Piece::Marked(length, mark));
+        }
+    }
 }
 
 impl Buf for Rope {
@@ -45,7 +64,7 @@ impl Buf for Rope {
     fn chunk(&self) -> &[u8] {
         match self.pieces.front() {
             Some(Piece::Bytes(bytes)) => bytes,
-            Some(Piece::Blank(length)) => &ZEROS[..ZEROS.len().min(*length)],
+            Some(Piece::Blank(length) | Piece::Marked(length, _)) => &ZEROS[..ZEROS.len().min(*length)],
             None => &[],
         }
     }
@@ -55,10 +74,7 @@ impl Buf for Rope {
         self.remaining -= n;
         while n > 0 {
             let Some(front) = self.pieces.front_mut() else { unreachable!("`remaining` is the sum of the pieces") };
-            let length = match front {
-                Piece::Bytes(bytes) => bytes.len(),
-                Piece::Blank(length) => *length,
-            };
+            let length = front.len();
             if n >= length {
                 self.pieces.pop_front();
                 n -= length;
@@ -67,6 +83,8 @@ impl Buf for Rope {
             match front {
                 Piece::Bytes(bytes) => bytes.advance(n),
                 Piece::Blank(length) => *length -= n,
+                // The rest of a whole is not the whole.
+                Piece::Marked(length, _) => *front = Piece::Blank(*length - n),
             }
             return;
         }
@@ -87,6 +105,13 @@ impl Buf for Rope {
             if let Some(Piece::Bytes(whole)) = self.pieces.pop_front() {
                 return whole;
             }
+        }
+        if let Some(Piece::Marked(length, mark)) = self.pieces.front()
+            && *length == n
+        {
+            let mark = mark.clone();
+            self.advance(n);
+            return mark;
         }
         let mut copy = Vec::with_capacity(n);
         while copy.len() < n {
@@ -117,6 +142,18 @@ mod tests {
         rope.advance(2);
         assert_eq!(rope.copy_to_bytes(100).as_ptr(), piece.as_ptr());
         assert_eq!(rope.remaining(), 0);
+    }
+
+    #[test]
+    fn a_mark_is_handed_out_for_the_whole_piece_only() {
+        let mut rope = rope(&[b"ab"]);
+        rope.push_marked(3, Bytes::from_static(b"!"));
+        rope.push_marked(3, Bytes::from_static(b"?"));
+        rope.advance(2);
+        assert_eq!(rope.copy_to_bytes(3), Bytes::from_static(b"!"));
+        assert_eq!(rope.copy_to_bytes(1), Bytes::from_static(b"\0"));
+        assert_eq!(rope.copy_to_bytes(2), Bytes::from_static(b"\0\0"));
+        assert!(!rope.has_remaining());
     }
 
     #[test]

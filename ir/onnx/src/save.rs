@@ -9,7 +9,7 @@ use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use eutectic_ir::stored::Stored;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use std::fs::{Metadata, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -29,7 +29,7 @@ const PIECE: u64 = 1 << 20;
 pub(crate) enum Chunk<'a> {
     /// Bytes that are there.
     Bytes(Bytes),
-    /// Bytes of another file, copied in pieces.
+    /// Bytes of another file, copied without being in memory as a whole.
     Stored(Arc<Stored>),
     /// `length` bytes that are made while writing, so that they need not be in memory.
     Made { length: u64, write: Box<dyn Fn(&mut dyn Write) -> io::Result<()> + 'a> },
@@ -97,6 +97,7 @@ fn copy_with_holes(stored: &Stored, out: &mut BufWriter<tempfile::NamedTempFile>
             continue;
         }
         let hole = next(stored, Boundary::Hole, at).clamp(at + 1, end);
+        at = copy_in_kernel(stored, at..hole, to.as_file());
         copy(stored, at..hole, to)?;
         at = hole;
     }
@@ -114,6 +115,26 @@ fn copy(stored: &Stored, range: Range<u64>, out: &mut dyn Write) -> io::Result<(
         at += n_bytes as u64;
     }
     Ok(())
+}
+
+/// Lets the kernel copy a range to where `to` is written next; how far it came. File systems that cannot, do not.
+#[cfg(target_os = "linux")]
+fn copy_in_kernel(stored: &Stored, range: Range<u64>, to: &File) -> u64 {
+    let mut at = range.start;
+    while at < range.end {
+        let left = (range.end - at) as usize;
+        // The offset is moved on by as much as was copied.
+        match rustix::fs::copy_file_range(stored.store().file(), Some(&mut at), to, None, left) {
+            Ok(1..) | Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(_) => break,
+        }
+    }
+    at
+}
+
+#[cfg(not(target_os = "linux"))]
+fn copy_in_kernel(_: &Stored, range: Range<u64>, _: &File) -> u64 {
+    range.start
 }
 
 enum Boundary {

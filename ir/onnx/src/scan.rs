@@ -11,6 +11,7 @@
 
 use crate::input::Input;
 use crate::limits::Limits;
+use crate::proto::RAW_DATA;
 use crate::wire::{Field, Holds, MAX_FIELDS, Type};
 use bytes::Bytes;
 use eutectic_ir::diag::{Diagnostic, Kind};
@@ -45,8 +46,19 @@ pub(crate) struct Gap {
     pub file_at: u64,
     /// Its length, in bytes.
     pub length: u64,
-    /// False for an unknown field, which nobody reads.
-    pub wanted: bool,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What a large piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The elements of a tensor as they are in memory.
+    RawData,
+    /// Other bytes of the schema.
+    Other,
+    /// An unknown field, which nobody reads.
+    Unknown,
 }
 
 /// Walks `input`, which must hold one message of type `of`.
@@ -196,7 +208,9 @@ impl Walk<'_> {
                 if field.repeated {
                     self.decoded(size_of::<Bytes>() as u64)?;
                 }
-                self.bytes(end, true)
+                let of = self.frames.last().map(|frame| frame.of);
+                let is_raw = of == Some(Type::Tensor) && field.number == RAW_DATA;
+                self.bytes(end, if is_raw { Content::RawData } else { Content::Other })
             }
             (Holds::Name, 2) => self.text(field, "name_bytes", self.limits.name_bytes, end),
             (Holds::Text, 2) => self.text(field, "text_bytes", self.limits.text_bytes, end),
@@ -226,7 +240,7 @@ impl Walk<'_> {
             5 => self.reader.take(4, end).map(drop),
             _ => {
                 let end = self.length(end)?;
-                self.bytes(end, false)
+                self.bytes(end, Content::Unknown)
             }
         }
     }
@@ -308,13 +322,13 @@ impl Walk<'_> {
     }
 
     /// A piece of any bytes that ends at `end`: a gap when it is large.
-    fn bytes(&mut self, end: u64, wanted: bool) -> Result<(), Diagnostic> {
+    fn bytes(&mut self, end: u64, content: Content) -> Result<(), Diagnostic> {
         let file_at = self.reader.position();
         let length = end - file_at;
         if length <= LARGE {
             return self.reader.take(length, end).map(drop);
         }
-        self.gaps.push(Gap { skeleton_at: self.reader.cursor, file_at, length, wanted });
+        self.gaps.push(Gap { skeleton_at: self.reader.cursor, file_at, length, content });
         self.reader.skip(length);
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Such a file does not say which message it holds. The declared type of the input or output that it belongs to does.
 
-use crate::input::{Input, OpenFile};
+use crate::input::Input;
 use crate::limits::Limits;
 use crate::load;
 use crate::proto::{OptionalProto, SequenceProto, TensorProto, TypeProto, ValueInfoProto, contents_type, type_proto};
@@ -39,8 +39,8 @@ pub struct Interface {
 ///
 /// Errors: the file cannot be read or decoded.
 pub fn read_interface(path: &Path, limits: &Limits) -> Result<Interface, Diagnostic> {
-    let input = OpenFile::open(path).map(Input::File)?;
-    let model = load::load(&input, limits, &mut Diagnostics::default()).map_err(|error| error.in_file(path))?;
+    let input = Input::open(path, false)?;
+    let model = load::load(&input, limits, 0, &mut Diagnostics::default()).map_err(|error| error.in_file(path))?;
     let graph = model.proto.graph.unwrap_or_default();
     let read = |infos: &[ValueInfoProto]| -> Vec<(Name, Form)> {
         infos.iter().map(|info| (info.name.as_str().into(), Form::of(info.r#type.as_ref()))).collect()
@@ -66,7 +66,7 @@ impl Form {
 /// Errors: the file cannot be read; it holds another message; a tensor's data is external or does not fit its shape; a map,
 /// a sparse tensor or an opaque value, on its own or inside.
 pub fn read_value(path: &Path, form: Form, limits: &Limits) -> Result<Value<Tensor>, Diagnostic> {
-    let input = OpenFile::open(path).map(Input::File)?;
+    let input = Input::open(path, false)?;
     let mut reader = Reader { limits, diagnostics: Diagnostics::default() };
     reader.read(&input, form).map_err(|error| error.in_file(path))
 }
@@ -81,15 +81,15 @@ impl Reader<'_> {
     fn read(&mut self, input: &Input, form: Form) -> Result<Value<Tensor>, Diagnostic> {
         match form {
             Form::Tensor => {
-                let loaded = load::decode(input, Type::Tensor, self.limits, &mut self.diagnostics)?;
+                let loaded = load::decode(input, Type::Tensor, self.limits, u64::MAX, &mut self.diagnostics)?;
                 self.tensor(loaded.proto)
             }
             Form::Sequence => {
-                let loaded = load::decode(input, Type::Sequence, self.limits, &mut self.diagnostics)?;
+                let loaded = load::decode(input, Type::Sequence, self.limits, u64::MAX, &mut self.diagnostics)?;
                 self.sequence(loaded.proto)
             }
             Form::Optional => {
-                let loaded = load::decode(input, Type::Optional, self.limits, &mut self.diagnostics)?;
+                let loaded = load::decode(input, Type::Optional, self.limits, u64::MAX, &mut self.diagnostics)?;
                 self.optional(loaded.proto)
             }
             Form::Other(what) => Err(not_read(what)),

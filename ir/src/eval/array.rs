@@ -98,8 +98,24 @@ impl Broadcast {
 
     /// The offset of each element in turn, last axis fastest.
     pub fn offsets(&self) -> impl Iterator<Item = usize> + '_ {
-        let rank = self.shape.len();
-        let count = if self.shape.contains(&0) { 0 } else { self.shape.iter().product() };
+        self.offsets_over(self.shape.len())
+    }
+
+    /// The offset of the first element of each stretch of `len` elements: the product of some innermost dims, as
+    /// [`run`](Self::run) gives it for any tensor that is read as the same shape.
+    pub fn starts(&self, len: usize) -> impl Iterator<Item = usize> + '_ {
+        let (mut rank, mut inner) = (self.shape.len(), 1);
+        while inner < len && rank > 0 {
+            rank -= 1;
+            inner *= self.shape[rank];
+        }
+        self.offsets_over(rank)
+    }
+
+    /// The offsets when only the outermost `rank` axes are walked.
+    fn offsets_over(&self, rank: usize) -> impl Iterator<Item = usize> + '_ {
+        let shape = &self.shape[..rank];
+        let count = if self.shape.contains(&0) { 0 } else { shape.iter().product() };
         let mut index = vec![0usize; rank];
         let mut offset = 0;
         (0..count).map(move |_| {
@@ -107,10 +123,10 @@ impl Broadcast {
             for axis in (0..rank).rev() {
                 index[axis] += 1;
                 offset += self.strides[axis];
-                if index[axis] < self.shape[axis] {
+                if index[axis] < shape[axis] {
                     break;
                 }
-                offset -= self.strides[axis] * self.shape[axis];
+                offset -= self.strides[axis] * shape[axis];
                 index[axis] = 0;
             }
             current
@@ -152,6 +168,8 @@ mod tests {
         assert_eq!(Broadcast::new(&[3, 1, 1], &[2, 3, 4, 5]).run(), (20, 0));
         assert_eq!(Broadcast::new(&[3, 4], &[2, 3, 4]).run(), (12, 1));
         assert_eq!(Broadcast::new(&[3, 1], &[3, 1]).run(), (3, 1));
+        let channels = Broadcast::new(&[3, 1, 1], &[2, 3, 4, 5]);
+        assert_eq!(channels.starts(20).collect::<Vec<_>>(), channels.offsets().step_by(20).collect::<Vec<_>>());
     }
 
     #[test]

@@ -195,21 +195,26 @@ impl<S: Scalar> Datum<S> {
     pub fn gathered(&self, shape: &[usize], sources: impl Iterator<Item = Option<usize>>) -> Result<Self, Reason> {
         fn pick<T: Clone + Send + Sync + 'static>(
             from: &[T],
+            count: usize,
             sources: impl Iterator<Item = Option<usize>>,
             zero: T,
         ) -> Result<Buffer<T>, Reason> {
-            let take = |source: Option<usize>| match source {
-                Some(at) => from.get(at).cloned().ok_or_else(|| Reason(format!("element {at} is out of range"))),
-                None => Ok(zero.clone()),
-            };
-            Ok(sources.map(take).collect::<Result<Vec<T>, Reason>>()?.into())
+            let mut elements = Vec::with_capacity(count.min(from.len()));
+            for source in sources {
+                elements.push(match source {
+                    Some(at) => from.get(at).ok_or_else(|| Reason(format!("element {at} is out of range")))?.clone(),
+                    None => zero.clone(),
+                });
+            }
+            Ok(elements.into())
         }
+        let count = count_of(shape).unwrap_or(0);
         let contents = match &self.contents {
-            Contents::Real(elements) => Contents::Real(pick(elements, sources, S::from_int(0))?),
-            Contents::Int(elements) => Contents::Int(pick(elements, sources, 0)?),
-            Contents::Bool(elements) => Contents::Bool(pick(elements, sources, false)?),
-            Contents::Text(elements) => Contents::Text(pick(elements, sources, Bytes::new())?),
-            Contents::Complex(elements) => Contents::Complex(pick(elements, sources, [0.0; 2])?),
+            Contents::Real(elements) => Contents::Real(pick(elements, count, sources, S::from_int(0))?),
+            Contents::Int(elements) => Contents::Int(pick(elements, count, sources, 0)?),
+            Contents::Bool(elements) => Contents::Bool(pick(elements, count, sources, false)?),
+            Contents::Text(elements) => Contents::Text(pick(elements, count, sources, Bytes::new())?),
+            Contents::Complex(elements) => Contents::Complex(pick(elements, count, sources, [0.0; 2])?),
         };
         Ok(Self { element: self.element, shape: shape.to_vec(), contents })
     }

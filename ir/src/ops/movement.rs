@@ -7,6 +7,7 @@ use crate::eval::{Buffer, Contents, Datum, EvalCall, Scalar, strides_of};
 use crate::op::{AttrDef, Call, Fact, OpDef, Param, Reason, sets};
 use crate::ops::shape::{contents, count_of, distinct_axes, overflow, sizes};
 use crate::types::{Element, normalize_axis};
+use std::ops::Range;
 
 /// The operators of this family.
 pub const OPS: &[&OpDef] =
@@ -53,16 +54,31 @@ pub(super) fn picked<S: Scalar>(
     shape: &[usize],
     sources: impl Iterator<Item = (usize, usize)>,
 ) -> Result<Datum<S>, Reason> {
+    spliced(from, shape, sources.map(|(which, at)| (which, at..at.saturating_add(1))))
+}
+
+/// The elements `range` of tensor `which` of `from` one after the other, for each pair of `runs`.
+fn spliced<S: Scalar>(
+    from: &[&Datum<S>],
+    shape: &[usize],
+    runs: impl Iterator<Item = (usize, Range<usize>)>,
+) -> Result<Datum<S>, Reason> {
     fn pick<T: Clone + Send + Sync + 'static>(
         from: Vec<&[T]>,
-        sources: impl Iterator<Item = (usize, usize)>,
+        count: usize,
+        runs: impl Iterator<Item = (usize, Range<usize>)>,
     ) -> Result<Buffer<T>, Reason> {
-        let take = |(which, at): (usize, usize)| {
-            let element = from.get(which).and_then(|elements| elements.get(at)).cloned();
-            element.ok_or_else(|| Reason(format!("element {at} is out of range")))
-        };
-        Ok(sources.map(take).collect::<Result<Vec<T>, Reason>>()?.into())
+        let mut elements = Vec::with_capacity(count.min(from.iter().map(|elements| elements.len()).sum()));
+        for (which, range) in runs {
+            let out_of_range = || Reason(format!("element {} is out of range", range.start));
+            match from.get(which).and_then(|elements| elements.get(range.clone())).ok_or_else(out_of_range)? {
+                [one] => elements.push(one.clone()),
+                several => elements.extend_from_slice(several),
+            }
+        }
+        Ok(elements.into())
     }
+    let count = crate::tensor::count_of(shape).unwrap_or(0);
     let first = from.first().ok_or_else(|| Reason::new("there is no input"))?;
     let text = |datum: &&Datum<S>| match &datum.contents {
         Contents::Text(elements) => Ok(elements.to_vec()),
@@ -70,20 +86,20 @@ pub(super) fn picked<S: Scalar>(
     };
     let contents = match &first.contents {
         Contents::Real(_) => {
-            Contents::Real(pick(from.iter().map(|datum| datum.real()).collect::<Result<_, _>>()?, sources)?)
+            Contents::Real(pick(from.iter().map(|datum| datum.real()).collect::<Result<_, _>>()?, count, runs)?)
         }
         Contents::Int(_) => {
-            Contents::Int(pick(from.iter().map(|datum| datum.int()).collect::<Result<_, _>>()?, sources)?)
+            Contents::Int(pick(from.iter().map(|datum| datum.int()).collect::<Result<_, _>>()?, count, runs)?)
         }
         Contents::Bool(_) => {
-            Contents::Bool(pick(from.iter().map(|datum| datum.bool()).collect::<Result<_, _>>()?, sources)?)
+            Contents::Bool(pick(from.iter().map(|datum| datum.bool()).collect::<Result<_, _>>()?, count, runs)?)
         }
         Contents::Text(_) => {
             let strings = from.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-            Contents::Text(pick(strings.iter().map(Vec::as_slice).collect(), sources)?)
+            Contents::Text(pick(strings.iter().map(Vec::as_slice).collect(), count, runs)?)
         }
         Contents::Complex(_) => {
-            Contents::Complex(pick(from.iter().map(|datum| datum.complex()).collect::<Result<_, _>>()?, sources)?)
+            Contents::Complex(pick(from.iter().map(|datum| datum.complex()).collect::<Result<_, _>>()?, count, runs)?)
         }
     };
     Ok(Datum { element: first.element, shape: shape.to_vec(), contents })
@@ -187,11 +203,8 @@ pub(super) fn joined<S: Scalar>(parts: &[&Datum<S>], axis: usize) -> Result<Datu
     count_of(&shape)?;
     let outer: usize = shape[..axis].iter().product();
     let runs: Vec<usize> = parts.iter().map(|part| part.shape[axis..].iter().product()).collect();
-    let run_of = |row: usize| {
-        let part = move |(which, &run): (usize, &usize)| (row * run..(row + 1) * run).map(move |at| (which, at));
-        runs.iter().enumerate().flat_map(part)
-    };
-    picked(parts, &shape, (0..outer).flat_map(run_of))
+    let row_of = |row: usize| runs.iter().enumerate().map(move |(which, run)| (which, row * run..(row + 1) * run));
+    spliced(parts, &shape, (0..outer).flat_map(row_of))
 }
 
 static SPLIT: OpDef = OpDef {

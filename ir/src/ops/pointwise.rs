@@ -217,7 +217,7 @@ pub(super) fn zip<A: Copy, B: Copy, R>(
     }
     // Long inner runs: only their starts are looked up, the inner loops vectorize.
     let mut result = Vec::with_capacity(count_of(to).unwrap_or(0));
-    for (i, j) in left.offsets().step_by(run).zip(right.offsets().step_by(run)) {
+    for (i, j) in left.starts(run).zip(right.starts(run)) {
         match (left_step, right_step) {
             (0, 0) => result.extend(std::iter::repeat_with(|| f(a[i], b[j])).take(run)),
             (0, _) => result.extend(b[j..j + run].iter().map(|&y| f(a[i], y))),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::external::{Policy, attach};
+use crate::input::OpenFile;
 use crate::proto::{LOCATION_EXTERNAL, StringStringEntryProto, TensorProto};
 use eutectic_ir::diag::Kind;
 use std::fs;

@@ -329,9 +329,9 @@ fn a_file_that_changes_while_it_is_read_is_a_typed_error() {
     ];
     for change in changes {
         std::fs::write(&path, &whole).expect("written");
-        let input = Input::File(OpenFile::open(&path).expect("regular"));
+        let input = Input::open(&path, false).expect("regular");
         change(&path);
-        let error = load(&input, &Limits::stated(), &mut Diagnostics::default()).expect_err("changed");
+        let error = load(&input, &Limits::stated(), u64::MAX, &mut Diagnostics::default()).expect_err("changed");
         assert!(error.message.contains("changed while"), "{error}");
     }
 }

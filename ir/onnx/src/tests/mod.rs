@@ -3,6 +3,7 @@
 mod export;
 mod external;
 mod graph;
+mod keep;
 mod load;
 mod lossless;
 mod mutations;
@@ -13,7 +14,7 @@ mod tensor;
 mod value_file;
 mod wire;
 
-use crate::input::{Input, OpenFile};
+use crate::input::Input;
 use crate::limits::Limits;
 use crate::load::load;
 use crate::proto::*;
@@ -53,14 +54,14 @@ pub fn load_bytes(bytes: &[u8]) -> Result<(ModelProto, Diagnostics), Diagnostic>
 
 pub fn load_under(bytes: &[u8], limits: &Limits) -> Result<(ModelProto, Diagnostics), Diagnostic> {
     let mut diagnostics = Diagnostics::default();
-    let loaded = load(&Input::Memory(Bytes::copy_from_slice(bytes)), limits, &mut diagnostics)?;
+    let loaded = load(&Input::Memory(Bytes::copy_from_slice(bytes)), limits, u64::MAX, &mut diagnostics)?;
     Ok((loaded.proto, diagnostics))
 }
 
 pub fn load_path(path: &Path) -> Result<(ModelProto, Diagnostics), Diagnostic> {
     let mut diagnostics = Diagnostics::default();
-    let input = Input::File(OpenFile::open(path)?);
-    let loaded = load(&input, &Limits::stated(), &mut diagnostics)?;
+    let input = Input::open(path, false)?;
+    let loaded = load(&input, &Limits::stated(), u64::MAX, &mut diagnostics)?;
     Ok((loaded.proto, diagnostics))
 }
 
