@@ -167,6 +167,9 @@ impl Host for GraphHost {
     fn scalar(&self, value: ValueId) -> Option<f64> {
         self.graph.weight(value)?.as_single()
     }
+    fn splat(&self, value: ValueId) -> Option<f64> {
+        self.graph.weight(value)?.as_splat()
+    }
     fn content(&self, value: ValueId) -> Option<Vec<Dim>> {
         if let Some(content) = self.facts[value.index()].as_ref().and_then(|fact| fact.content.clone()) {
             return Some(content);

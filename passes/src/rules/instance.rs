@@ -4,7 +4,7 @@
 //! conditions refuse is drawn again. `example` lines fix shapes that chance rarely finds.
 
 use super::draw::{Content, Draw, Leaf, Random, Slot};
-use super::expr::{Expr, Mention, Value};
+use super::expr::{Binary, Expr, Mention, Value};
 use super::{Binding, PatternCall, PatternInput, Rule, Sink, Var};
 use crate::graph_host::GraphHost;
 use eutectic_ir::eval::{Contents, Datum};
@@ -40,11 +40,13 @@ pub(super) fn instance(rule: &Rule, mode: Mode, random: &mut Random) -> Result<I
     let is_free = n_examples == 0 || random.one_in(2);
     let example = if is_free { &[][..] } else { &rule.examples[random.below(n_examples)][..] };
     let constant = constants(rule);
+    let splats = splats(rule);
     let mut maker = Maker {
         rule,
         mode,
         random,
         constant,
+        splats,
         real: Element::Double,
         elements: Vec::new(),
         instance: Instance {
@@ -89,6 +91,21 @@ fn constants(rule: &Rule) -> Vec<Var> {
     let mut found = Vec::new();
     rule.conditions.iter().for_each(|condition| collect(&condition.expr, &mut found));
     found
+}
+
+/// The variables of conditions `splat (v) == number`, and the number.
+fn splats(rule: &Rule) -> Vec<(Var, f64)> {
+    let one = |expr: &Expr| match expr {
+        Expr::Binary(Binary::Eq, a, b) => match (&**a, &**b) {
+            (Expr::Apply(function, args), Expr::Literal(value)) if function.name == "splat" => match args[..] {
+                [Expr::Var(var)] => Some((var, value.as_real().ok()?)),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    };
+    rule.conditions.iter().filter_map(|condition| one(&condition.expr)).collect()
 }
 
 /// The calls, each after those it reads.
@@ -175,6 +192,8 @@ struct Maker<'a> {
     mode: Mode,
     random: &'a mut Random,
     constant: Vec<Var>,
+    /// The variables that conditions want to be one number throughout, and that number.
+    splats: Vec<(Var, f64)>,
     real: Element,
     /// The element type of each variable.
     elements: Vec<Element>,
@@ -326,6 +345,9 @@ impl Maker<'_> {
         let fail = |error: eutectic_ir::tensor::TensorError| Reason(error.to_string());
         if let Content::Ints(values) = &leaf.content {
             return Ok(self.instance.host.weight(Tensor::vector(values)));
+        }
+        if let Some((_, number)) = self.splats.iter().find(|(var, _)| owner == Some(*var)) {
+            return Ok(self.instance.host.weight(Tensor::full(leaf.element, &leaf.shape, *number).map_err(fail)?));
         }
         let count: usize = leaf.shape.iter().product();
         let datum = match leaf.element.kind() {

@@ -39,6 +39,7 @@ pub mod check;
 mod draw;
 pub mod expr;
 pub mod fusion;
+pub mod import;
 mod instance;
 pub mod library;
 pub mod matcher;
