@@ -23,4 +23,5 @@ pub mod cli;
 pub mod conformance;
 pub mod files;
 pub mod inputs;
+pub mod published;
 pub mod seeding;

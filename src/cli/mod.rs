@@ -7,6 +7,7 @@ mod compare;
 mod conformance;
 mod convert;
 mod doctor;
+mod import;
 mod inspect;
 mod lower;
 mod ops;

@@ -26,6 +26,8 @@ enum Verb {
         /// Rule files; without any, the library itself
         files: Vec<PathBuf>,
     },
+    /// Translate rules that another system publishes, and check each
+    Import(super::import::Import),
 }
 
 impl Rules {
@@ -33,6 +35,7 @@ impl Rules {
         match &self.verb {
             Verb::List { family } => list(family.as_deref(), global),
             Verb::Check { files } => check(files, global),
+            Verb::Import(verb) => verb.run(global),
         }
     }
 }

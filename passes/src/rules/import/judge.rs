@@ -5,7 +5,7 @@ use super::shapes::instances;
 use super::term::{Published, Term};
 use super::translate::{Translation, translate};
 use crate::rules::verify::{Effort, verify};
-use crate::rules::{Library, Rule};
+use crate::rules::{Example, Library, Rule};
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::collections::BTreeMap;
 
@@ -43,8 +43,8 @@ pub fn import(rules: &[(String, Published)], reading: Reading) -> Vec<Import> {
 pub enum Finding {
     /// Both sides agree on this many instances.
     Sound(usize),
-    /// They differ: the counterexample.
-    Unsound(Box<Diagnostic>),
+    /// They differ: the counterexample, and the `example` on which it was found when it was not drawn freely.
+    Unsound(Box<Diagnostic>, Option<Vec<Example>>),
     /// Too few instances were found.
     Undecided(Box<Diagnostic>),
 }
@@ -65,14 +65,16 @@ pub fn judge(
         let one = Rule { examples: vec![example.clone()], ..rule.clone() };
         let effort = Effort { instances: 3, draws: 24, seed: seed.wrapping_add(at as u64) };
         match verify(&one, None, effort) {
-            Err(problem) if problem.code != NO_INSTANCE => return Ok(Finding::Unsound(problem)),
+            Err(problem) if problem.code != NO_INSTANCE => {
+                return Ok(Finding::Unsound(problem, Some(example.clone())));
+            }
             _ => {}
         }
     }
     let effort = Effort { instances: INSTANCES, seed, ..Effort::STANDARD };
     Ok(match verify(&Rule { examples, ..rule }, None, effort) {
         Ok(verdict) => Finding::Sound(verdict.n_instances),
-        Err(problem) if problem.code != NO_INSTANCE => Finding::Unsound(problem),
+        Err(problem) if problem.code != NO_INSTANCE => Finding::Unsound(problem, None),
         Err(problem) => Finding::Undecided(problem),
     })
 }
@@ -108,7 +110,7 @@ mod tests {
         let (published, translation) = translated(source, lines, reading);
         match judge(&published, &translation, reading, 1) {
             Ok(Finding::Sound(_)) => "sound".into(),
-            Ok(Finding::Unsound(problem)) => problem.code.into(),
+            Ok(Finding::Unsound(problem, _)) => problem.code.into(),
             Ok(Finding::Undecided(problem)) => panic!("{problem}\n{}", translation.text),
             Err(problem) => panic!("{problem}"),
         }
@@ -161,7 +163,7 @@ rule r : reassociates {
             (
                 "(conv2d 2 1 1 0 ?x (ewmul ?v ?w))=>(ewmul (conv2d 2 1 1 0 ?x ?v) (conv2d 2 1 1 0 ?x ?w))",
                 "R0021",
-                "R0021",
+                "R0020",
             ),
         ];
         for (source, strict, liberal) in cases {

@@ -204,8 +204,10 @@ fn hints(translation: &Translation, shapes: Shapes, reading: Reading) -> Option<
                 let same = [(height - 1) / 2, (width - 1) / 2, height / 2, width / 2];
                 let pads = if *is_same { same } else { [0; 4] };
                 found.push(Example { name: format!("{label}.pads").into(), value: ints(&pads) });
-                let group = Value::int((input[1] / weights[1]) as i64);
-                found.push(Example { name: format!("{label}.group").into(), value: group });
+                if reading == Reading::Liberal {
+                    let group = Value::int((input[1] / weights[1]) as i64);
+                    found.push(Example { name: format!("{label}.group").into(), value: group });
+                }
             }
             Hint::Sizes(name, first, second, at) => {
                 let sizes = [of(first)?[*at], of(second)?[*at]];

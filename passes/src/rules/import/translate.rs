@@ -2,6 +2,7 @@
 
 use super::term::{Operator, Published, Term};
 use super::{Reading, shapes};
+use crate::rules::Example;
 use eutectic_ir::Name;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,6 +16,14 @@ pub struct Translation {
     pub is_reversed: bool,
     /// What an instance with given shapes of the inputs has beside them.
     pub(super) hints: Vec<Hint>,
+}
+
+impl Translation {
+    /// The text with one more `example` line.
+    pub fn with_example(&self, example: &[Example]) -> String {
+        let items: Vec<String> = example.iter().map(|hint| format!("{} : {}", hint.name, hint.value)).collect();
+        self.text.replacen("    =>\n", &format!("    example {}\n    =>\n", items.join(", ")), 1)
+    }
 }
 
 /// What follows from the shapes of the inputs, for the `example` of an instance.
