@@ -69,6 +69,14 @@ fn a_problem_points_to_its_place() {
 }
 
 #[test]
+fn a_family_on_request_applies_only_when_it_is_named() {
+    let library = Library::built_in().unwrap_or_else(|problems| panic!("{problems}"));
+    let chosen = library.select(&["taso"]).unwrap_or_default();
+    assert!(chosen.len() > 20 && chosen.iter().all(|rule| rule.is_on_request()), "{}", chosen.len());
+    assert_eq!(library.standard().count() + chosen.len(), library.forward().count());
+}
+
+#[test]
 fn both_sides_of_every_built_in_rule_agree() {
     let library = Library::built_in().unwrap_or_else(|problems| panic!("{problems}"));
     let mut failures = Vec::new();

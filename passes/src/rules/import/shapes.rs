@@ -7,6 +7,7 @@ use crate::rules::draw::Random;
 use crate::rules::{Example, Value};
 use eutectic_ir::Name;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Where a split of `term` along `axis` cuts it: the two parts of the uppermost join on that axis, and along which of
 /// their axes their sizes count. `None` when no join below reaches that axis.
@@ -126,7 +127,7 @@ pub fn instances(
     let mut random = Random(seed);
     let inputs = rule.inputs();
     // The smallest of each kind.
-    let mut found: BTreeMap<(Kind, bool), (usize, Vec<Vec<usize>>)> = BTreeMap::new();
+    let mut found: BTreeMap<(Kind, bool), (bool, usize, Vec<Vec<usize>>)> = BTreeMap::new();
     const ATTEMPTS: usize = 60_000;
     for _ in 0..ATTEMPTS {
         let drawn = draw(rule, &inputs, reading, &mut random);
@@ -140,18 +141,23 @@ pub fn instances(
             continue;
         }
         let shapes: Vec<Vec<usize>> = inputs.iter().map(|name| drawn[*name].clone()).collect();
+        // Empty tensors make the least convincing counterexamples, so they count as large.
+        let is_empty = shapes.iter().any(|shape| shape.contains(&0));
         let size = shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
-        let smallest = found.entry((kind(&shapes), is_same)).or_insert_with(|| (size, shapes.clone()));
-        if size < smallest.0 {
-            *smallest = (size, shapes);
+        let sized = (is_empty, size, shapes);
+        match found.entry((kind(&sized.2), is_same)) {
+            Entry::Vacant(place) => drop(place.insert(sized)),
+            Entry::Occupied(mut smallest) if sized < *smallest.get() => drop(smallest.insert(sized)),
+            Entry::Occupied(_) => {}
         }
     }
-    let mut found: Vec<_> = found.into_iter().map(|((_, is_same), sized)| (is_same, random.next(), sized)).collect();
-    found.sort();
-    found.truncate(n);
-    let mut chosen: Vec<_> = found.into_iter().map(|(.., sized)| sized).collect();
+    let mut order: Vec<_> =
+        found.into_iter().map(|((_, is_same), sized)| ((is_same, !is_same && sized.0, random.next()), sized)).collect();
+    order.sort();
+    order.truncate(n);
+    let mut chosen: Vec<_> = order.into_iter().map(|(_, sized)| sized).collect();
     chosen.sort();
-    let example = |(_, shapes): (usize, Vec<Vec<usize>>)| {
+    let example = |(.., shapes): (bool, usize, Vec<Vec<usize>>)| {
         let shapes: Shapes = inputs.iter().map(|name| (*name).clone()).zip(shapes).collect();
         hints(translation, shapes, reading)
     };
