@@ -194,7 +194,8 @@ pub fn table(records: &[Record]) -> String {
         let worst = [&record.strict, &record.liberal].into_iter().flatten().find_map(|found| found.problem.as_ref());
         let counterexample = worst.map_or(String::new(), |problem| {
             let shapes: Vec<String> = problem.shapes.iter().map(|(name, shape)| format!("{name} {shape}")).collect();
-            format!("{}: {}", shapes.join(", "), problem.message)
+            let what = if problem.code == "R0021" { "other values" } else { &problem.message };
+            format!("{}: {what}", shapes.join(", "))
         });
         let repeats: Vec<&str> = records
             .iter()
