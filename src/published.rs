@@ -38,9 +38,6 @@ pub struct Record {
     /// As runtimes execute it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub liberal: Option<Verdict>,
-    /// The translations, strict and liberal; with the counterexample as their `example`.
-    #[serde(skip)]
-    pub rules: Vec<String>,
 }
 
 /// What checking one rule in one reading found.
@@ -52,6 +49,9 @@ pub struct Verdict {
     pub carrier: String,
     /// What the instances were drawn from.
     pub seed: u64,
+    /// The rule in our language, with the counterexample as its `example`.
+    #[serde(skip)]
+    pub rule: String,
     /// On how many instances both sides agree.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub instances: Option<usize>,
@@ -97,20 +97,13 @@ pub fn records(files: &[File], seed: u64) -> Result<Vec<Record>, Diagnostics> {
             same_as: None,
             strict: None,
             liberal: None,
-            rules: Vec::new(),
         };
         match strict[at] {
             Import::Trivial => record.same_as = Some(name.clone()),
             Import::Duplicate(first) => record.same_as = Some(named[first].0.clone()),
             Import::Rule(_) | Import::Untranslated(_) => {
-                let mut check = |import: &Import, reading| {
-                    let (verdict, text) = check(rule, import, reading, seed)?;
-                    record.rules.push(text);
-                    Ok::<_, Diagnostics>(Some(verdict))
-                };
-                let strict = check(&strict[at], Reading::Strict)?;
-                let liberal = check(&liberal[at], Reading::Liberal)?;
-                (record.strict, record.liberal) = (strict, liberal);
+                record.strict = Some(check(rule, &strict[at], Reading::Strict, seed)?);
+                record.liberal = Some(check(rule, &liberal[at], Reading::Liberal, seed)?);
             }
         }
         records.push(record);
@@ -118,19 +111,24 @@ pub fn records(files: &[File], seed: u64) -> Result<Vec<Record>, Diagnostics> {
     Ok(records)
 }
 
-/// The verdict, and the text of the translation.
-fn check(rule: &Published, import: &Import, reading: Reading, seed: u64) -> Result<(Verdict, String), Diagnostics> {
-    let mut verdict =
-        Verdict { verdict: "sound".into(), carrier: "double precision".into(), seed, instances: None, problem: None };
+fn check(rule: &Published, import: &Import, reading: Reading, seed: u64) -> Result<Verdict, Diagnostics> {
+    let mut verdict = Verdict {
+        verdict: "sound".into(),
+        carrier: "double precision".into(),
+        seed,
+        rule: String::new(),
+        instances: None,
+        problem: None,
+    };
     let translation = match import {
         Import::Rule(translation) => translation,
         Import::Untranslated(reason) => {
             let problem = Problem { code: "R0041".into(), message: reason.clone(), shapes: BTreeMap::new() };
-            return Ok((Verdict { verdict: "untranslated".into(), problem: Some(problem), ..verdict }, String::new()));
+            return Ok(Verdict { verdict: "untranslated".into(), problem: Some(problem), ..verdict });
         }
         Import::Trivial | Import::Duplicate(_) => unreachable!("the caller checks rules that say something new"),
     };
-    let mut text = translation.text.clone();
+    verdict.rule = translation.text.clone();
     let described = |problem: &Diagnostic| Problem {
         code: problem.code.into(),
         message: problem.message.clone(),
@@ -146,13 +144,25 @@ fn check(rule: &Published, import: &Import, reading: Reading, seed: u64) -> Resu
             verdict.verdict = "unsound".into();
             let mut problem = described(&problem);
             if let Some(example) = &example {
-                text = translation.with_example(example);
+                verdict.rule = translation.with_example(example);
                 problem.shapes = example.iter().map(|hint| (hint.name.to_string(), hint.value.to_string())).collect();
             }
             verdict.problem = Some(problem);
         }
     }
-    Ok((verdict, text))
+    Ok(verdict)
+}
+
+/// The rules of `verdicts` that are unsound, as a rule file: each below a line that says with which code it fails.
+pub fn fixtures<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> String {
+    let one = |verdict: &'a Verdict| {
+        let problem = verdict.problem.as_ref().filter(|_| verdict.verdict == "unsound")?;
+        let what = if problem.code == "R0020" { "types" } else { "values" };
+        Some(format!("\n# fails with {}: the sides have different {what}\n{}", problem.code, verdict.rule))
+    };
+    let head = "# Published rules that are unsound, each with its smallest counterexample as `example`; written by\n\
+                # `eutectic rules import --unsound`.\n";
+    head.to_owned() + &verdicts.filter_map(one).collect::<String>()
 }
 
 /// One JSON object a line. Errors: none that these records can cause.

@@ -3,7 +3,7 @@
 use super::{Global, Outcome, print_json};
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind};
 use crate::passes::rules::import::Lines;
-use crate::published::{File, Record, json_lines, records, table};
+use crate::published::{File, Record, fixtures, json_lines, records, table};
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
 use serde_json::json;
@@ -19,10 +19,13 @@ pub(super) struct Import {
     /// How the files are written
     #[arg(long, value_enum)]
     format: Format,
-    /// Where the translated rules go
+    /// Where the sound rules go
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Write the reading in which element-wise operators broadcast and convolutions have groups
+    /// Where the unsound rules go, each with a counterexample
+    #[arg(long, value_name = "FILE")]
+    unsound: Option<PathBuf>,
+    /// Write rules as runtimes read them: element-wise operands broadcast, convolutions have groups
     #[arg(long)]
     liberal: bool,
     /// Where the verdicts go, one JSON object a line
@@ -52,9 +55,15 @@ impl Import {
         let pairs = self.pairs.iter().enumerate().map(|(at, file)| open(file, Lines::Pairs, "taso_pair", at));
         let files = singles.chain(pairs).collect::<Result<Vec<_>, Diagnostics>>()?;
         let records = records(&files, self.seed)?;
+        let verdicts =
+            || records.iter().filter_map(|record| if self.liberal { &record.liberal } else { &record.strict }.as_ref());
+        let sound: Vec<&str> =
+            verdicts().filter(|verdict| verdict.verdict == "sound").map(|verdict| verdict.rule.as_str()).collect();
         if let Some(output) = &self.output {
-            let texts = records.iter().filter_map(|record| record.rules.get(usize::from(self.liberal)));
-            write(output, &texts.map(String::as_str).collect::<Vec<_>>().join("\n"))?;
+            write(output, &sound.join("\n"))?;
+        }
+        if let Some(unsound) = &self.unsound {
+            write(unsound, &fixtures(verdicts()))?;
         }
         if let Some(results) = &self.results {
             let text = json_lines(&records).map_err(|error| {
@@ -70,7 +79,7 @@ impl Import {
         } else {
             print(&records);
         }
-        Ok(0)
+        Ok(i32::from(sound.len() < verdicts().count()))
     }
 }
 

@@ -4,7 +4,7 @@ use super::term::{Operator, Published, Term};
 use super::{Reading, shapes};
 use crate::rules::Example;
 use eutectic_ir::Name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// One published rule in our language.
@@ -111,32 +111,19 @@ fn is_connected<'a>(terms: impl Iterator<Item = &'a Term>) -> bool {
 
 /// Shapes, as expressions, of which it is known already that they are equal.
 #[derive(Default)]
-struct Alike(Vec<Vec<String>>);
+struct Alike(Vec<BTreeSet<String>>);
 
 impl Alike {
     /// Notes that both are equal; false when that was known.
     fn join(&mut self, a: &str, b: &str) -> bool {
-        let place =
-            |sets: &[Vec<String>], text: &str| sets.iter().position(|set| set.iter().any(|known| known == text));
-        let taken = match (place(&self.0, a), place(&self.0, b)) {
-            (Some(x), Some(y)) if x == y => return false,
-            (Some(x), Some(y)) => {
-                let moved = self.0.remove(x.max(y));
-                self.0[x.min(y)].extend(moved);
-                return true;
-            }
-            (Some(at), None) | (None, Some(at)) => at,
-            (None, None) => {
-                self.0.push(Vec::new());
-                self.0.len() - 1
-            }
-        };
-        for text in [a, b] {
-            if !self.0[taken].iter().any(|known| known == text) {
-                self.0[taken].push(text.to_owned());
-            }
+        if a == b || self.0.iter().any(|set| set.contains(a) && set.contains(b)) {
+            return false;
         }
-        a != b
+        let (joined, apart): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.0).into_iter().partition(|set| set.contains(a) || set.contains(b));
+        self.0 = apart;
+        self.0.push(joined.into_iter().flatten().chain([a.to_owned(), b.to_owned()]).collect());
+        true
     }
 }
 
