@@ -1,0 +1,58 @@
+//! The verifier against rules of which it is known whether they are sound.
+
+use eutectic_passes::rules::Library;
+use eutectic_passes::rules::verify::{Effort, verify};
+use std::path::Path;
+
+const EFFORT: Effort = if cfg!(debug_assertions) { Effort::QUICK } else { Effort::STANDARD };
+
+/// The rules of every file of one corpus.
+fn corpus(name: &str) -> Vec<Library> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/rules").join(name);
+    let mut files: Vec<_> = std::fs::read_dir(&directory)
+        .unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
+        .map(|entry| entry.unwrap_or_else(|error| panic!("{error}")).path())
+        .collect();
+    files.sort();
+    let load = |file: &std::path::PathBuf| {
+        let source = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{error}"));
+        let mut library = Library::new();
+        library.load_rules(&file.to_string_lossy(), &source).unwrap_or_else(|problems| panic!("{problems}"));
+        library
+    };
+    files.iter().map(load).collect()
+}
+
+#[test]
+fn every_unsound_rule_has_a_counterexample() {
+    let (mut n_rules, mut missed) = (0, Vec::new());
+    for rule in corpus("unsound").iter().flat_map(Library::rules) {
+        n_rules += 1;
+        match verify(rule, None, Effort::STANDARD) {
+            Ok(verdict) => match verdict.counterexample {
+                Some(found) => println!("{}: {found}", rule.name),
+                None => missed.push(format!("{}: {} instances, {}", rule.name, verdict.n_instances, verdict.evidence)),
+            },
+            Err(problem) => missed.push(problem.to_string()),
+        }
+    }
+    assert!(missed.is_empty(), "{} of {n_rules} are accepted:\n{}", missed.len(), missed.join("\n"));
+    assert!(n_rules >= 30, "{n_rules}");
+}
+
+#[test]
+fn no_sound_rule_is_refused() {
+    let (mut n_rules, mut refused) = (0, Vec::new());
+    for rule in corpus("sound").iter().flat_map(Library::rules) {
+        n_rules += 1;
+        match verify(rule, None, EFFORT) {
+            Ok(verdict) => match verdict.counterexample {
+                Some(found) => refused.push(format!("{}: {found}", rule.name)),
+                None => println!("{}: {} of {}, {}", rule.name, verdict.n_instances, verdict.n_drawn, verdict.evidence),
+            },
+            Err(problem) => refused.push(problem.to_string()),
+        }
+    }
+    assert!(refused.is_empty(), "{} of {n_rules} are refused:\n{}", refused.len(), refused.join("\n"));
+    assert!(n_rules >= 30, "{n_rules}");
+}
