@@ -33,45 +33,58 @@ impl fmt::Display for Counterexample {
     }
 }
 
-// Trials at most; the first passes, which delete and zero whole blocks, do most of the work.
-const TRIALS: usize = 600;
-
-/// The smallest instance, as far as it is found, on which `rule` differs as on the one drawn from `tape`.
-pub(super) fn shrink(rule: &Rule, source: &Rule, tape: &[u64], seed: u64) -> Option<Counterexample> {
-    let (mut tape, mut best) = attempt(rule, source, tape)?;
-    let mut trials = 0;
+/// The smallest instance, as far as `trials` find it, on which `rule` differs as on the one drawn from `tape`.
+pub(super) fn shrink(rule: &Rule, source: &Rule, tape: &[u64], seed: u64, trials: usize) -> Option<Counterexample> {
+    let (mut tape, mut best) = attempt(rule, source, Random::replay(tape))?;
+    let mut trials = trials;
     loop {
         let before = tape.clone();
         for candidate in 0.. {
-            if trials == TRIALS {
-                break;
+            let Some(random) = simpler(&tape, candidate) else { break };
+            if trials == 0 {
+                return Some(tell(rule, best, seed));
             }
-            let Some(simpler) = simpler(&tape, candidate) else { break };
-            trials += 1;
-            if let Some((effective, difference)) = attempt(rule, source, &simpler)
+            trials -= 1;
+            if let Some((effective, difference)) = attempt(rule, source, random)
                 && (effective.len(), &effective) < (tape.len(), &tape)
             {
                 (tape, best) = (effective, difference);
             }
         }
-        if tape == before || trials == TRIALS {
+        if tape == before {
             return Some(tell(rule, best, seed));
         }
     }
 }
 
-fn attempt(rule: &Rule, source: &Rule, tape: &[u64]) -> Option<(Vec<u64>, Difference)> {
-    let mut random = Random::replay(tape);
+fn attempt(rule: &Rule, source: &Rule, mut random: Random) -> Option<(Vec<u64>, Difference)> {
     match trial::run(rule, source, &mut random) {
         Outcome::Differs(difference) => Some((random.tape, *difference)),
         _ => None,
     }
 }
 
-/// Candidate number `at`: without a block, with a block of zeros, or with one choice halved or one less.
-fn simpler(tape: &[u64], mut at: usize) -> Option<Vec<u64>> {
+// Attributes and shapes are chosen before contents: so many first choices are tried one by one.
+const STRUCTURE: usize = 40;
+// A smaller shape needs other contents: so many random ones are tried for it.
+const CONTENTS: usize = 4;
+
+/// Candidate number `at`: first with one choice of the structure simpler, then with whole blocks left out or zeroed, then
+/// with one choice simpler.
+fn simpler(tape: &[u64], mut at: usize) -> Option<Random> {
+    let n = tape.len().min(STRUCTURE) * 3 * (1 + CONTENTS);
+    if at < n {
+        let (choice, rest) = (at / (1 + CONTENTS), at % (1 + CONTENTS));
+        let mut simpler = tape.to_vec();
+        simpler[choice / 3] = simplified(tape[choice / 3], choice % 3);
+        return Some(match rest {
+            0 => Random::replay(&simpler),
+            seed => Random::after(&simpler[..=choice / 3], seed as u64),
+        });
+    }
+    at -= n;
     let mut simpler = tape.to_vec();
-    for width in [32, 8, 3, 1] {
+    for width in [128, 32, 8, 3, 1] {
         let n = tape.len().div_ceil(width);
         if at < 2 * n {
             let block = at / 2 * width..(at / 2 * width + width).min(tape.len());
@@ -80,18 +93,22 @@ fn simpler(tape: &[u64], mut at: usize) -> Option<Vec<u64>> {
             } else {
                 simpler[block].fill(0);
             }
-            return Some(simpler);
+            return Some(Random::replay(&simpler));
         }
         at -= 2 * n;
     }
     let changed = simpler.get_mut(at / 3)?;
-    *changed = match at % 3 {
-        // The first choices of a number are whole.
-        0 => (*changed).min(1),
-        1 => *changed / 2,
-        _ => changed.saturating_sub(1),
-    };
-    Some(simpler)
+    *changed = simplified(*changed, at % 3);
+    Some(Random::replay(&simpler))
+}
+
+/// Three ways to make a choice simpler. The first choices of a number are whole.
+fn simplified(choice: u64, way: usize) -> u64 {
+    match way {
+        0 => 0,
+        1 => choice.min(1 + choice / 2).min(choice.saturating_sub(1)),
+        _ => choice.min(1),
+    }
 }
 
 fn tell(rule: &Rule, difference: Difference, seed: u64) -> Counterexample {

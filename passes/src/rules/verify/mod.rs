@@ -56,13 +56,15 @@ pub struct Effort {
     pub draws: usize,
     /// Selects the draws: draw `k` has the seed `seed + k`.
     pub seed: u64,
+    /// Simpler instances to try once a counterexample is found.
+    pub shrinks: usize,
 }
 
 impl Effort {
     /// 200 instances out of 20,000 draws at most: the least share of draws that may fit is one in a hundred.
-    pub const STANDARD: Effort = Effort { instances: 200, draws: 20_000, seed: 1 };
+    pub const STANDARD: Effort = Effort { instances: 200, draws: 20_000, seed: 1, shrinks: 4_000 };
     /// 48 instances, for builds without optimization.
-    pub const QUICK: Effort = Effort { instances: 48, draws: 4_800, seed: 1 };
+    pub const QUICK: Effort = Effort { instances: 48, draws: 4_800, seed: 1, shrinks: 2_000 };
 }
 
 /// Verifies `rule`. A rule that expands a fused operator is verified on what `recognise`, its other direction, makes.
@@ -97,7 +99,7 @@ pub fn verify(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Result<V
             }
             Outcome::Differs(_) => {
                 verdict.n_instances += 1;
-                verdict.counterexample = counterexample::shrink(rule, source, &random.tape, seed).map(Box::new);
+                verdict.counterexample = counterexample::shrink(rule, source, &random.tape, seed, effort.shrinks).map(Box::new);
                 return Ok(verdict);
             }
         }

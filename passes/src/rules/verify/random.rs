@@ -5,19 +5,26 @@
 /// In every choice 0 is the simplest: what shrinks a tape shrinks what is drawn from it.
 pub(super) struct Random {
     state: u64,
-    script: Option<Vec<u64>>,
+    script: Vec<u64>,
+    /// What follows the script: chance, or the simplest choices.
+    is_random: bool,
     /// What was chosen so far.
     pub tape: Vec<u64>,
 }
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        Self { state: seed, script: None, tape: Vec::new() }
+        Self { state: seed, script: Vec::new(), is_random: true, tape: Vec::new() }
     }
 
     /// The choices of `tape`; the simplest ones beyond its end.
     pub(super) fn replay(tape: &[u64]) -> Self {
-        Self { state: 0, script: Some(tape.to_vec()), tape: Vec::new() }
+        Self { state: 0, script: tape.to_vec(), is_random: false, tape: Vec::new() }
+    }
+
+    /// The choices of `tape`; random ones beyond its end.
+    pub(super) fn after(tape: &[u64], seed: u64) -> Self {
+        Self { state: seed, script: tape.to_vec(), is_random: true, tape: Vec::new() }
     }
 
     fn next(&mut self) -> u64 {
@@ -30,10 +37,11 @@ impl Random {
 
     /// A number in `0..n`.
     pub(super) fn choose(&mut self, n: u64) -> u64 {
-        let chosen = match &self.script {
-            Some(script) => script.get(self.tape.len()).copied().unwrap_or(0) % n.max(1),
-            None => self.next() % n.max(1),
-        };
+        let chosen = match self.script.get(self.tape.len()) {
+            Some(&chosen) => chosen,
+            None if self.is_random => self.next(),
+            None => 0,
+        } % n.max(1);
         self.tape.push(chosen);
         chosen
     }
