@@ -400,8 +400,10 @@ impl Maker<'_> {
             self.instance.host.weight(datum.to_tensor()?)
         } else {
             let name = format!("x{}", self.instance.inputs.len());
+            // A model that is written of the instance then shows by itself what it shows.
+            let default = datum.to_tensor()?;
             self.instance.inputs.push(datum);
-            self.instance.host.input(name.into(), ty)
+            self.instance.host.input(name.into(), ty, Some(default))
         };
         self.instance.leaves.push(value);
         Ok(value)

@@ -10,6 +10,7 @@ mod counterexample;
 mod coverage;
 mod draw;
 mod instance;
+pub mod mutate;
 mod random;
 mod trial;
 
