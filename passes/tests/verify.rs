@@ -1,8 +1,11 @@
 //! The verifier against rules of which it is known whether they are sound.
 
 use eutectic_passes::rules::Library;
+use eutectic_passes::rules::verify::mutate::{Mutation, mutation};
 use eutectic_passes::rules::verify::{Effort, verify};
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const EFFORT: Effort = if cfg!(debug_assertions) { Effort::QUICK } else { Effort::STANDARD };
 
@@ -55,4 +58,38 @@ fn no_sound_rule_is_refused() {
     }
     assert!(refused.is_empty(), "{} of {n_rules} are refused:\n{}", refused.len(), refused.join("\n"));
     assert!(n_rules >= 30, "{n_rules}");
+}
+
+/// The mistakes that make no difference, a line each: `rule: mistake -- why`.
+const SURVIVORS: &str = include_str!("survivors.txt");
+
+#[test]
+fn mistakes_in_built_in_rules_are_noticed() {
+    let library = Library::built_in().unwrap_or_else(|problems| panic!("{problems}"));
+    let next = AtomicUsize::new(0);
+    let one_thread = || {
+        let mut total = Mutation::default();
+        while let Some(rule) = library.rules().get(next.fetch_add(1, Ordering::Relaxed)) {
+            let recognise = rule.name.strip_suffix("_expand").and_then(|name| library.rule(name));
+            total = total.merged(mutation(rule, recognise.map(|rule| &**rule), EFFORT));
+        }
+        total
+    };
+    let total = std::thread::scope(|scope| {
+        let threads = [scope.spawn(one_thread), scope.spawn(one_thread)];
+        threads.into_iter().fold(Mutation::default(), |total, thread| {
+            total.merged(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    });
+    let found: BTreeSet<String> = total.survivors.iter().map(|(rule, mistake)| format!("{rule}: {mistake}")).collect();
+    let lines = SURVIVORS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let argued: BTreeSet<String> = lines
+        .map(|line| line.split_once(" -- ").unwrap_or_else(|| panic!("`{line}` gives no reason")).0.to_owned())
+        .collect();
+    let unargued: Vec<&String> = found.difference(&argued).collect();
+    let stale: Vec<&String> = argued.difference(&found).collect();
+    println!("{} killed, {} refused, {} survive", total.n_killed, total.n_refused, found.len());
+    assert!(unargued.is_empty(), "go unnoticed without a reason: {unargued:#?}");
+    assert!(stale.is_empty(), "are noticed, so that no reason is wanted: {stale:#?}");
+    assert!(total.kill_rate() >= 0.98, "kill rate {}", total.kill_rate());
 }
