@@ -88,7 +88,9 @@ fn mistakes_in_built_in_rules_are_noticed() {
         .collect();
     let unargued: Vec<&String> = found.difference(&argued).collect();
     let stale: Vec<&String> = argued.difference(&found).collect();
-    println!("{} killed, {} refused, {} survive", total.n_killed, total.n_refused, found.len());
+    let n_sound = total.sound.len();
+    println!("{} killed, {} refused, {n_sound} sound, {} survive", total.n_killed, total.n_refused, found.len());
+    total.sound.iter().for_each(|(rule, mistake)| println!("sound: {rule}: {mistake}"));
     assert!(unargued.is_empty(), "go unnoticed without a reason: {unargued:#?}");
     assert!(stale.is_empty(), "are noticed, so that no reason is wanted: {stale:#?}");
     assert!(total.kill_rate() >= 0.98, "kill rate {}", total.kill_rate());

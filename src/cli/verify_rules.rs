@@ -98,9 +98,10 @@ impl Verify {
                 println!("unnoticed  {rule:36} {mistake}");
             }
             println!(
-                "{} mistakes noticed, {} never applied, {} unnoticed: kill rate {:.2} %",
+                "{} mistakes noticed, {} never applied, {} none, {} unnoticed: kill rate {:.2} %",
                 total.n_killed,
                 total.n_refused,
+                total.sound.len(),
                 total.survivors.len(),
                 100.0 * total.kill_rate()
             );
@@ -137,10 +138,16 @@ impl Verify {
         });
         if self.mutate {
             let total = total(found);
-            let survivors: Vec<Value> =
-                total.survivors.iter().map(|(rule, mistake)| json!({ "name": rule, "mistake": mistake })).collect();
+            let listed = |mutants: &[(String, String)]| -> Vec<Value> {
+                mutants.iter().map(|(rule, mistake)| json!({ "name": rule, "mistake": mistake })).collect()
+            };
             report["kill_rate"] = json!(total.kill_rate());
-            report["mutants"] = json!({ "killed": total.n_killed, "refused": total.n_refused, "survivors": survivors });
+            report["mutants"] = json!({
+                "killed": total.n_killed,
+                "refused": total.n_refused,
+                "sound": listed(&total.sound),
+                "survivors": listed(&total.survivors),
+            });
         }
         print_json(&report);
     }

@@ -58,7 +58,7 @@ pub(super) fn shrink(rule: &Rule, source: &Rule, tape: &[u64], seed: u64, trials
 }
 
 fn attempt(rule: &Rule, source: &Rule, mut random: Random) -> Option<(Vec<u64>, Difference)> {
-    match trial::run(rule, source, &mut random) {
+    match trial::run(rule, source, None, &mut random) {
         Outcome::Differs(difference) => Some((random.tape, *difference)),
         _ => None,
     }

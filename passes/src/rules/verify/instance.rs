@@ -7,7 +7,7 @@ use super::draw::{Content, Draw, Leaf, Slot};
 use super::random::Random;
 use crate::graph_host::GraphHost;
 use crate::rules::expr::{Expr, Mention, Value};
-use crate::rules::{Binding, Contract, Host, PatternCall, PatternInput, Rule, Sink, Var, VarArity};
+use crate::rules::{Binding, Contract, Example, Host, PatternCall, PatternInput, Rule, Sink, Var, VarArity};
 use eutectic_ir::eval::Datum;
 use eutectic_ir::graph::{Graph, ValueId};
 use eutectic_ir::tensor::Tensor;
@@ -70,10 +70,7 @@ pub(super) struct Instance {
 
 /// Draws one instance. Errors: this draw does not fit, another may.
 pub(super) fn instance(rule: &Rule, setting: Setting, random: &mut Random) -> Result<Instance, Reason> {
-    let n_examples = rule.examples.len();
-    // Half of the draws do without the hints, so that these never hide a case.
-    let is_free = n_examples == 0 || random.one_in(2);
-    let example = if is_free { &[][..] } else { &rule.examples[random.below(n_examples)][..] };
+    let example = hints(rule, random);
     let constant = constants(rule);
     let mut maker = Maker {
         rule,
@@ -92,12 +89,45 @@ pub(super) fn instance(rule: &Rule, setting: Setting, random: &mut Random) -> Re
     maker.elements = elements(rule, setting, maker.random);
     for call in order(rule) {
         let mut fixed: Attrs = call.attrs.iter().cloned().collect();
-        for hint in example {
+        for hint in &example {
             maker.hint(call, &hint.name, &hint.value, &mut fixed)?;
         }
         maker.call(call, &fixed)?;
     }
     Ok(maker.instance)
+}
+
+/// The hints of one example: as they are, with some left out or changed, or none at all, so that they never hide a case.
+fn hints(rule: &Rule, random: &mut Random) -> Vec<Example> {
+    let n_examples = rule.examples.len();
+    let freedom = if n_examples == 0 { 2 } else { random.below(3) };
+    if freedom == 2 {
+        return Vec::new();
+    }
+    let mut hints = rule.examples[random.below(n_examples)].clone();
+    if freedom == 1 {
+        hints.retain(|_| !random.one_in(6));
+        for hint in &mut hints {
+            match &mut hint.value {
+                Value::List(items) if !items.is_empty() && random.one_in(4) => {
+                    let at = random.below(items.len());
+                    match random.below(4) {
+                        0 => items[at] = Value::int(1),
+                        1 => items[at] = Value::int(random.size() as i64),
+                        2 => drop(items.remove(0)),
+                        _ => items.insert(0, Value::int(random.pick(&[1, 2]))),
+                    }
+                }
+                Value::Int(value) if random.one_in(3) => {
+                    if let Some(value) = value.as_known() {
+                        hint.value = Value::int(random.pick(&[value - 1, value - 2, -1, 0]));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    hints
 }
 
 /// The variables that conditions want to be constants.
@@ -314,7 +344,9 @@ impl Maker<'_> {
         }
         for (at, wanted) in scalars {
             let element = self.neighbour(&inputs).unwrap_or(self.real);
-            let tensor = Tensor::full(element, &[], wanted).map_err(|error| Reason(error.to_string()))?;
+            // A constant of one element may have axes.
+            let shape = vec![1; self.random.pick(&[0, 0, 0, 0, 1, 0, 0, 2])];
+            let tensor = Tensor::full(element, &shape, wanted).map_err(|error| Reason(error.to_string()))?;
             inputs[at] = Some(self.instance.host.weight(tensor));
         }
         for var in call.inputs.iter().filter_map(input_var) {

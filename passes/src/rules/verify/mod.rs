@@ -73,6 +73,17 @@ impl Effort {
 /// A verdict without counterexample means that none was found. Errors: fewer than one draw in a hundred fits the left side
 /// (`R0022`); then nothing is known.
 pub fn verify(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Result<Verdict, Box<Diagnostic>> {
+    verify_beyond(rule, recognise, None, effort).map(|(verdict, _)| verdict)
+}
+
+/// The same, with the number of instances in which `other` does not stand.
+fn verify_beyond(
+    rule: &Rule,
+    recognise: Option<&Rule>,
+    other: Option<&Rule>,
+    effort: Effort,
+) -> Result<(Verdict, usize), Box<Diagnostic>> {
+    let mut n_beyond = 0;
     let source = match rule.fusion {
         Some(Direction::Expand) => recognise.unwrap_or(rule),
         _ => rule,
@@ -91,17 +102,18 @@ pub fn verify(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Result<V
         let seed = effort.seed.wrapping_add(verdict.n_drawn as u64);
         verdict.n_drawn += 1;
         let mut random = Random::new(seed);
-        match trial::run(rule, source, &mut random) {
+        match trial::run(rule, source, other, &mut random) {
             Outcome::Unfit(reason) => last = reason,
             Outcome::Agrees(agreement) => {
                 verdict.n_instances += 1;
+                n_beyond += usize::from(agreement.is_beyond);
                 verdict.evidence.count(&agreement);
                 verdict.coverage.count(rule, &agreement.records);
             }
             Outcome::Differs(_) => {
                 verdict.n_instances += 1;
                 verdict.counterexample = counterexample::shrink(rule, source, &random.tape, seed, effort.shrinks).map(Box::new);
-                return Ok(verdict);
+                return Ok((verdict, n_beyond));
             }
         }
     }
@@ -115,5 +127,5 @@ pub fn verify(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Result<V
             .help("fix shapes or attributes in an `example` line");
         return Err(Box::new(problem));
     }
-    Ok(verdict)
+    Ok((verdict, n_beyond))
 }

@@ -1,6 +1,6 @@
 //! Mutants of a rule: the rule with one small mistake in it. A verifier that accepts one has a hole, or the mistake is none.
 
-use super::{Effort, verify};
+use super::{Effort, verify_beyond};
 use crate::rules::expr::{Binary, Expr, Value};
 use crate::rules::{Condition, PatternInput, Rule, TemplateCall, TemplateInput, TemplateStep};
 use eutectic_ir::op::Law;
@@ -12,6 +12,8 @@ use std::fmt;
 pub struct Mutant {
     /// What the mistake is.
     pub mistake: String,
+    /// True when it is on the left side: the mutant stands where the rule does not.
+    pub widens: bool,
     /// The rule with it.
     pub rule: Rule,
 }
@@ -23,12 +25,17 @@ pub struct Mutation {
     pub n_killed: usize,
     /// No instance fits, or the right side cannot be built: an engine never applies it.
     pub n_refused: usize,
-    /// No counterexample was found: the rule's name and the mistake.
+    /// Both sides agree also on instances that the mistake makes a difference on: it is no mistake.
+    pub sound: Vec<(String, String)>,
+    /// No counterexample was found, nor an instance that the mistake makes a difference on: the rule's name and the mistake.
     pub survivors: Vec<(String, String)>,
 }
 
+/// So many instances, on which a mutant stands and its rule does not, show that the mistake is none.
+const SHOWN: usize = 8;
+
 impl Mutation {
-    /// The share of mutants that could be killed and were: 1 when there are none.
+    /// The share of killed mutants among them and the survivors: 1 when there are none.
     pub fn kill_rate(&self) -> f64 {
         match self.n_killed + self.survivors.len() {
             0 => 1.0,
@@ -40,6 +47,7 @@ impl Mutation {
     pub fn merged(mut self, other: Mutation) -> Self {
         self.n_killed += other.n_killed;
         self.n_refused += other.n_refused;
+        self.sound.extend(other.sound);
         self.survivors.extend(other.survivors);
         self
     }
@@ -48,13 +56,14 @@ impl Mutation {
 /// Verifies every mutant of `rule`.
 pub fn mutation(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Mutation {
     let mut mutation = Mutation::default();
-    for mutant in mutants(rule) {
-        match verify(&mutant.rule, recognise, Effort { shrinks: 0, ..effort }) {
+    for Mutant { mistake, widens, rule: mutant } in mutants(rule) {
+        // What recognises a body draws it as well.
+        let recognise = recognise.filter(|recognise| !std::ptr::eq(*recognise, rule));
+        match verify_beyond(&mutant, recognise, Some(rule), Effort { shrinks: 0, ..effort }) {
             Err(_) => mutation.n_refused += 1,
-            Ok(verdict) if verdict.is_sound() => {
-                mutation.survivors.push((rule.name.to_string(), mutant.mistake));
-            }
-            Ok(_) => mutation.n_killed += 1,
+            Ok((verdict, _)) if !verdict.is_sound() => mutation.n_killed += 1,
+            Ok((_, n_beyond)) if !widens || n_beyond >= SHOWN => mutation.sound.push((rule.name.to_string(), mistake)),
+            Ok(_) => mutation.survivors.push((rule.name.to_string(), mistake)),
         }
     }
     mutation
@@ -70,7 +79,8 @@ pub fn mutants(rule: &Rule) -> Vec<Mutant> {
     let mut add = |mistake: String, change: &dyn Fn(&mut Rule)| {
         let mut mutant = rule.clone();
         change(&mut mutant);
-        mutants.push(Mutant { mistake, rule: mutant });
+        let widens = mutant.conditions.len() < rule.conditions.len() || n_fixed(&mutant) < n_fixed(rule);
+        mutants.push(Mutant { mistake, widens, rule: mutant });
     };
     for (at, condition) in rule.conditions.iter().enumerate().filter(|(_, condition)| restricts(condition)) {
         add(format!("without `{}`", condition.text), &|rule| {
@@ -113,6 +123,10 @@ pub fn mutants(rule: &Rule) -> Vec<Mutant> {
         }
     }
     mutants
+}
+
+fn n_fixed(rule: &Rule) -> usize {
+    rule.left.calls.iter().map(|call| call.attrs.len()).sum()
 }
 
 fn restricts(condition: &Condition) -> bool {

@@ -30,6 +30,8 @@ pub(super) struct Agreement {
     /// The largest difference, relative to the largest magnitude of the result.
     error: f64,
     exact: ExactResult,
+    /// True when the other rule that was asked for does not stand in it.
+    pub is_beyond: bool,
     pub records: Vec<Record>,
 }
 
@@ -127,8 +129,9 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// Draws one instance of the left side of `source`, and compares both sides of `rule` on it.
-pub(super) fn run(rule: &Rule, source: &Rule, random: &mut Random) -> Outcome {
+/// Draws one instance of the left side of `source`, and compares both sides of `rule` on it. Says whether `other` stands in
+/// it as well.
+pub(super) fn run(rule: &Rule, source: &Rule, other: Option<&Rule>, random: &mut Random) -> Outcome {
     let setting = Setting::draw(rule.contract, random);
     let mut drawn = match instance(source, setting, random) {
         Ok(drawn) => drawn,
@@ -137,7 +140,7 @@ pub(super) fn run(rule: &Rule, source: &Rule, random: &mut Random) -> Outcome {
     if !std::ptr::eq(source, rule) && recast(source, &mut drawn).is_none() {
         return Outcome::Unfit("the body is not recognised".into());
     }
-    compare(rule, setting, drawn)
+    compare(rule, other, setting, drawn)
 }
 
 /// Lets `recognise` replace the body in `drawn` by a call of the fused operator.
@@ -185,13 +188,22 @@ fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
     Datum { element: datum.element, shape: datum.shape.clone(), contents }
 }
 
-fn compare(rule: &Rule, setting: Setting, mut drawn: Instance) -> Outcome {
+fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Instance) -> Outcome {
     let round = setting.real != Element::Double;
     let Some(found) = standing(rule, &drawn) else { return Outcome::Unfit("the left side does not stand in it".into()) };
     // What the left side cannot compute says nothing of the right side.
-    if let Err(error) = evaluate::<f64>(&drawn.host.graph, &drawn.inputs, round) {
-        return Outcome::Unfit(error.to_string());
+    let mut alone = drawn.host.graph.clone();
+    for value in rule.roots.iter().filter_map(|(root, _)| found.values[root.index()].one()) {
+        alone.add_output("", value);
     }
+    match evaluate::<f64>(&alone, &drawn.inputs, round) {
+        Err(error) => return Outcome::Unfit(error.to_string()),
+        Ok(results) if rule.contract != Contract::Exact && !results.iter().all(is_finite) => {
+            return Outcome::Unfit("the result is not finite".into());
+        }
+        Ok(_) => {}
+    }
+    let is_beyond = other.is_some_and(|other| standing(other, &drawn).is_none());
     let graph = &drawn.host.graph;
     let n_channels = |call: NodeId| graph.ty(graph.node(call).input(0)?)?.shape.get(1)?.as_known();
     let records: Vec<Record> =
@@ -234,9 +246,6 @@ fn compare(rule: &Rule, setting: Setting, mut drawn: Instance) -> Outcome {
     let mut worst = 0.0f64;
     for pair in pairs.chunks_exact(2) {
         let (left, right) = (&pair[0], &pair[1]);
-        if rule.contract != Contract::Exact && !is_finite(left) {
-            return Outcome::Unfit("the result is not finite".into());
-        }
         match difference(left, right, rule.contract, round) {
             Ok(error) => worst = worst.max(error),
             Err(what) => return differs(what, drawn, records),
@@ -246,7 +255,7 @@ fn compare(rule: &Rule, setting: Setting, mut drawn: Instance) -> Outcome {
         Ok(exact) => exact,
         Err(what) => return differs(what, drawn, records),
     };
-    Outcome::Agrees(Agreement { real: setting.real, error: worst, exact, records })
+    Outcome::Agrees(Agreement { real: setting.real, error: worst, exact, is_beyond, records })
 }
 
 /// Both sides without rounding. Errors: they differ.
