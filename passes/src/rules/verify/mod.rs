@@ -73,17 +73,24 @@ impl Effort {
 /// A verdict without counterexample means that none was found. Errors: fewer than one draw in a hundred fits the left side
 /// (`R0022`); then nothing is known.
 pub fn verify(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Result<Verdict, Box<Diagnostic>> {
-    verify_beyond(rule, recognise, None, effort).map(|(verdict, _)| verdict)
+    let (verdict, _, last) = search(rule, recognise, None, effort);
+    if verdict.is_sound() && verdict.n_instances * 100 < verdict.n_drawn {
+        let message = format!("only {} of {} drawn instances fit the left side", verdict.n_instances, verdict.n_drawn);
+        let problem = Diagnostic::error(Failure::Invalid, "R0022", message)
+            .within(format!("rule `{}`", rule.name))
+            .in_file(rule.file.as_str())
+            .at_span(rule.span.clone())
+            .note(format!("the last one failed because: {last}"))
+            .help("fix shapes or attributes in an `example` line");
+        return Err(Box::new(problem));
+    }
+    Ok(verdict)
 }
 
-/// The same, with the number of instances in which `other` does not stand.
-fn verify_beyond(
-    rule: &Rule,
-    recognise: Option<&Rule>,
-    other: Option<&Rule>,
-    effort: Effort,
-) -> Result<(Verdict, usize), Box<Diagnostic>> {
-    let mut n_beyond = 0;
+/// Draws until `effort` is spent or a counterexample is found, on instances in which `other` does not stand. Also gives the
+/// number of instances on which the right side cannot be built, and why the last one was of no use.
+fn search(rule: &Rule, recognise: Option<&Rule>, other: Option<&Rule>, effort: Effort) -> (Verdict, usize, String) {
+    let mut n_unbuilt = 0;
     let source = match rule.fusion {
         Some(Direction::Expand) => recognise.unwrap_or(rule),
         _ => rule,
@@ -104,28 +111,21 @@ fn verify_beyond(
         let mut random = Random::new(seed);
         match trial::run(rule, source, other, &mut random) {
             Outcome::Unfit(reason) => last = reason,
+            Outcome::Unbuilt(reason) => {
+                n_unbuilt += 1;
+                last = reason;
+            }
             Outcome::Agrees(agreement) => {
                 verdict.n_instances += 1;
-                n_beyond += usize::from(agreement.is_beyond);
                 verdict.evidence.count(&agreement);
                 verdict.coverage.count(rule, &agreement.records);
             }
             Outcome::Differs(_) => {
                 verdict.n_instances += 1;
                 verdict.counterexample = counterexample::shrink(rule, source, &random.tape, seed, effort.shrinks).map(Box::new);
-                return Ok((verdict, n_beyond));
+                return (verdict, n_unbuilt, last);
             }
         }
     }
-    if verdict.n_instances * 100 < verdict.n_drawn {
-        let message = format!("only {} of {} drawn instances fit the left side", verdict.n_instances, verdict.n_drawn);
-        let problem = Diagnostic::error(Failure::Invalid, "R0022", message)
-            .within(format!("rule `{}`", rule.name))
-            .in_file(rule.file.as_str())
-            .at_span(rule.span.clone())
-            .note(format!("the last one failed because: {last}"))
-            .help("fix shapes or attributes in an `example` line");
-        return Err(Box::new(problem));
-    }
-    Ok((verdict, n_beyond))
+    (verdict, n_unbuilt, last)
 }

@@ -1,6 +1,6 @@
 //! Mutants of a rule: the rule with one small mistake in it. A verifier that accepts one has a hole, or the mistake is none.
 
-use super::{Effort, verify_beyond};
+use super::{Effort, search};
 use crate::rules::expr::{Binary, Expr, Value};
 use crate::rules::{Condition, PatternInput, Rule, TemplateCall, TemplateInput, TemplateStep};
 use eutectic_ir::op::Law;
@@ -23,7 +23,7 @@ pub struct Mutant {
 pub struct Mutation {
     /// A counterexample was found.
     pub n_killed: usize,
-    /// No instance fits, or the right side cannot be built: an engine never applies it.
+    /// The right side cannot be built where the mistake makes a difference: an engine does not apply it.
     pub n_refused: usize,
     /// Both sides agree also on instances that the mistake makes a difference on: it is no mistake.
     pub sound: Vec<(String, String)>,
@@ -31,7 +31,7 @@ pub struct Mutation {
     pub survivors: Vec<(String, String)>,
 }
 
-/// So many instances, on which a mutant stands and its rule does not, show that the mistake is none.
+/// So many instances, on which a mutant stands and its rule does not, show what the mistake leads to.
 const SHOWN: usize = 8;
 
 impl Mutation {
@@ -59,11 +59,15 @@ pub fn mutation(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Mutati
     for Mutant { mistake, widens, rule: mutant } in mutants(rule) {
         // What recognises a body draws it as well.
         let recognise = recognise.filter(|recognise| !std::ptr::eq(*recognise, rule));
-        match verify_beyond(&mutant, recognise, Some(rule), Effort { shrinks: 0, ..effort }) {
-            Err(_) => mutation.n_refused += 1,
-            Ok((verdict, _)) if !verdict.is_sound() => mutation.n_killed += 1,
-            Ok((_, n_beyond)) if !widens || n_beyond >= SHOWN => mutation.sound.push((rule.name.to_string(), mistake)),
-            Ok(_) => mutation.survivors.push((rule.name.to_string(), mistake)),
+        let other = widens.then_some(rule);
+        let effort = Effort { instances: effort.instances / 4, draws: effort.draws / 4, shrinks: 0, ..effort };
+        let (verdict, n_unbuilt, _) = search(&mutant, recognise, other, effort);
+        let named = (rule.name.to_string(), mistake);
+        match verdict.n_instances {
+            _ if !verdict.is_sound() => mutation.n_killed += 1,
+            n if n >= SHOWN => mutation.sound.push(named),
+            n if n + n_unbuilt >= SHOWN || !widens => mutation.n_refused += 1,
+            _ => mutation.survivors.push(named),
         }
     }
     mutation

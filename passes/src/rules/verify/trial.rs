@@ -17,6 +17,8 @@ use std::ops::ControlFlow;
 pub(super) enum Outcome {
     /// The rule does not stand in it, or it cannot be evaluated.
     Unfit(String),
+    /// The rule stands in it, but its right side cannot be built: an engine does not apply it.
+    Unbuilt(String),
     /// Both sides agree.
     Agrees(Agreement),
     /// They differ.
@@ -30,8 +32,6 @@ pub(super) struct Agreement {
     /// The largest difference, relative to the largest magnitude of the result.
     error: f64,
     exact: ExactResult,
-    /// True when the other rule that was asked for does not stand in it.
-    pub is_beyond: bool,
     pub records: Vec<Record>,
 }
 
@@ -129,8 +129,8 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// Draws one instance of the left side of `source`, and compares both sides of `rule` on it. Says whether `other` stands in
-/// it as well.
+/// Draws one instance of the left side of `source`, and compares both sides of `rule` on it. Where `other` stands
+/// too, nothing is compared.
 pub(super) fn run(rule: &Rule, source: &Rule, other: Option<&Rule>, random: &mut Random) -> Outcome {
     let setting = Setting::draw(rule.contract, random);
     let mut drawn = match instance(source, setting, random) {
@@ -191,6 +191,9 @@ fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
 fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Instance) -> Outcome {
     let round = setting.real != Element::Double;
     let Some(found) = standing(rule, &drawn) else { return Outcome::Unfit("the left side does not stand in it".into()) };
+    if other.is_some_and(|other| standing(other, &drawn).is_some()) {
+        return Outcome::Unfit("the other rule stands in it".into());
+    }
     // What the left side cannot compute says nothing of the right side.
     let mut alone = drawn.host.graph.clone();
     for value in rule.roots.iter().filter_map(|(root, _)| found.values[root.index()].one()) {
@@ -203,14 +206,13 @@ fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Insta
         }
         Ok(_) => {}
     }
-    let is_beyond = other.is_some_and(|other| standing(other, &drawn).is_none());
     let graph = &drawn.host.graph;
     let n_channels = |call: NodeId| graph.ty(graph.node(call).input(0)?)?.shape.get(1)?.as_known();
     let records: Vec<Record> =
         found.calls.iter().map(|&call| (graph.node(call).attrs.clone(), n_channels(call))).collect();
     let applied = match apply(rule, &found, &mut drawn.host) {
         Ok(applied) => applied,
-        Err(reason) => return Outcome::Unfit(format!("the right side is not built: {reason}")),
+        Err(reason) => return Outcome::Unbuilt(format!("the right side is not built: {reason}")),
     };
     let roots = applied.roots;
     let bare = drawn.host.graph.clone();
@@ -255,7 +257,7 @@ fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Insta
         Ok(exact) => exact,
         Err(what) => return differs(what, drawn, records),
     };
-    Outcome::Agrees(Agreement { real: setting.real, error: worst, exact, is_beyond, records })
+    Outcome::Agrees(Agreement { real: setting.real, error: worst, exact, records })
 }
 
 /// Both sides without rounding. Errors: they differ.

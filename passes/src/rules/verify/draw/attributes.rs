@@ -33,6 +33,8 @@ pub(super) fn choices(op: &str, name: &str) -> &'static [Choice] {
         ("Gelu", "approximate") => &[Text("none"), Text("tanh")],
         ("Pad", "mode") => &[Text("constant"), Text("constant"), Text("edge"), Text("reflect"), Text("wrap")],
         ("BatchNormalization", "momentum") => &[Float(0.5), Float(0.75)],
+        ("BatchNormalization", "training_mode") => &[Int(0), Int(0), Int(0), Int(1)],
+        (_, "stash_type") => &[Int(1), Int(1), Int(11)],
         (_, "alpha") => &[Float(0.5), Float(1.0), Float(0.25), Float(2.0)],
         (_, "beta") => &[Float(0.5), Float(1.0), Float(0.25)],
         (_, "gamma") => &[Float(2.0), Float(1.5)],
