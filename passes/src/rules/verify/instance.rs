@@ -70,6 +70,7 @@ pub(super) struct Instance {
 
 /// Draws one instance. Errors: this draw does not fit, another may.
 pub(super) fn instance(rule: &Rule, setting: Setting, random: &mut Random) -> Result<Instance, Reason> {
+    random.choose_sizes();
     let example = hints(rule, random);
     let constant = constants(rule);
     let mut maker = Maker {
@@ -106,6 +107,12 @@ fn hints(rule: &Rule, random: &mut Random) -> Vec<Example> {
     }
     let mut hints = rule.examples[random.below(n_examples)].clone();
     if freedom == 1 {
+        match random.below(6) {
+            0 => hints.iter_mut().for_each(without_first_axis),
+            1 => hints.iter_mut().for_each(with_another_axis),
+            2 => hints.iter_mut().for_each(of_equal_sizes),
+            _ => {}
+        }
         hints.retain(|_| !random.one_in(6));
         for hint in &mut hints {
             match &mut hint.value {
@@ -128,6 +135,50 @@ fn hints(rule: &Rule, random: &mut Random) -> Vec<Example> {
         }
     }
     hints
+}
+
+fn is_attribute(hint: &Example) -> bool {
+    hint.name.contains('.')
+}
+
+fn moved(value: &Value, by: i64) -> Value {
+    match value.as_int() {
+        Ok(axis) if axis >= 0 => Value::int(axis + by),
+        _ => value.clone(),
+    }
+}
+
+fn without_first_axis(hint: &mut Example) {
+    let is_attribute = is_attribute(hint);
+    match &mut hint.value {
+        Value::List(items) if is_attribute && items.first() == Some(&Value::int(0)) => {
+            *items = items[1..].iter().map(|axis| moved(axis, -1)).collect();
+        }
+        Value::List(items) if !is_attribute && items.len() > 1 => drop(items.remove(0)),
+        Value::Int(_) if is_attribute => hint.value = moved(&hint.value, -1),
+        _ => {}
+    }
+}
+
+fn with_another_axis(hint: &mut Example) {
+    let is_attribute = is_attribute(hint);
+    match &mut hint.value {
+        Value::List(items) if is_attribute && items.first() == Some(&Value::int(0)) => {
+            *items = items.iter().map(|axis| moved(axis, 1)).collect();
+            items.insert(0, Value::int(0));
+        }
+        Value::List(items) if !is_attribute && items.len() > 1 => items.insert(0, Value::int(2)),
+        Value::Int(_) if is_attribute => hint.value = moved(&hint.value, 1),
+        _ => {}
+    }
+}
+
+fn of_equal_sizes(hint: &mut Example) {
+    if let (false, Value::List(items)) = (is_attribute(hint), &mut hint.value) {
+        for item in items.iter_mut().filter(|item| item.as_int().is_ok_and(|size| size > 1)) {
+            *item = Value::int(2);
+        }
+    }
 }
 
 /// The variables that conditions want to be constants.

@@ -8,23 +8,27 @@ pub(super) struct Random {
     script: Vec<u64>,
     /// What follows the script: chance, or the simplest choices.
     is_random: bool,
+    sizes: &'static [usize],
     /// What was chosen so far.
     pub tape: Vec<u64>,
 }
 
+// 1 often, primes that tell axes apart, now and then a composite, seldom nothing at all.
+const SIZES: &[usize] = &[1, 2, 3, 1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 7, 1, 2, 3, 2, 3, 0];
+
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        Self { state: seed, script: Vec::new(), is_random: true, tape: Vec::new() }
+        Self { state: seed, script: Vec::new(), is_random: true, sizes: SIZES, tape: Vec::new() }
     }
 
     /// The choices of `tape`; the simplest ones beyond its end.
     pub(super) fn replay(tape: &[u64]) -> Self {
-        Self { state: 0, script: tape.to_vec(), is_random: false, tape: Vec::new() }
+        Self { state: 0, script: tape.to_vec(), is_random: false, sizes: SIZES, tape: Vec::new() }
     }
 
     /// The choices of `tape`; random ones beyond its end.
     pub(super) fn after(tape: &[u64], seed: u64) -> Self {
-        Self { state: seed, script: tape.to_vec(), is_random: true, tape: Vec::new() }
+        Self { state: seed, script: tape.to_vec(), is_random: true, sizes: SIZES, tape: Vec::new() }
     }
 
     fn next(&mut self) -> u64 {
@@ -61,9 +65,15 @@ impl Random {
         items[self.below(items.len())].clone()
     }
 
-    /// A size: 1 often, primes that tell axes apart, now and then a composite, seldom nothing at all.
+    /// Decides which sizes are drawn from here on: mixed ones, or nearly equal ones, which fit each other where axes are mixed
+    /// up, and broadcast.
+    pub(super) fn choose_sizes(&mut self) {
+        self.sizes = self.pick(&[SIZES, SIZES, &[2, 2, 2, 2, 2, 1], &[3, 3, 1]]);
+    }
+
+    /// A size.
     pub(super) fn size(&mut self) -> usize {
-        self.pick(&[1, 2, 3, 1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 7, 1, 2, 3, 2, 3, 0])
+        self.pick(self.sizes)
     }
 
     pub(super) fn sizes(&mut self, rank: usize) -> Vec<usize> {

@@ -1,40 +1,44 @@
 //! Matrix products.
 
-use super::{Chosen, Draw, Leaf, Leaves, Slot};
+use super::{Chosen, Draw, Leaf, Leaves};
 use eutectic_ir::Attr;
 
 impl Draw<'_> {
     pub(super) fn matmul(&mut self, leaves: &mut Leaves) -> Option<()> {
-        let left = match &self.slots[0] {
-            Slot::Known(_, shape) => Some(shape.clone()),
-            _ => None,
-        };
-        let right = match &self.slots[1] {
-            Slot::Known(_, shape) => Some(shape.clone()),
-            _ => None,
-        };
-        let k = match (&left, &right) {
+        let (left, right) = (self.shape(0).map(<[usize]>::to_vec), self.shape(1).map(<[usize]>::to_vec));
+        // A vector on the right is contracted along its only axis.
+        let inner = match (&left, &right) {
             (Some(left), _) => *left.last()?,
-            (None, Some(right)) => *right.get(right.len().checked_sub(2)?)?,
+            (None, Some(right)) => right[right.len().checked_sub(2).unwrap_or_default()..].first().copied()?,
             (None, None) => self.random.size(),
         };
-        let rank = match &right {
-            Some(right) if right.len() > 2 => right.len(),
-            _ => 2 + self.random.below(2),
-        };
-        let mut shape = match &right {
-            Some(right) if right.len() > 2 => right.clone(),
-            _ => self.random.sizes(rank),
-        };
-        shape[rank - 2] = self.random.size();
-        shape[rank - 1] = k;
-        self.fill(leaves, 0, Leaf::new(self.real, shape));
-        let mut shape = vec![k, self.random.size()];
-        if let Some(left) = left.filter(|left| left.len() > 2 && self.random.one_in(4)) {
-            shape.splice(0..0, left[..left.len() - 2].iter().copied());
-        }
-        self.fill(leaves, 1, Leaf::new(self.real, shape));
+        let rows = self.operator_axes(&right, [None, Some(inner)]);
+        self.fill(leaves, 0, Leaf::new(self.real, rows));
+        let left = left.or_else(|| leaves[0].as_ref().map(|leaf| leaf.shape.clone()));
+        let columns = self.operator_axes(&left, [Some(inner), None]);
+        self.fill(leaves, 1, Leaf::new(self.real, columns));
         Some(())
+    }
+
+    /// A matrix, or a stack of them that broadcasts with `other`, or the vector of its known size.
+    fn operator_axes(&mut self, other: &Option<Vec<usize>>, matrix: [Option<usize>; 2]) -> Vec<usize> {
+        if self.random.one_in(8) {
+            return matrix.into_iter().flatten().collect();
+        }
+        let batch = match other {
+            Some(other) if other.len() > 2 => other[..other.len() - 2].to_vec(),
+            _ => {
+                let rank = self.random.pick(&[0, 0, 1, 0, 2]);
+                self.random.sizes(rank)
+            }
+        };
+        let mut shape = match self.random.below(4) {
+            0 | 1 => batch,
+            2 => Vec::new(),
+            _ => vec![1; batch.len()],
+        };
+        shape.extend(matrix.map(|size| size.unwrap_or_else(|| self.random.size())));
+        shape
     }
 
     pub(super) fn gemm(&mut self, attrs: &mut Chosen, leaves: &mut Leaves) -> Option<()> {

@@ -198,9 +198,10 @@ impl Draw<'_> {
 
     /// A shape that broadcasts with `base`.
     fn operand(&mut self, base: &[usize]) -> Vec<usize> {
-        match self.random.below(6) {
+        match self.random.below(7) {
             0 => Vec::new(),
             1 => vec![1; base.len()],
+            6 => vec![1; base.len() + 1],
             2 => base[base.len().min(1)..].iter().map(|&size| if self.random.one_in(2) { 1 } else { size }).collect(),
             // One per channel, one per column.
             3 if base.len() > 1 => (1..base.len()).map(|at| if at == 1 { base[1] } else { 1 }).collect(),
