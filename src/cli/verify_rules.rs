@@ -48,7 +48,8 @@ impl Verify {
             let recognise = rule.name.strip_suffix("_expand").and_then(|name| library.rule(name)).map(Arc::as_ref);
             let verdict = verify(rule, recognise, effort);
             let is_sound = verdict.as_ref().is_ok_and(Verdict::is_sound);
-            let mutation = if self.mutate && is_sound { mutation(rule, recognise, effort) } else { Mutation::default() };
+            let mutation =
+                if self.mutate && is_sound { mutation(rule, recognise, effort) } else { Mutation::default() };
             (verdict, mutation)
         };
         let found: Vec<_> = library.rules().par_iter().map(one).collect();
@@ -56,13 +57,18 @@ impl Verify {
             library.rules().iter().zip(found).map(|(rule, (verdict, mutation))| (&**rule, verdict, mutation)).collect();
         if let Some(directory) = &self.counterexamples {
             for (rule, verdict, _) in &found {
-                if let Some(counterexample) = verdict.as_ref().ok().and_then(|verdict| verdict.counterexample.as_ref()) {
+                if let Some(counterexample) = verdict.as_ref().ok().and_then(|verdict| verdict.counterexample.as_ref())
+                {
                     write(global, directory, rule, counterexample)?;
                 }
             }
         }
         let seconds = start.elapsed().as_secs_f64();
-        if global.json { self.print_json(&found, seconds) } else { self.print(&found, seconds) }
+        if global.json {
+            self.print_json(&found, seconds)
+        } else {
+            self.print(&found, seconds)
+        }
         let is_sound = |(_, verdict, _): &Found| verdict.as_ref().is_ok_and(Verdict::is_sound);
         Ok(i32::from(!found.iter().all(is_sound)))
     }
@@ -73,10 +79,9 @@ impl Verify {
             let (at, text) = match verdict {
                 Ok(verdict) => match &verdict.counterexample {
                     None => (0, format!("sound      {:36} {}", rule.name, verdict.evidence)),
-                    Some(counterexample) => (
-                        1,
-                        format!("unsound    {:36} {counterexample} (--seed {})", rule.name, counterexample.seed),
-                    ),
+                    Some(counterexample) => {
+                        (1, format!("unsound    {:36} {counterexample} (--seed {})", rule.name, counterexample.seed))
+                    }
                 },
                 Err(problem) => (2, format!("undecided  {:36} {}", rule.name, problem.message)),
             };

@@ -258,8 +258,7 @@ fn attention<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     // Both factors carry the root of the scale, so that neither product overflows first.
     let scale = call.attrs.float("scale").map_or(1.0 / (width as f64).sqrt(), f64::from);
     let (of_queries, of_keys) = if S::EXACT { (scale, 1.0) } else { (scale.sqrt(), scale.sqrt()) };
-    let scaled =
-        |x: &Datum<S>, by: f64| Ok(x.real()?.iter().map(|&x| x.mul(S::from_f64(by))).collect::<Vec<S>>());
+    let scaled = |x: &Datum<S>, by: f64| Ok(x.real()?.iter().map(|&x| x.mul(S::from_f64(by))).collect::<Vec<S>>());
     let (queries, keys, values) = (scaled(&q, of_queries)?, scaled(&k, of_keys)?, v.real()?);
     let cap = call.float("softcap")?;
     let capped = |x: S| if cap.to_f64() > 0.0 { x.div(cap).apply(&TANH).mul(cap) } else { x };

@@ -1,12 +1,12 @@
 //! Shrinks a difference between the sides of a rule to the smallest instance that still shows it, and tells it.
 
+use super::instance::Instance;
 use super::random::Random;
 use super::trial::{self, Difference, Outcome};
 use crate::rules::{Binding, Rule};
 use eutectic_ir::eval::{Contents, Datum};
 use eutectic_ir::graph::{Graph, ValueId};
 use eutectic_ir::types::Element;
-use super::instance::Instance;
 use eutectic_ir::{Attrs, Op};
 use std::fmt;
 

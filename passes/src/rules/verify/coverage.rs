@@ -52,12 +52,13 @@ impl Coverage {
 
     pub(super) fn count(&mut self, rule: &Rule, records: &[(Attrs, Option<i64>)]) {
         for cell in &mut self.cells {
-            let (Some(call), Some((record, n_channels))) = (rule.left.calls.get(cell.call), records.get(cell.call)) else {
+            let (Some(call), Some((record, n_channels))) = (rule.left.calls.get(cell.call), records.get(cell.call))
+            else {
                 continue;
             };
-            let class = record.get(cell.attr).and_then(|value| {
-                attributes::class(call.op.name(), cell.attr, value, *n_channels)
-            });
+            let class = record
+                .get(cell.attr)
+                .and_then(|value| attributes::class(call.op.name(), cell.attr, value, *n_channels));
             cell.hits += usize::from(class == Some(cell.class));
         }
     }

@@ -44,12 +44,14 @@ impl Setting {
         use Element::{Bfloat16, Double, Float, Float16};
         use Mode::{Positive, Signed, Special, Whole, Wide};
         let (mode, real) = match contract {
-            Contract::Exact => {
-                (random.pick(&[Whole, Signed, Positive, Special]), random.pick(&[Double, Double, Float, Float16, Bfloat16]))
-            }
-            Contract::ExactFinite => {
-                (random.pick(&[Whole, Signed, Positive, Wide]), random.pick(&[Double, Double, Float, Float16, Bfloat16]))
-            }
+            Contract::Exact => (
+                random.pick(&[Whole, Signed, Positive, Special]),
+                random.pick(&[Double, Double, Float, Float16, Bfloat16]),
+            ),
+            Contract::ExactFinite => (
+                random.pick(&[Whole, Signed, Positive, Wide]),
+                random.pick(&[Double, Double, Float, Float16, Bfloat16]),
+            ),
             Contract::Reassociates | Contract::Approximates(_) if random.one_in(6) => (Wide, Float16),
             Contract::Reassociates | Contract::Approximates(_) => (random.pick(&[Whole, Signed, Positive]), Double),
         };
@@ -107,34 +109,52 @@ fn hints(rule: &Rule, random: &mut Random) -> Vec<Example> {
     }
     let mut hints = rule.examples[random.below(n_examples)].clone();
     if freedom == 1 {
-        match random.below(6) {
+        match random.below(8) {
             0 => hints.iter_mut().for_each(without_first_axis),
             1 => hints.iter_mut().for_each(with_another_axis),
             2 => hints.iter_mut().for_each(of_equal_sizes),
             _ => {}
         }
-        hints.retain(|_| !random.one_in(6));
-        for hint in &mut hints {
-            match &mut hint.value {
-                Value::List(items) if !items.is_empty() && random.one_in(4) => {
-                    let at = random.below(items.len());
-                    match random.below(4) {
-                        0 => items[at] = Value::int(1),
-                        1 => items[at] = Value::int(random.size() as i64),
-                        2 => drop(items.remove(0)),
-                        _ => items.insert(0, Value::int(random.pick(&[1, 2]))),
-                    }
-                }
-                Value::Int(value) if random.one_in(3) => {
-                    if let Some(value) = value.as_known() {
-                        hint.value = Value::int(random.pick(&[value - 1, value - 2, -1, 0]));
-                    }
-                }
-                _ => {}
-            }
+        for _ in 0..random.pick(&[1, 0, 2]) {
+            change_one(&mut hints, random);
         }
     }
     hints
+}
+
+/// Leaves out one hint or changes its value, and now and then that of every hint that has the same value.
+fn change_one(hints: &mut Vec<Example>, random: &mut Random) {
+    if hints.is_empty() {
+        return;
+    }
+    let at = random.below(hints.len());
+    if random.one_in(8) {
+        hints.remove(at);
+        return;
+    }
+    let old = hints[at].value.clone();
+    let new = match &old {
+        Value::List(items) if items.is_empty() => Value::List(vec![Value::int(1); random.pick(&[1, 5, 2])]),
+        Value::List(items) => {
+            let (mut items, first, second) = (items.clone(), random.below(items.len()), random.below(items.len()));
+            match random.below(5) {
+                0 => items[first] = Value::int(1),
+                1 => items[first] = Value::int(random.size() as i64),
+                2 => drop(items.remove(0)),
+                3 => items.swap(first, second),
+                _ => items.insert(0, Value::int(random.pick(&[1, 2]))),
+            }
+            Value::List(items)
+        }
+        Value::Int(_) => Value::int(random.pick(&[-1, 0, 1, 2, -2])),
+        other => other.clone(),
+    };
+    let is_shared = random.one_in(2);
+    for (place, hint) in hints.iter_mut().enumerate().filter(|(_, hint)| hint.value == old) {
+        if place == at || is_shared {
+            hint.value = new.clone();
+        }
+    }
 }
 
 fn is_attribute(hint: &Example) -> bool {
@@ -273,7 +293,8 @@ fn elements(rule: &Rule, setting: Setting, random: &mut Random) -> Vec<Element> 
             }
             Some(set) if setting.is_integer && set.contains(&Element::Int64) => Element::Int64,
             Some(set) if !set.contains(&real) => {
-                let preferred = [Element::Double, Element::Int64, Element::Bool].into_iter().find(|element| set.contains(element));
+                let preferred =
+                    [Element::Double, Element::Int64, Element::Bool].into_iter().find(|element| set.contains(element));
                 preferred.or(set.first().copied()).unwrap_or(real)
             }
             _ => real,
@@ -465,9 +486,7 @@ impl Maker<'_> {
                 let values = (0..count).map(|_| self.number(leaf.element, is_positive, is_single)).collect();
                 Datum::of_real(leaf.element, &leaf.shape, values).rounded()
             }
-            (ElementKind::Bool, _) => {
-                Datum::of_bool(&leaf.shape, (0..count).map(|_| self.random.one_in(2)).collect())
-            }
+            (ElementKind::Bool, _) => Datum::of_bool(&leaf.shape, (0..count).map(|_| self.random.one_in(2)).collect()),
             (_, Content::Below(n)) => {
                 let n = *n as i128;
                 let index = |drawn: i128| if drawn < n { drawn } else { n - 1 - drawn };

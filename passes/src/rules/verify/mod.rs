@@ -122,7 +122,8 @@ fn search(rule: &Rule, recognise: Option<&Rule>, other: Option<&Rule>, effort: E
             }
             Outcome::Differs(_) => {
                 verdict.n_instances += 1;
-                verdict.counterexample = counterexample::shrink(rule, source, &random.tape, seed, effort.shrinks).map(Box::new);
+                verdict.counterexample =
+                    counterexample::shrink(rule, source, &random.tape, seed, effort.shrinks).map(Box::new);
                 return (verdict, n_unbuilt, last);
             }
         }

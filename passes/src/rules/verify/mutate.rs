@@ -3,8 +3,8 @@
 use super::{Effort, search};
 use crate::rules::expr::{Binary, Expr, Value};
 use crate::rules::{Condition, PatternInput, Rule, TemplateCall, TemplateInput, TemplateStep};
-use eutectic_ir::op::Law;
 use eutectic_ir::Op;
+use eutectic_ir::op::Law;
 use std::fmt;
 
 /// A rule with one mistake.
@@ -60,7 +60,7 @@ pub fn mutation(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Mutati
         // What recognises a body draws it as well.
         let recognise = recognise.filter(|recognise| !std::ptr::eq(*recognise, rule));
         let other = widens.then_some(rule);
-        let effort = Effort { instances: effort.instances / 4, draws: effort.draws / 4, shrinks: 0, ..effort };
+        let effort = Effort { instances: effort.instances / 4, shrinks: 0, ..effort };
         let (verdict, n_unbuilt, _) = search(&mutant, recognise, other, effort);
         let named = (rule.name.to_string(), mistake);
         match verdict.n_instances {

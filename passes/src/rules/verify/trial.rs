@@ -179,7 +179,9 @@ fn evaluate<S: Scalar>(graph: &Graph, inputs: &[Datum<f64>], round: bool) -> Res
 
 fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
     let contents = match &datum.contents {
-        Contents::Real(values) => Contents::Real(values.iter().map(|&value| S::from_f64(value)).collect::<Vec<S>>().into()),
+        Contents::Real(values) => {
+            Contents::Real(values.iter().map(|&value| S::from_f64(value)).collect::<Vec<S>>().into())
+        }
         Contents::Int(values) => Contents::Int(values.clone()),
         Contents::Bool(values) => Contents::Bool(values.clone()),
         Contents::Text(values) => Contents::Text(values.clone()),
@@ -190,7 +192,9 @@ fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
 
 fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Instance) -> Outcome {
     let round = setting.real != Element::Double;
-    let Some(found) = standing(rule, &drawn) else { return Outcome::Unfit("the left side does not stand in it".into()) };
+    let Some(found) = standing(rule, &drawn) else {
+        return Outcome::Unfit("the left side does not stand in it".into());
+    };
     if other.is_some_and(|other| standing(other, &drawn).is_some()) {
         return Outcome::Unfit("the other rule stands in it".into());
     }
@@ -231,8 +235,7 @@ fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Insta
     }
     // Intermediate results are watched where the contract speaks of them.
     if rule.contract == Contract::ExactFinite {
-        let results: Vec<ValueId> =
-            drawn.host.graph.nodes().flat_map(|(_, node)| node.outputs().to_vec()).collect();
+        let results: Vec<ValueId> = drawn.host.graph.nodes().flat_map(|(_, node)| node.outputs().to_vec()).collect();
         for (at, value) in results.into_iter().enumerate() {
             drawn.host.graph.add_output(format!("between{at}"), value);
         }
@@ -297,7 +300,10 @@ fn exactly(
             return Err("the sides differ in exact arithmetic".into());
         }
     }
-    Ok(ExactResult::Equal(trace, roots.iter().map(|(left, right)| drawn.degree(*left).max(drawn.degree(*right))).max().unwrap_or(1)))
+    Ok(ExactResult::Equal(
+        trace,
+        roots.iter().map(|(left, right)| drawn.degree(*left).max(drawn.degree(*right))).max().unwrap_or(1),
+    ))
 }
 
 fn same(left: &Datum<Exact>, right: &Datum<Exact>) -> bool {
@@ -419,8 +425,10 @@ impl Instance {
             Op::Builtin(def) => def.name,
             _ => "",
         };
-        let squares = matches!(name, "Pow" | "ReduceSumSquare" | "ReduceL2" | "LayerNormalization" | "RMSNormalization");
-        let divides = matches!(name, "Div" | "Reciprocal" | "Softmax" | "Sigmoid" | "Tanh" | "Attention" | "Swish" | "");
+        let squares =
+            matches!(name, "Pow" | "ReduceSumSquare" | "ReduceL2" | "LayerNormalization" | "RMSNormalization");
+        let divides =
+            matches!(name, "Div" | "Reciprocal" | "Softmax" | "Sigmoid" | "Tanh" | "Attention" | "Swish" | "");
         // Fractions with different denominators multiply them, at most once for each element that is read.
         let factor = if has_pole || divides || squares { n_terms.saturating_mul(2) } else { 1 };
         (degree.saturating_mul(factor).max(1), has_pole || divides)

@@ -73,7 +73,12 @@ pub(in crate::rules::verify) fn classes(op: &str, name: &str) -> Vec<&'static st
 }
 
 /// The class that `value` of attribute `name` falls into; `n_channels` is the number of channels of the first input.
-pub(in crate::rules::verify) fn class(op: &str, name: &str, value: &Attr, n_channels: Option<i64>) -> Option<&'static str> {
+pub(in crate::rules::verify) fn class(
+    op: &str,
+    name: &str,
+    value: &Attr,
+    n_channels: Option<i64>,
+) -> Option<&'static str> {
     let ones = |values: &[i64]| if values.iter().all(|&value| value == 1) { "all 1" } else { "larger" };
     Some(match (name, value) {
         ("axis", Attr::Int(axis)) => ["from the start", "from the end"][usize::from(*axis < 0)],
