@@ -9,6 +9,7 @@
 mod counterexample;
 mod coverage;
 mod draw;
+mod hints;
 mod instance;
 pub mod mutate;
 mod random;

@@ -40,8 +40,8 @@ pub(super) type Record = (Attrs, Option<i64>);
 
 /// What exact arithmetic says of one instance.
 enum ExactResult {
-    /// Both sides are equal; the degree bounds the chance that different rational functions are.
-    Equal(Trace, u64),
+    /// Both sides are equal. The degree bounds the chance that different rational functions are, for random contents.
+    Equal(Trace, Option<u64>),
     /// It does not apply.
     Skipped(String),
 }
@@ -72,8 +72,11 @@ pub struct Evidence {
     pub n_ordered: usize,
     /// Of these, with functions taken as pseudo-random ones.
     pub n_opaque: usize,
-    /// The largest degree, as rational functions of the inputs: two that differ agree on an instance with probability
-    /// `degree / 2^53` at most, exponentials and pseudo-random functions taken as independent variables.
+    /// Of these, with contents of 53 random bits each; the others have small whole numbers, which comparisons tell apart.
+    pub n_random: usize,
+    /// The largest degree, as rational functions of the inputs: two that differ agree on an instance of random contents with
+    /// probability `degree / 2^53` at most, exponentials and pseudo-random functions taken as independent variables, and
+    /// constants that a rule reads as what they are.
     pub degree: u64,
     /// Why exact arithmetic did not apply to some instance, the last reason.
     pub skipped: Option<String>,
@@ -91,7 +94,8 @@ impl Evidence {
                 self.n_exponential += usize::from(trace.is_exponential);
                 self.n_ordered += usize::from(trace.is_ordered);
                 self.n_opaque += usize::from(trace.is_opaque);
-                self.degree = self.degree.max(*degree);
+                self.n_random += usize::from(degree.is_some());
+                self.degree = self.degree.max(degree.unwrap_or(0));
             }
             ExactResult::Skipped(reason) if agreement.real == Element::Double => self.skipped = Some(reason.clone()),
             ExactResult::Skipped(_) => {}
@@ -118,7 +122,7 @@ impl fmt::Display for Evidence {
             for (count, text) in kinds.into_iter().filter(|(count, _)| *count > 0) {
                 write!(f, "{count} {text}, ")?;
             }
-            write!(f, "false accept at most {} / 2^53 each), ", self.degree)?;
+            write!(f, "{} of random contents: false accept at most {} / 2^53 each), ", self.n_random, self.degree)?;
         } else if let Some(reason) = &self.skipped {
             write!(f, "floating point only ({reason}), ")?;
         }
@@ -300,10 +304,9 @@ fn exactly(
             return Err("the sides differ in exact arithmetic".into());
         }
     }
-    Ok(ExactResult::Equal(
-        trace,
-        roots.iter().map(|(left, right)| drawn.degree(*left).max(drawn.degree(*right))).max().unwrap_or(1),
-    ))
+    let degree = |(left, right): &(ValueId, ValueId)| drawn.degree(*left).max(drawn.degree(*right));
+    let degree = if setting.mode == Mode::Whole { None } else { roots.iter().map(degree).max() };
+    Ok(ExactResult::Equal(trace, degree))
 }
 
 fn same(left: &Datum<Exact>, right: &Datum<Exact>) -> bool {
