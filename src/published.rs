@@ -3,7 +3,6 @@
 use crate::ir::diag::{Diagnostic, Diagnostics};
 use crate::passes::rules::import::{Finding, Import, Lines, Published, Reading, import, judge, read};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// One file of published rules.
@@ -45,8 +44,9 @@ pub struct Record {
 pub struct Verdict {
     /// `sound`, `unsound`, `undecided`, or `untranslated`.
     pub verdict: String,
-    /// In which arithmetic both sides were evaluated.
-    pub carrier: String,
+    /// In which arithmetic the sides agree, or differ.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub carrier: Option<String>,
     /// What the instances were drawn from.
     pub seed: u64,
     /// The rule in our language, with the counterexample as its `example`.
@@ -63,13 +63,11 @@ pub struct Verdict {
 /// A counterexample, or why there is no verdict.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Problem {
-    /// `R0020`: another type. `R0021`: other values. `R0022`: too few instances.
-    pub code: String,
+    /// `type` or `values` when the sides differ in them; `R0022` when there are too few instances, `R0041` when there is no
+    /// translation.
+    pub kind: String,
     /// In a sentence.
     pub message: String,
-    /// Shapes of the inputs and attributes of the smallest counterexample.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub shapes: BTreeMap<String, String>,
 }
 
 /// Reads, translates and checks every rule of `files`, in both readings.
@@ -112,53 +110,44 @@ pub fn records(files: &[File], seed: u64) -> Result<Vec<Record>, Diagnostics> {
 }
 
 fn check(rule: &Published, import: &Import, reading: Reading, seed: u64) -> Result<Verdict, Diagnostics> {
-    let mut verdict = Verdict {
-        verdict: "sound".into(),
-        carrier: "double precision".into(),
-        seed,
-        rule: String::new(),
-        instances: None,
-        problem: None,
-    };
+    let mut verdict =
+        Verdict { verdict: "sound".into(), carrier: None, seed, rule: String::new(), instances: None, problem: None };
     let translation = match import {
         Import::Rule(translation) => translation,
         Import::Untranslated(reason) => {
-            let problem = Problem { code: "R0041".into(), message: reason.clone(), shapes: BTreeMap::new() };
+            let problem = Problem { kind: "R0041".into(), message: reason.clone() };
             return Ok(Verdict { verdict: "untranslated".into(), problem: Some(problem), ..verdict });
         }
         Import::Trivial | Import::Duplicate(_) => unreachable!("the caller checks rules that say something new"),
     };
     verdict.rule = translation.text.clone();
-    let described = |problem: &Diagnostic| Problem {
-        code: problem.code.into(),
-        message: problem.message.clone(),
-        shapes: BTreeMap::new(),
-    };
     match judge(rule, translation, reading, seed).map_err(|problem| Diagnostics::from(*problem))? {
-        Finding::Sound(n) => verdict.instances = Some(n),
+        Finding::Sound(n, evidence) => {
+            verdict.carrier = Some(format!("exact arithmetic on {}", evidence.n_exact));
+            verdict.instances = Some(n);
+        }
         Finding::Undecided(problem) => {
             verdict.verdict = "undecided".into();
-            verdict.problem = Some(described(&problem));
+            verdict.problem = Some(Problem { kind: problem.code.into(), message: problem.message.clone() });
         }
-        Finding::Unsound(problem, example) => {
+        Finding::Unsound(found, example) => {
             verdict.verdict = "unsound".into();
-            let mut problem = described(&problem);
+            verdict.carrier = Some(found.real.to_string());
+            let kind = if found.differs_in_type() { "type" } else { "values" };
+            verdict.problem = Some(Problem { kind: kind.into(), message: found.sentence.clone() });
             if let Some(example) = &example {
                 verdict.rule = translation.with_example(example);
-                problem.shapes = example.iter().map(|hint| (hint.name.to_string(), hint.value.to_string())).collect();
             }
-            verdict.problem = Some(problem);
         }
     }
     Ok(verdict)
 }
 
-/// The rules of `verdicts` that are unsound, as a rule file: each below a line that says with which code it fails.
+/// The rules of `verdicts` that are unsound, as a rule file: each below a line that says whether its sides differ in `type` or in `values`.
 pub fn fixtures<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> String {
     let one = |verdict: &'a Verdict| {
         let problem = verdict.problem.as_ref().filter(|_| verdict.verdict == "unsound")?;
-        let what = if problem.code == "R0020" { "types" } else { "values" };
-        Some(format!("\n# fails with {}: the sides have different {what}\n{}", problem.code, verdict.rule))
+        Some(format!("\n# fails in {}\n{}", problem.kind, verdict.rule))
     };
     let head = "# Published rules that are unsound, each with its smallest counterexample as `example`; written by\n\
                 # `eutectic rules import --unsound`.\n";
@@ -202,11 +191,7 @@ pub fn table(records: &[Record]) -> String {
     for record in checked.iter().filter(|record| !is(&record.strict, "sound") || !is(&record.liberal, "sound")) {
         let shown = |verdict: &Option<Verdict>| verdict.as_ref().map_or(String::new(), |found| found.verdict.clone());
         let worst = [&record.strict, &record.liberal].into_iter().flatten().find_map(|found| found.problem.as_ref());
-        let counterexample = worst.map_or(String::new(), |problem| {
-            let shapes: Vec<String> = problem.shapes.iter().map(|(name, shape)| format!("{name} {shape}")).collect();
-            let what = if problem.code == "R0021" { "other values" } else { &problem.message };
-            format!("{}: {what}", shapes.join(", "))
-        });
+        let counterexample = worst.map_or("", |problem| &problem.message);
         let repeats: Vec<&str> = records
             .iter()
             .filter(|other| other.same_as.as_ref() == Some(&record.name))

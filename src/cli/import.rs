@@ -111,16 +111,12 @@ fn print(records: &[Record]) {
             continue;
         };
         let problem = [strict, liberal].into_iter().find_map(|verdict| verdict.problem.as_ref());
-        let shapes = problem.map(|problem| {
-            problem.shapes.iter().map(|(name, shape)| format!("{name} {shape}")).collect::<Vec<_>>().join(", ")
-        });
-        let text =
-            shapes.zip(problem).map_or(String::new(), |(shapes, problem)| format!("{shapes}: {}", problem.message));
+        let text = problem.map_or("", |problem| &problem.message);
         table.add_row([
             record.name.clone(),
             strict.verdict.clone(),
             liberal.verdict.clone(),
-            Escaped(&text).to_string(),
+            Escaped(text).to_string(),
         ]);
     }
     println!("{table}");

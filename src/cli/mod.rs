@@ -15,6 +15,7 @@ mod optimize;
 mod render;
 mod rules;
 mod run;
+mod verify_rules;
 
 use crate::ir::Model;
 

@@ -36,11 +36,9 @@
 
 pub mod apply;
 pub mod check;
-mod draw;
 pub mod expr;
 pub mod fusion;
 pub mod import;
-mod instance;
 pub mod library;
 pub mod matcher;
 pub mod syntax;

@@ -3,7 +3,7 @@
 use super::Reading;
 use super::term::{Operator, Published, Term};
 use super::translate::{Hint, Translation};
-use crate::rules::draw::Random;
+use crate::rules::verify::split_mix;
 use crate::rules::{Example, Value};
 use eutectic_ir::Name;
 use std::collections::BTreeMap;
@@ -151,8 +151,10 @@ pub fn instances(
             Entry::Occupied(_) => {}
         }
     }
-    let mut order: Vec<_> =
-        found.into_iter().map(|((_, is_same), sized)| ((is_same, !is_same && sized.0, random.next()), sized)).collect();
+    let mut order: Vec<_> = found
+        .into_iter()
+        .map(|((_, is_same), sized)| ((is_same, !is_same && sized.0, split_mix(&mut random.0)), sized))
+        .collect();
     order.sort();
     order.truncate(n);
     let mut chosen: Vec<_> = order.into_iter().map(|(_, sized)| sized).collect();
@@ -162,6 +164,23 @@ pub fn instances(
         hints(translation, shapes, reading)
     };
     chosen.into_iter().filter_map(example).collect()
+}
+
+/// Choices that `seed` determines.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        (split_mix(&mut self.0) % n.max(1) as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick(&mut self, items: &[usize]) -> usize {
+        items[self.below(items.len())]
+    }
 }
 
 type Kind = Vec<usize>;
