@@ -26,4 +26,5 @@ pub mod cost_table;
 pub mod egraph;
 pub mod files;
 pub mod inputs;
+pub mod published;
 pub mod seeding;

@@ -323,6 +323,15 @@ impl Tensor {
         (self.count() == 1).then(|| decode(self.element, &self.bytes(), 0)).flatten()
     }
 
+    /// The number that every element is, as `f64`, when the contents are stored once for all of them; `None` otherwise,
+    /// equal elements that are written out one by one included.
+    pub fn as_splat(&self) -> Option<f64> {
+        match &self.data {
+            Data::Splat(value) => decode(self.element, value, 0),
+            _ => None,
+        }
+    }
+
     /// The same contents under another shape. Errors: another number of elements.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self, TensorError> {
         let (expected, found) = (count_of(shape).ok_or(TensorError::TooLarge)?, self.count());
@@ -443,6 +452,7 @@ mod tests {
         let splat = Tensor::full(Element::Float, &[3], 2.5).expect("small");
         let bytes = Tensor::vector(&[2.5f32; 3]);
         assert_eq!(splat, bytes);
+        assert_eq!((splat.as_splat(), bytes.as_splat()), (Some(2.5), None));
         assert_eq!(splat.content_hash(), bytes.content_hash());
         assert_ne!(bytes.content_hash(), bytes.reshape(&[3, 1]).expect("same count").content_hash());
     }

@@ -102,9 +102,9 @@ impl GraphHost {
         }
     }
 
-    /// Adds an input.
-    pub(crate) fn input(&mut self, name: Name, ty: TensorType) -> ValueId {
-        let value = self.graph.add_input(name, Some(ty.clone()), None);
+    /// Adds an input, which `default` stands for when the caller gives none.
+    pub(crate) fn input(&mut self, name: Name, ty: TensorType, default: Option<Tensor>) -> ValueId {
+        let value = self.graph.add_input(name, Some(ty.clone()), default);
         self.record(value, Some(ty.into()), false);
         value
     }
@@ -163,6 +163,9 @@ impl Host for GraphHost {
     }
     fn scalar(&self, value: ValueId) -> Option<f64> {
         self.graph.weight(value)?.as_single()
+    }
+    fn splat(&self, value: ValueId) -> Option<f64> {
+        self.graph.weight(value)?.as_splat()
     }
     fn content(&self, value: ValueId) -> Option<Vec<Dim>> {
         if let Some(content) = self.facts[value.index()].as_ref().and_then(|fact| fact.content.clone()) {

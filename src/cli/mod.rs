@@ -19,6 +19,7 @@ mod conformance;
 mod convert;
 mod cost;
 mod doctor;
+mod import;
 mod inspect;
 mod lower;
 mod ops;
@@ -28,6 +29,7 @@ mod quantize;
 mod render;
 mod rules;
 mod run;
+mod verify_rules;
 
 use crate::ir::Model;
 

@@ -33,7 +33,7 @@ pub(super) struct Optimize {
     /// Who will run the result: portable (fused operators as functions), onnx (standard operators only), ort, tensorrt, cpu
     #[arg(long, default_value = "portable")]
     target: Target,
-    /// Rule families or names, joined by commas; `all`, or `none`
+    /// Rule families or names, joined by commas; `all`, or `none`. The family `taso` is not among `all`
     #[arg(long, default_value = "all", value_delimiter = ',')]
     rules: Vec<String>,
     /// Fused operators, joined by commas; `all`, or `none`
@@ -219,7 +219,9 @@ impl Optimize {
             }
         }
         let listed = |names: &[String], rule: &Rule| {
-            names.iter().any(|name| name == "all" || *name == rule.name || name == rule.family())
+            names
+                .iter()
+                .any(|name| (name == "all" && !rule.is_on_request()) || *name == rule.name || name == rule.family())
                 || rule.builds().any(|op| op.domain() == FUSION_DOMAIN && names.iter().any(|name| name == op.name()))
         };
         let chosen = |rule: &&Arc<Rule>| {

@@ -21,18 +21,24 @@ enum Verb {
         /// Only this family
         family: Option<String>,
     },
+    /// Evaluate both sides of each rule on drawn instances, without rounding and in floating point
+    Verify(super::verify_rules::Verify),
     /// Load rule files and report every problem
     Check {
         /// Rule files; without any, the library itself
         files: Vec<PathBuf>,
     },
+    /// Translate rules that another system publishes, and check each
+    Import(super::import::Import),
 }
 
 impl Rules {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         match &self.verb {
             Verb::List { family } => list(family.as_deref(), global),
+            Verb::Verify(verify) => verify.run(global),
             Verb::Check { files } => check(files, global),
+            Verb::Import(verb) => verb.run(global),
         }
     }
 }

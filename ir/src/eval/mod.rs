@@ -1,16 +1,18 @@
 //! The reference semantics: each operator is written once, generic over the scalar that carries real numbers.
 //!
-//! A carrier decides what "real" means: [`f32`] and [`f64`] round as the machine does, [`M61`] computes exactly in the
-//! prime field 2^61 - 1. Integers and truth values are exact in every carrier. The interpreter is the oracle, not an
+//! A carrier decides what "real" means: [`f32`] and [`f64`] round as the machine does, [`Exact`] computes without rounding
+//! in a pair of prime fields and in fractions, [`M61`] in the prime field 2^61 - 1. Integers and truth values are exact in every carrier. The interpreter is the oracle, not an
 //! executor: it favours plain loops over speed.
 
 mod array;
 mod datum;
+mod exact;
 mod run;
 mod scalar;
 
 pub use array::{Broadcast, Buffer, broadcast_shape, each_index, strides_of};
 pub use datum::{Contents, Datum, wrap};
+pub use exact::{Exact, Trace};
 pub use run::{EvalError, run_call, run_graph, run_model, run_tensors, run_values};
 pub use scalar::{Function, M61, Scalar};
 
@@ -101,13 +103,15 @@ pub struct Eval {
     pub f32: EvalFn<f32>,
     /// In double precision: the oracle of tests.
     pub f64: EvalFn<f64>,
+    /// Without rounding: what rules are verified in.
+    pub exact: EvalFn<Exact>,
     /// False for an operator that has no reference semantics.
     pub given: bool,
 }
 
 impl Eval {
     /// For an operator that has no reference semantics.
-    pub const NONE: Eval = Eval { f32: none, f64: none, given: false };
+    pub const NONE: Eval = Eval { f32: none, f64: none, exact: none, given: false };
 }
 
 fn none<S>(_: &EvalCall<S>) -> Result<Vec<Value<Datum<S>>>, Reason> {
@@ -126,6 +130,7 @@ macro_rules! eval {
         $crate::eval::Eval {
             f32: |call| $function(call).map($crate::eval::tensors::<f32>),
             f64: |call| $function(call).map($crate::eval::tensors::<f64>),
+            exact: |call| $function(call).map($crate::eval::tensors::<$crate::eval::Exact>),
             given: true,
         }
     };
@@ -136,6 +141,6 @@ macro_rules! eval {
 #[macro_export]
 macro_rules! eval_values {
     ($function:path) => {
-        $crate::eval::Eval { f32: $function, f64: $function, given: true }
+        $crate::eval::Eval { f32: $function, f64: $function, exact: $function, given: true }
     };
 }

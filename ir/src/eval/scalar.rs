@@ -26,6 +26,8 @@ pub trait Scalar: Copy + Send + Sync + PartialEq + Debug + 'static {
     const ORDERED: bool;
     /// False when functions such as `Exp` cannot run.
     const TRANSCENDENTAL: bool;
+    /// True when nothing is rounded, so that what only guards against rounding and overflow is left out.
+    const EXACT: bool = false;
 
     /// The nearest number.
     fn from_f64(value: f64) -> Self;
@@ -65,7 +67,7 @@ pub trait Scalar: Copy + Send + Sync + PartialEq + Debug + 'static {
     fn select(eval: &Eval) -> Option<EvalFn<Self>>;
 }
 
-fn converted<S: Scalar>(tensor: &Tensor) -> Option<Cow<'_, [S]>> {
+pub(super) fn converted<S: Scalar>(tensor: &Tensor) -> Option<Cow<'_, [S]>> {
     if !tensor.element().is_real() {
         return None;
     }

@@ -256,9 +256,10 @@ fn attention<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
     count_of(&scores_shape)?;
     let bias = Bias::read(call, &scores_shape)?;
     // Both factors carry the root of the scale, so that neither product overflows first.
-    let scale = call.attrs.float("scale").map_or(1.0 / (width as f64).sqrt(), f64::from).sqrt();
-    let scaled = |x: &Datum<S>| Ok(x.real()?.iter().map(|&x| x.mul(S::from_f64(scale))).collect::<Vec<S>>());
-    let (queries, keys, values) = (scaled(&q)?, scaled(&k)?, v.real()?);
+    let scale = call.attrs.float("scale").map_or(1.0 / (width as f64).sqrt(), f64::from);
+    let (of_queries, of_keys) = if S::EXACT { (scale, 1.0) } else { (scale.sqrt(), scale.sqrt()) };
+    let scaled = |x: &Datum<S>, by: f64| Ok(x.real()?.iter().map(|&x| x.mul(S::from_f64(by))).collect::<Vec<S>>());
+    let (queries, keys, values) = (scaled(&q, of_queries)?, scaled(&k, of_keys)?, v.real()?);
     let cap = call.float("softcap")?;
     let capped = |x: S| if cap.to_f64() > 0.0 { x.div(cap).apply(&TANH).mul(cap) } else { x };
     let mode = call.int("qk_matmul_output_mode")?;
@@ -274,7 +275,7 @@ fn attention<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
             let biases: Vec<S> = (0..n_keys).map(|at| bias.at([item, head, query, at], [q_heads, n_queries])).collect();
             let logits: Vec<S> = raw.iter().zip(&biases).map(|(&raw, &bias)| capped(raw).add(bias)).collect();
             // A query that sees no key attends to nothing.
-            let blind = biases.iter().all(|bias| bias.to_f64() == f64::NEG_INFINITY);
+            let blind = biases.iter().all(|&bias| bias == S::from_f64(f64::NEG_INFINITY));
             let weights = if blind { vec![S::from_int(0); n_keys] } else { softmax(&logits) };
             let column = |at: usize| row_of_values[at..].iter().step_by(v_width).copied();
             y.extend((0..v_width).map(|at| S::dot(weights.iter().copied().zip(column(at)))));
@@ -309,7 +310,11 @@ pub(super) fn four<S: Scalar>(x: &Datum<S>) -> Result<[usize; 4], Reason> {
 
 /// The powers of e of `logits` over their sum; NaN when all are minus infinity.
 pub(super) fn softmax<S: Scalar>(logits: &[S]) -> Vec<S> {
-    let largest = logits.iter().map(|logit| logit.to_f64()).fold(f64::NEG_INFINITY, f64::max);
+    // Only keeps the exponentials from overflowing: the result does not depend on it.
+    let largest = match S::EXACT {
+        true => 0.0,
+        false => logits.iter().map(|logit| logit.to_f64()).fold(f64::NEG_INFINITY, f64::max),
+    };
     let powers: Vec<S> = logits.iter().map(|logit| logit.sub(S::from_f64(largest)).apply(&EXP)).collect();
     let sum = S::sum(powers.iter().copied());
     powers.into_iter().map(|power| power.div(sum)).collect()

@@ -280,6 +280,9 @@ fn no_logarithm() -> Reason {
 }
 
 fn log_sum_exp<S: Scalar>(group: &[S]) -> S {
+    if S::EXACT {
+        return S::sum(group.iter().map(|x| x.apply(&EXP))).apply(&LOG);
+    }
     let largest = group.iter().copied().reduce(maximum).unwrap_or_else(|| S::from_f64(f64::NEG_INFINITY));
     // Without this, infinity minus itself would make NaN.
     if largest.to_f64().is_infinite() {

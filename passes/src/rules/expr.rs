@@ -76,6 +76,8 @@ pub trait Known {
     fn is_constant(&self, var: Var) -> bool;
     /// The element, when the value is a constant of one element.
     fn scalar(&self, var: Var) -> Option<f64>;
+    /// The number that every element is, when the value is a weight that is stored as this one number.
+    fn splat(&self, var: Var) -> Option<f64>;
     /// The elements, when the value is an integer vector or scalar whose elements are known as dims.
     fn content(&self, var: Var) -> Option<Vec<Dim>>;
     /// How many values the variable stands for: 0 when left out, any number for a rest.

@@ -12,11 +12,22 @@ mod files {
 /// The built-in files: path and contents.
 pub use files::{FUSION_FILES, RULE_FILES};
 
+/// Families that apply only when they are named: their rules are laws in both directions, which let an e-graph grow
+/// without end.
+const ON_REQUEST: &[&str] = &["taso"];
+
 /// Rules and fused operators. Names are unique.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     rules: Vec<Arc<Rule>>,
     functions: Vec<Arc<Function>>,
+}
+
+impl Rule {
+    /// True when the rule applies only when it or its family is named.
+    pub fn is_on_request(&self) -> bool {
+        ON_REQUEST.contains(&self.family())
+    }
 }
 
 impl Library {
@@ -105,6 +116,11 @@ impl Library {
     /// The rules that improve a graph: all but those that expand fused operators.
     pub fn forward(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.rules.iter().filter(|rule| rule.fusion != Some(Direction::Expand))
+    }
+
+    /// Those of them that apply when nothing else is said.
+    pub fn standard(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.forward().filter(|rule| !rule.is_on_request())
     }
 
     /// The rules that `names` selects: names of rules, families (the files' stems), or fused operators. Errors: the names

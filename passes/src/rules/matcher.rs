@@ -42,6 +42,8 @@ pub trait Host {
     fn is_constant(&self, value: Self::Value) -> bool;
     /// The element of `value`, when it is a constant of one element.
     fn scalar(&self, value: Self::Value) -> Option<f64>;
+    /// The number that every element of `value` is, when it is a weight that is stored as this one number.
+    fn splat(&self, value: Self::Value) -> Option<f64>;
     /// The elements of `value`, when it is an integer vector or scalar whose elements are known as dims.
     fn content(&self, value: Self::Value) -> Option<Vec<Dim>>;
 }
@@ -360,6 +362,9 @@ impl<H: Host> Known for View<'_, H> {
     }
     fn scalar(&self, var: Var) -> Option<f64> {
         self.host.scalar(self.one(var)?)
+    }
+    fn splat(&self, var: Var) -> Option<f64> {
+        self.host.splat(self.one(var)?)
     }
     fn content(&self, var: Var) -> Option<Vec<Dim>> {
         self.host.content(self.one(var)?)

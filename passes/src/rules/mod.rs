@@ -36,10 +36,9 @@
 
 pub mod apply;
 pub mod check;
-mod draw;
 pub mod expr;
 pub mod fusion;
-mod instance;
+pub mod import;
 pub mod library;
 pub mod matcher;
 pub mod syntax;

@@ -116,6 +116,8 @@ vocabulary! {
         |known, args| known.ty(args[0].as_var()?)?.count().map(Value::Int).ok_or_else(too_large);
     "scalar" (Tensor) -> Real, "its element, when it is a constant of one element",
         |known, args| scalar(known, &args[0]);
+    "splat" (Tensor) -> Real, "the number that each of its elements is, when it is a weight that is stored as this one number",
+        |known, args| splat(known, &args[0]);
     "ints" (Tensor) -> List, "its elements, when it is a vector of integers that are known as dims",
         |known, args| content(known, &args[0]).map(Value::dims);
     "reshape_to" (Tensor, List) -> List, "this shape as Reshape takes it: 0 for a symbolic dim that the tensor has at the same axis, -1 for one other",
@@ -267,6 +269,12 @@ fn dim(known: &dyn Known, tensor: &Value, axis: i64) -> Result<Value, Reason> {
 fn scalar(known: &dyn Known, tensor: &Value) -> Result<Value, Reason> {
     let var = tensor.as_var()?;
     let value = known.scalar(var).ok_or_else(|| Reason::new("it is not a constant of one element"))?;
+    Ok(Value::Real(value, known.ty(var)?.element))
+}
+
+fn splat(known: &dyn Known, tensor: &Value) -> Result<Value, Reason> {
+    let var = tensor.as_var()?;
+    let value = known.splat(var).ok_or_else(|| Reason::new("it is not a weight that is stored as one number"))?;
     Ok(Value::Real(value, known.ty(var)?.element))
 }
 

@@ -26,6 +26,9 @@ impl Known for Values {
     fn scalar(&self, var: Var) -> Option<f64> {
         (var.index() == 1).then_some(0.5)
     }
+    fn splat(&self, var: Var) -> Option<f64> {
+        (var.index() == 1).then_some(0.5)
+    }
     fn content(&self, var: Var) -> Option<Vec<Dim>> {
         (var.index() == 2).then(|| vec![Dim::known(2), Dim::known(3)])
     }
@@ -45,6 +48,8 @@ impl Known for Values {
 
 /// What each expression gives, as text; an expression that has no value gives its reason.
 const CASES: &[(&str, &str)] = &[
+    ("splat (v)", "0.5"),
+    ("splat (x)", "it is not a weight that is stored as one number"),
     ("const (v, i)", "true"),
     ("const (x, v)", "false"),
     ("given (x)", "true"),

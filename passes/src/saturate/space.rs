@@ -241,6 +241,10 @@ impl Host for Space {
         self.tensor(value)?.as_single()
     }
 
+    fn splat(&self, value: Id) -> Option<f64> {
+        self.tensor(value)?.as_splat()
+    }
+
     fn content(&self, value: Id) -> Option<Vec<Dim>> {
         if let Some(content) = self.fact(value).and_then(|fact| fact.content.clone()) {
             return Some(content);

@@ -152,6 +152,9 @@ impl Known for Nothing {
     fn scalar(&self, _: Var) -> Option<f64> {
         None
     }
+    fn splat(&self, _: Var) -> Option<f64> {
+        None
+    }
     fn content(&self, _: Var) -> Option<Vec<Dim>> {
         None
     }

@@ -3,25 +3,61 @@
 //! Calls are drawn one after the other from what they read to what reads them, so that nearly every draw fits; what the
 //! conditions refuse is drawn again. `example` lines fix shapes that chance rarely finds.
 
-use super::draw::{Content, Draw, Leaf, Random, Slot};
-use super::expr::{Expr, Mention, Value};
-use super::{Binding, PatternCall, PatternInput, Rule, Sink, Var};
+use super::draw::{Content, Draw, Leaf, Slot};
+use super::hints::hints;
+use super::random::Random;
 use crate::graph_host::GraphHost;
-use eutectic_ir::eval::{Contents, Datum};
+use crate::rules::expr::{Binary, Expr, Mention, Value};
+use crate::rules::{Binding, Contract, Host, PatternCall, PatternInput, Rule, Sink, Var, VarArity};
+use eutectic_ir::eval::Datum;
 use eutectic_ir::graph::{Graph, ValueId};
 use eutectic_ir::tensor::Tensor;
-use eutectic_ir::types::{Element, TensorType};
+use eutectic_ir::types::{Element, ElementKind, TensorType};
 use eutectic_ir::{Attrs, Name, Op, Reason};
 
 /// How the contents of an instance are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
+    /// Small whole numbers of either sign, which all arithmetic is exact on.
+    Whole,
     /// Between -2 and 2.
     Signed,
     /// Between 1/2 and 2.
     Positive,
-    /// With zeros of both signs, infinities and NaN among them.
+    /// Between -12 and 12: exponentials and powers overflow in half precision.
+    Wide,
+    /// With zeros of both signs, infinities, NaN and the largest numbers among them.
     Special,
+}
+
+/// How one instance is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    pub mode: Mode,
+    /// The element type of reals.
+    pub real: Element,
+    /// True when operators that take reals and integers are given integers.
+    pub is_integer: bool,
+}
+
+impl Setting {
+    pub(super) fn draw(contract: Contract, random: &mut Random) -> Self {
+        use Element::{Bfloat16, Double, Float, Float16};
+        use Mode::{Positive, Signed, Special, Whole, Wide};
+        let (mode, real) = match contract {
+            Contract::Exact => (
+                random.pick(&[Whole, Signed, Positive, Special]),
+                random.pick(&[Double, Double, Float, Float16, Bfloat16]),
+            ),
+            Contract::ExactFinite => (
+                random.pick(&[Whole, Signed, Positive, Wide]),
+                random.pick(&[Double, Double, Float, Float16, Bfloat16]),
+            ),
+            Contract::Reassociates | Contract::Approximates(_) if random.one_in(6) => (Wide, Float16),
+            Contract::Reassociates | Contract::Approximates(_) => (random.pick(&[Whole, Signed, Positive]), Double),
+        };
+        Self { mode, real, is_integer: real == Double && random.one_in(6) }
+    }
 }
 
 /// One instance.
@@ -31,32 +67,35 @@ pub(super) struct Instance {
     pub values: Vec<Binding<ValueId>>,
     /// Contents of the graph's inputs, by position.
     pub inputs: Vec<Datum<f64>>,
+    /// The inputs and weights that were drawn.
+    pub leaves: Vec<ValueId>,
 }
 
 /// Draws one instance. Errors: this draw does not fit, another may.
-pub(super) fn instance(rule: &Rule, mode: Mode, random: &mut Random) -> Result<Instance, Reason> {
-    let n_examples = rule.examples.len();
-    // Half of the draws do without the hints, so that these never hide a case.
-    let is_free = n_examples == 0 || random.one_in(2);
-    let example = if is_free { &[][..] } else { &rule.examples[random.below(n_examples)][..] };
+pub(super) fn instance(rule: &Rule, setting: Setting, random: &mut Random) -> Result<Instance, Reason> {
+    random.choose_sizes();
+    let example = hints(rule, random);
     let constant = constants(rule);
+    let splats = splats(rule);
     let mut maker = Maker {
         rule,
-        mode,
+        mode: setting.mode,
         random,
         constant,
-        real: Element::Double,
+        splats,
+        real: setting.real,
         elements: Vec::new(),
         instance: Instance {
             host: GraphHost::new(Graph::new("instance")),
             values: vec![Binding::Unbound; rule.variables.len()],
             inputs: Vec::new(),
+            leaves: Vec::new(),
         },
     };
-    maker.elements = elements(rule, maker.random);
+    maker.elements = elements(rule, setting, maker.random);
     for call in order(rule) {
         let mut fixed: Attrs = call.attrs.iter().cloned().collect();
-        for hint in example {
+        for hint in &example {
             maker.hint(call, &hint.name, &hint.value, &mut fixed)?;
         }
         maker.call(call, &fixed)?;
@@ -91,6 +130,21 @@ fn constants(rule: &Rule) -> Vec<Var> {
     found
 }
 
+/// The variables of conditions `splat (v) == number`, and the number.
+fn splats(rule: &Rule) -> Vec<(Var, f64)> {
+    let one = |expr: &Expr| match expr {
+        Expr::Binary(Binary::Eq, a, b) => match (&**a, &**b) {
+            (Expr::Apply(function, args), Expr::Literal(value)) if function.name == "splat" => match args[..] {
+                [Expr::Var(var)] => Some((var, value.as_real().ok()?)),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    };
+    rule.conditions.iter().filter_map(|condition| one(&condition.expr)).collect()
+}
+
 /// The calls, each after those it reads.
 fn order(rule: &Rule) -> Vec<&PatternCall> {
     let calls = &rule.left.calls;
@@ -109,7 +163,7 @@ fn order(rule: &Rule) -> Vec<&PatternCall> {
 }
 
 /// The element type of each variable: variables that a type variable of some operator joins have the same one.
-fn elements(rule: &Rule, random: &mut Random) -> Vec<Element> {
+fn elements(rule: &Rule, setting: Setting, random: &mut Random) -> Vec<Element> {
     let mut leader: Vec<usize> = (0..rule.variables.len()).collect();
     fn find(leader: &[usize], mut at: usize) -> usize {
         while leader[at] != at {
@@ -145,19 +199,22 @@ fn elements(rule: &Rule, random: &mut Random) -> Vec<Element> {
             }
         }
     }
+    let real = setting.real;
     let choices = [Element::Float, Element::Double, Element::Int64, Element::Int32, Element::Bool, Element::Float16];
     let chosen: Vec<Element> = allowed
         .iter()
         .map(|allowed| match allowed {
             Some(set) if converts => {
                 let fitting: Vec<Element> = choices.iter().copied().filter(|element| set.contains(element)).collect();
-                if fitting.is_empty() { Element::Double } else { random.pick(&fitting) }
+                if fitting.is_empty() { real } else { random.pick(&fitting) }
             }
-            Some(set) if !set.contains(&Element::Double) => {
-                let preferred = [Element::Int64, Element::Bool].into_iter().find(|element| set.contains(element));
-                preferred.or(set.first().copied()).unwrap_or(Element::Double)
+            Some(set) if setting.is_integer && set.contains(&Element::Int64) => Element::Int64,
+            Some(set) if !set.contains(&real) => {
+                let preferred =
+                    [Element::Double, Element::Int64, Element::Bool].into_iter().find(|element| set.contains(element));
+                preferred.or(set.first().copied()).unwrap_or(real)
             }
-            _ => Element::Double,
+            _ => real,
         })
         .collect();
     (0..leader.len()).map(|at| chosen[find(&leader, at)]).collect()
@@ -175,6 +232,8 @@ struct Maker<'a> {
     mode: Mode,
     random: &'a mut Random,
     constant: Vec<Var>,
+    /// The variables that conditions want to be one number throughout, and that number.
+    splats: Vec<(Var, f64)>,
     real: Element,
     /// The element type of each variable.
     elements: Vec<Element>,
@@ -276,7 +335,9 @@ impl Maker<'_> {
         }
         for (at, wanted) in scalars {
             let element = self.neighbour(&inputs).unwrap_or(self.real);
-            let tensor = Tensor::full(element, &[], wanted).map_err(|error| Reason(error.to_string()))?;
+            // A constant of one element may have axes.
+            let shape = vec![1; self.random.pick(&[0, 0, 0, 0, 1, 0, 0, 2])];
+            let tensor = Tensor::full(element, &shape, wanted).map_err(|error| Reason(error.to_string()))?;
             inputs[at] = Some(self.instance.host.weight(tensor));
         }
         for var in call.inputs.iter().filter_map(input_var) {
@@ -303,7 +364,7 @@ impl Maker<'_> {
 
     fn own(&mut self, owner: Option<Var>, value: ValueId) {
         let Some(var) = owner else { return };
-        let is_rest = self.rule.variable(var).arity == super::VarArity::Rest;
+        let is_rest = self.rule.variable(var).arity == VarArity::Rest;
         match &mut self.instance.values[var.index()] {
             Binding::Rest(values) => values.push(value),
             slot if is_rest => *slot = Binding::Rest([value].into_iter().collect()),
@@ -323,62 +384,92 @@ impl Maker<'_> {
 
     fn leaf(&mut self, leaf: &Leaf, owner: Option<Var>) -> Result<ValueId, Reason> {
         let is_constant = owner.is_some_and(|var| self.constant.contains(&var));
-        let fail = |error: eutectic_ir::tensor::TensorError| Reason(error.to_string());
         if let Content::Ints(values) = &leaf.content {
             return Ok(self.instance.host.weight(Tensor::vector(values)));
         }
+        if let Some((_, number)) = self.splats.iter().find(|(var, _)| owner == Some(*var)) {
+            let tensor = Tensor::full(leaf.element, &leaf.shape, *number).map_err(|error| Reason(error.to_string()))?;
+            return Ok(self.instance.host.weight(tensor));
+        }
+        let ty = TensorType::new(leaf.element, leaf.shape.iter().map(|&size| size.into()));
+        // Two variables of a rule may stand for one value.
+        let host = &self.instance.host;
+        let alike = |id: &ValueId| host.graph.ty(*id) == Some(&ty) && host.is_constant(*id) == is_constant;
+        if let Some(same) = self.instance.leaves.iter().copied().find(alike).filter(|_| leaf.content == Content::Drawn)
+            && self.random.one_in(5)
+        {
+            return Ok(same);
+        }
         let count: usize = leaf.shape.iter().product();
-        let datum = match leaf.element.kind() {
-            eutectic_ir::types::ElementKind::Real => {
+        count_fits(count).map_err(|error| Reason(error.to_string()))?;
+        let datum = match (leaf.element.kind(), &leaf.content) {
+            (ElementKind::Real, content) => {
                 let is_single = count == 1 && is_constant;
-                let values = (0..count).map(|_| self.number(leaf.content == Content::Positive, is_single)).collect();
+                let is_positive = *content == Content::Positive;
+                let values = (0..count).map(|_| self.number(leaf.element, is_positive, is_single)).collect();
                 Datum::of_real(leaf.element, &leaf.shape, values).rounded()
             }
-            eutectic_ir::types::ElementKind::Bool => {
-                Datum::of_bool(&leaf.shape, (0..count).map(|_| self.random.one_in(2)).collect())
+            (ElementKind::Bool, _) => Datum::of_bool(&leaf.shape, (0..count).map(|_| self.random.one_in(2)).collect()),
+            (_, Content::Below(n)) => {
+                let n = *n as i128;
+                let index = |drawn: i128| if drawn < n { drawn } else { n - 1 - drawn };
+                let values = (0..count).map(|_| index(self.random.below(2 * n as usize) as i128)).collect();
+                Datum::of_int(leaf.element, &leaf.shape, values)
             }
             _ => {
-                let values = (0..count).map(|_| self.random.below(5) as i128).collect();
+                let values = (0..count).map(|_| self.random.pick(&[0, 1, -1, 2, 3, 5, -2])).collect();
                 Datum::of_int(leaf.element, &leaf.shape, values)
             }
         };
-        if is_constant || (owner.is_some() && self.random.one_in(6)) {
-            let tensor = datum.to_tensor()?;
-            return Ok(self.instance.host.weight(tensor));
-        }
-        let name = format!("x{}", self.instance.inputs.len());
-        let ty = TensorType::new(leaf.element, leaf.shape.iter().map(|&size| size.into()));
-        count_fits(count).map_err(fail)?;
-        self.instance.inputs.push(datum);
-        Ok(self.instance.host.input(name.into(), ty))
+        let value = if is_constant || (owner.is_some() && self.random.one_in(6)) {
+            self.instance.host.weight(datum.to_tensor()?)
+        } else {
+            let name = format!("x{}", self.instance.inputs.len());
+            // A model that is written of the instance then shows by itself what it shows.
+            let default = datum.to_tensor()?;
+            self.instance.inputs.push(datum);
+            self.instance.host.input(name.into(), ty, Some(default))
+        };
+        self.instance.leaves.push(value);
+        Ok(value)
     }
 
-    // Single-element constants become attributes in single precision now and then: they are dyadic, so nothing is lost.
-    fn number(&mut self, is_positive: bool, is_single: bool) -> f64 {
-        let unit = (self.random.next() >> 11) as f64 / (1u64 << 53) as f64;
+    fn number(&mut self, element: Element, is_positive: bool, is_single: bool) -> f64 {
+        // A rule may read a constant of one element and make an attribute of it, in single precision: these are dyadic.
         if is_single {
-            return (1 + self.random.below(16)) as f64 / 8.0;
+            return self.random.pick(&[1.0, 2.0, 0.5, 4.0, 0.25, 3.0, 0.75, -1.0, -2.0, 0.0, 0.125]);
         }
-        match self.mode {
-            Mode::Special if self.random.one_in(8) && !is_positive => {
-                self.random.pick(&[0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN])
-            }
-            Mode::Positive => 0.5 + 1.5 * unit,
+        if self.mode == Mode::Whole {
+            return if is_positive { self.random.pick(&[1.0, 2.0, 4.0, 3.0]) } else { self.random.pick(&WHOLE) };
+        }
+        if self.mode == Mode::Special && !is_positive && self.random.one_in(8) {
+            let (largest, least) = match element {
+                Element::Float16 => (65504.0, 6e-8),
+                Element::Double => (f64::MAX, 5e-324),
+                _ => (3e38, 1e-45),
+            };
+            let nan = f64::NAN;
+            let special = [-0.0, f64::INFINITY, f64::NEG_INFINITY, nan, largest, -largest, least, 0.5 * largest];
+            return self.random.pick(&special);
+        }
+        // The first numbers are for shrinking: chance does not find them.
+        let chosen = self.random.choose(1 << 53);
+        let unit = chosen as f64 / (1u64 << 53) as f64;
+        match (self.mode, chosen) {
+            (Mode::Positive, at @ 0..4) => [1.0, 2.0, 0.5, 1.5][at as usize],
+            (_, at @ 0..4) if is_positive => [1.0, 2.0, 0.5, 1.5][at as usize],
+            (_, at @ 0..4) => [0.0, 1.0, -1.0, 2.0][at as usize],
+            (Mode::Positive, _) => 0.5 + 1.5 * unit,
             _ if is_positive => 0.5 + 1.5 * unit,
+            (Mode::Wide, _) => 24.0 * unit - 12.0,
             _ => 4.0 * unit - 2.0,
         }
     }
 }
 
+const WHOLE: [f64; 9] = [0.0, 1.0, -1.0, 2.0, 3.0, -2.0, 5.0, -3.0, 7.0];
+
 fn count_fits(count: usize) -> Result<(), eutectic_ir::tensor::TensorError> {
     // An instance is small; a draw that is not would only take time.
     if count > 1 << 16 { Err(eutectic_ir::tensor::TensorError::TooLarge) } else { Ok(()) }
-}
-
-/// True when every element is a finite number.
-pub(super) fn is_finite(datum: &Datum<f64>) -> bool {
-    match &datum.contents {
-        Contents::Real(values) => values.iter().all(|value| value.is_finite()),
-        _ => true,
-    }
 }

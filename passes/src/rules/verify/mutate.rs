@@ -1,0 +1,256 @@
+//! Mutants of a rule: the rule with one small mistake in it. A verifier that accepts one has a hole, or the mistake is none.
+
+use super::{Effort, search};
+use crate::rules::expr::{Binary, Expr, Value};
+use crate::rules::{Condition, PatternInput, Rule, TemplateCall, TemplateInput, TemplateStep};
+use eutectic_ir::Op;
+use eutectic_ir::op::Law;
+use std::fmt;
+
+/// A rule with one mistake.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// What the mistake is.
+    pub mistake: String,
+    /// True when it is on the left side: the mutant stands where the rule does not.
+    pub widens: bool,
+    /// The rule with it.
+    pub rule: Rule,
+}
+
+/// What the mutants of one rule, or of several, came to.
+#[derive(Clone, Debug, Default)]
+pub struct Mutation {
+    /// A counterexample was found.
+    pub n_killed: usize,
+    /// The right side cannot be built where the mistake makes a difference: an engine does not apply it.
+    pub n_refused: usize,
+    /// Both sides agree also on instances that the mistake makes a difference on: it is no mistake.
+    pub sound: Vec<(String, String)>,
+    /// No counterexample was found, nor an instance that the mistake makes a difference on: the rule's name and the mistake.
+    pub survivors: Vec<(String, String)>,
+}
+
+/// So many instances, on which a mutant stands and its rule does not, show what the mistake leads to.
+const SHOWN: usize = 8;
+
+impl Mutation {
+    /// The share of killed mutants among them and the survivors: 1 when there are none.
+    pub fn kill_rate(&self) -> f64 {
+        match self.n_killed + self.survivors.len() {
+            0 => 1.0,
+            n => self.n_killed as f64 / n as f64,
+        }
+    }
+
+    /// Both counts together.
+    pub fn merged(mut self, other: Mutation) -> Self {
+        self.n_killed += other.n_killed;
+        self.n_refused += other.n_refused;
+        self.sound.extend(other.sound);
+        self.survivors.extend(other.survivors);
+        self
+    }
+}
+
+/// Verifies every mutant of `rule`.
+pub fn mutation(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Mutation {
+    let mut mutation = Mutation::default();
+    for Mutant { mistake, widens, rule: mutant } in mutants(rule) {
+        // What recognises a body draws it as well.
+        let recognise = recognise.filter(|recognise| !std::ptr::eq(*recognise, rule));
+        let other = widens.then_some(rule);
+        let effort = Effort { instances: effort.instances / 4, shrinks: 0, ..effort };
+        let (verdict, n_unbuilt, _) = search(&mutant, recognise, other, effort);
+        let named = (rule.name.to_string(), mistake);
+        match verdict.n_instances {
+            _ if !verdict.is_sound() => mutation.n_killed += 1,
+            n if n >= SHOWN => mutation.sound.push(named),
+            n if n + n_unbuilt >= SHOWN || !widens => mutation.n_refused += 1,
+            _ => mutation.survivors.push(named),
+        }
+    }
+    mutation
+}
+
+/// Every mutant of `rule`: without a condition or a fixed attribute, with another number, with operands, roots, axes or
+/// arguments exchanged.
+///
+/// Conditions that choose where a rule is worth its while (`const`, `not (const)`, `static`, `precedes`) restrict no value,
+/// and the operands of a commutative operator make no difference: neither gives a mutant.
+pub fn mutants(rule: &Rule) -> Vec<Mutant> {
+    let mut mutants = Vec::new();
+    let mut add = |mistake: String, change: &dyn Fn(&mut Rule)| {
+        let mut mutant = rule.clone();
+        change(&mut mutant);
+        let widens = mutant.conditions.len() < rule.conditions.len() || n_fixed(&mutant) < n_fixed(rule);
+        mutants.push(Mutant { mistake, widens, rule: mutant });
+    };
+    for (at, condition) in rule.conditions.iter().enumerate().filter(|(_, condition)| restricts(condition)) {
+        add(format!("without `{}`", condition.text), &|rule| {
+            rule.conditions.remove(at);
+        });
+    }
+    for (at, call) in rule.left.calls.iter().enumerate() {
+        let owner = call.label.as_deref().unwrap_or(call.op.name());
+        for (place, (name, _)) in call.attrs.iter().enumerate() {
+            add(format!("any {owner}.{name}"), &|rule| {
+                rule.left.calls[at].attrs.remove(place);
+            });
+        }
+        for (place, input) in call.inputs.iter().enumerate() {
+            if let PatternInput::Scalar(number) = *input {
+                add(format!("{} instead of {number} in {owner}", number + 1.0), &|rule| {
+                    rule.left.calls[at].inputs[place] = PatternInput::Scalar(number + 1.0);
+                });
+            }
+        }
+    }
+    for at in 1..rule.roots.len() {
+        add(format!("roots {} and {at} exchanged", at - 1), &|rule| {
+            (rule.roots[at - 1].1, rule.roots[at].1) = (rule.roots[at].1, rule.roots[at - 1].1);
+        });
+    }
+    for (step, built) in rule.right.steps.iter().enumerate() {
+        match built {
+            TemplateStep::Call(call) => of_call(step, call, &mut add),
+            TemplateStep::Alias(_, TemplateInput::Constant(expr)) => {
+                for (mistake, changed) in expressions(expr) {
+                    add(mistake, &|rule| {
+                        if let TemplateStep::Alias(_, input) = &mut rule.right.steps[step] {
+                            *input = TemplateInput::Constant(changed.clone());
+                        }
+                    });
+                }
+            }
+            TemplateStep::Alias(..) => {}
+        }
+    }
+    mutants
+}
+
+fn n_fixed(rule: &Rule) -> usize {
+    rule.left.calls.iter().map(|call| call.attrs.len()).sum()
+}
+
+fn restricts(condition: &Condition) -> bool {
+    fn chooses(expr: &Expr) -> bool {
+        match expr {
+            Expr::Apply(function, args) if function.name == "not" => args.iter().all(chooses),
+            Expr::Apply(function, _) => ["const", "static", "precedes"].contains(&function.name),
+            _ => false,
+        }
+    }
+    !chooses(&condition.expr)
+}
+
+type Add<'a> = dyn FnMut(String, &dyn Fn(&mut Rule)) + 'a;
+
+fn of_call(step: usize, call: &TemplateCall, add: &mut Add) {
+    fn changed(rule: &mut Rule, step: usize) -> &mut TemplateCall {
+        match &mut rule.right.steps[step] {
+            TemplateStep::Call(call) => call,
+            TemplateStep::Alias(..) => unreachable!("a mutant has the steps of its rule"),
+        }
+    }
+    let op = call.op.name();
+    let is_commutative = matches!(&call.op, Op::Builtin(def) if def.has(Law::Commutative));
+    for at in 1..call.inputs.len() {
+        let (a, b) = (&call.inputs[at - 1], &call.inputs[at]);
+        let are_alike = matches!((a, b), (TemplateInput::Var(a), TemplateInput::Var(b)) if a == b);
+        if !are_alike && !(is_commutative && at == 1) {
+            add(format!("operands {} and {at} of {op} exchanged", at - 1), &|rule| {
+                changed(rule, step).inputs.swap(at - 1, at);
+            });
+        }
+    }
+    for (at, input) in call.inputs.iter().enumerate() {
+        let TemplateInput::Constant(expr) = input else { continue };
+        for (mistake, expr) in expressions(expr) {
+            add(format!("{mistake} in operand {at} of {op}"), &|rule| {
+                changed(rule, step).inputs[at] = TemplateInput::Constant(expr.clone());
+            });
+        }
+    }
+    for (at, (name, _, expr)) in call.attrs.iter().enumerate() {
+        if call.copies.is_some() {
+            add(format!("{op}.{name} as matched"), &|rule| {
+                changed(rule, step).attrs.remove(at);
+            });
+        }
+        for (mistake, expr) in expressions(expr) {
+            add(format!("{mistake} in {op}.{name}"), &|rule| changed(rule, step).attrs[at].2 = expr.clone());
+        }
+    }
+    for at in 1..call.outputs.len() {
+        add(format!("outputs {} and {at} of {op} exchanged", at - 1), &|rule| {
+            changed(rule, step).outputs.swap(at - 1, at);
+        });
+    }
+}
+
+/// `expr` with one mistake, in every way.
+fn expressions(expr: &Expr) -> Vec<(String, Expr)> {
+    let mut mutants = Vec::new();
+    let within = |items: &[Expr], rebuild: &dyn Fn(Vec<Expr>) -> Expr, mutants: &mut Vec<(String, Expr)>| {
+        for (at, item) in items.iter().enumerate() {
+            for (mistake, changed) in expressions(item) {
+                let mut items = items.to_vec();
+                items[at] = changed;
+                mutants.push((mistake, rebuild(items)));
+            }
+        }
+    };
+    match expr {
+        Expr::Literal(Value::Int(value)) => {
+            if let Some(value) = value.as_known() {
+                mutants.push((format!("{} instead of {value}", value + 1), Expr::Literal(Value::int(value + 1))));
+            }
+        }
+        Expr::Literal(Value::Real(value, element)) => {
+            let other = Value::Real(value + 0.5, *element);
+            mutants.push((format!("{} instead of {value}", value + 0.5), Expr::Literal(other)));
+        }
+        Expr::Literal(_) | Expr::Var(_) | Expr::Attr(..) => {}
+        Expr::List(items) => {
+            within(items, &Expr::List, &mut mutants);
+            if items.len() > 1 {
+                mutants.push(("a list turned round".into(), Expr::List(items.iter().rev().cloned().collect())));
+            }
+        }
+        Expr::Binary(operator, a, b) => {
+            let pair = |items: Vec<Expr>| {
+                let [a, b] = <[Expr; 2]>::try_from(items).unwrap_or_else(|_| unreachable!("two operands stay two"));
+                Expr::Binary(*operator, a.into(), b.into())
+            };
+            within(&[(**a).clone(), (**b).clone()], &pair, &mut mutants);
+            let other = match operator {
+                Binary::Add => Binary::Sub,
+                Binary::Sub => Binary::Add,
+                Binary::Mul => Binary::Div,
+                Binary::Div => Binary::Mul,
+                _ => return mutants,
+            };
+            mutants.push((format!("{other:?} instead of {operator:?}"), Expr::Binary(other, a.clone(), b.clone())));
+        }
+        Expr::Apply(function, args) => {
+            within(args, &|args| Expr::Apply(function, args), &mut mutants);
+            let is_symmetric = ["add", "mul"].contains(&function.name);
+            for at in (1..args.len()).filter(|_| !is_symmetric) {
+                let sort = |at: usize| function.args.get(at).or(function.args.last());
+                if sort(at) == sort(at - 1) {
+                    let mut turned = args.clone();
+                    turned.swap(at - 1, at);
+                    mutants.push((format!("arguments of {} exchanged", function.name), Expr::Apply(function, turned)));
+                }
+            }
+        }
+    }
+    mutants
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule.name, self.mistake)
+    }
+}
