@@ -158,7 +158,8 @@ fn of_call(step: usize, call: &TemplateCall, add: &mut Add) {
     for at in 1..call.inputs.len() {
         let (a, b) = (&call.inputs[at - 1], &call.inputs[at]);
         let are_alike = matches!((a, b), (TemplateInput::Var(a), TemplateInput::Var(b)) if a == b);
-        if !are_alike && !(is_commutative && at == 1) {
+        let is_idle = are_alike || (is_commutative && at == 1);
+        if !is_idle {
             add(format!("operands {} and {at} of {op} exchanged", at - 1), &|rule| {
                 changed(rule, step).inputs.swap(at - 1, at);
             });

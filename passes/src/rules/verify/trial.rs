@@ -123,8 +123,10 @@ impl fmt::Display for Evidence {
                 write!(f, "{count} {text}, ")?;
             }
             write!(f, "{} of random contents: false accept at most {} / 2^53 each), ", self.n_random, self.degree)?;
-        } else if let Some(reason) = &self.skipped {
-            write!(f, "floating point only ({reason}), ")?;
+        }
+        if let Some(reason) = &self.skipped {
+            let place = if self.n_exact > 0 { "elsewhere " } else { "" };
+            write!(f, "{place}in floating point only ({reason}), ")?;
         }
         let mut floats = self.floats.clone();
         floats.sort_by_key(|(element, _)| element.code());

@@ -9,7 +9,7 @@ impl Draw<'_> {
         // A vector on the right is contracted along its only axis.
         let inner = match (&left, &right) {
             (Some(left), _) => *left.last()?,
-            (None, Some(right)) => right[right.len().checked_sub(2).unwrap_or_default()..].first().copied()?,
+            (None, Some(right)) => right[right.len().saturating_sub(2)..].first().copied()?,
             (None, None) => self.random.size(),
         };
         let rows = self.operator_axes(&right, [None, Some(inner)]);

@@ -186,7 +186,7 @@ impl Draw<'_> {
     fn pointwise(&mut self, leaves: &mut [Option<Leaf>]) -> Option<()> {
         let widest = self.known().map(|(_, shape)| shape.clone()).max_by_key(Vec::len);
         let base = widest.unwrap_or_else(|| {
-            let rank = self.random.below(5);
+            let rank = self.random.below(6);
             self.random.sizes(rank)
         });
         for at in 0..self.slots.len() {
