@@ -4,7 +4,7 @@ use crate::backend::{Backend, Calls, Error, Options};
 use crate::cpu::Cpu;
 use crate::files::{load_npy, load_npz};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
-use crate::ir::{Model, Tensor};
+use crate::ir::{Model, Tensor, infer};
 use crate::onnx::{Form, Limits, read_value};
 use crate::passes::precision::{Histogram, N_BINS, Ranges, name_values, observed};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ pub fn calibrate(
     samples: &mut dyn Iterator<Item = Result<Sample, Diagnostics>>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Ranges, Diagnostics> {
+    infer::infer(model);
     name_values(&mut model.graph);
     let watched = observed(&model.graph);
     let mut seen = model.clone();

@@ -41,15 +41,30 @@ pub fn fold(budget: FoldBudget) -> Pass {
 /// Replaces what can be computed now by weights; types must have been inferred or are inferred here.
 pub fn fold_model(model: &mut Model, budget: FoldBudget) -> Change {
     let (facts, _) = eutectic_ir::infer::infer(model);
-    let mut left = budget.total;
-    fold_graph(&mut model.graph, &facts, "", budget, &mut left)
+    let stored = |value: &eutectic_ir::graph::Value| match value.weight()?.data() {
+        Data::Stored(stored) => Some(stored.len()),
+        _ => None,
+    };
+    let in_files: usize = model.graph.values().filter_map(|(_, value)| stored(value)).sum();
+    // Of a model that may not fit in memory, large weights are not read for what may be little gain.
+    let most_read = if in_files > budget.total { budget.tensor } else { usize::MAX };
+    fold_graph(&mut model.graph, &facts, "", &mut Room { tensor: budget.tensor, left: budget.total, most_read })
 }
 
-/// `left` is what remains of the total budget, which bodies share with the graph around them.
-fn fold_graph(graph: &mut Graph, facts: &Facts, scope: &str, budget: FoldBudget, left: &mut usize) -> Change {
+/// What may still be folded; bodies share it with the graph around them.
+struct Room {
+    /// One folded tensor, as [`FoldBudget::tensor`] counts it.
+    tensor: usize,
+    /// What is left for all.
+    left: usize,
+    /// The largest operands of one call that are read from a file.
+    most_read: usize,
+}
+
+fn fold_graph(graph: &mut Graph, facts: &Facts, scope: &str, room: &mut Room) -> Change {
     let mut change = Change::default();
     for id in walk::order(graph).unwrap_or_default() {
-        let results = match fold_call(graph, facts, id, FoldBudget { tensor: budget.tensor.min(*left), total: *left }) {
+        let results = match fold_call(graph, facts, id, room) {
             Folded::To(results) => results,
             Folded::Not => continue,
             Folded::Refused(why) => {
@@ -57,12 +72,12 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, scope: &str, budget: FoldBudget,
                 continue;
             }
             Folded::TooLarge(size) => {
-                change.notes.push(over_budget(graph, graph.node(id), size, budget.tensor.min(*left)));
+                change.notes.push(over_budget(graph, graph.node(id), size, room.tensor.min(room.left)));
                 continue;
             }
         };
         let outputs = graph.node(id).outputs().to_vec();
-        *left = left.saturating_sub(results.iter().map(own_bytes).sum());
+        room.left = room.left.saturating_sub(results.iter().map(own_bytes).sum());
         for (output, tensor) in outputs.into_iter().zip(results) {
             let name = std::mem::take(&mut graph.value_mut(output).name);
             let weight = graph.add_weight(name, tensor);
@@ -81,7 +96,7 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, scope: &str, budget: FoldBudget,
         change.n_changed += 1;
     }
     bodies_with_facts(graph, facts, scope, &mut |body| {
-        let inner = fold_graph(body.graph, body.facts, body.scope, budget, left);
+        let inner = fold_graph(body.graph, body.facts, body.scope, room);
         change.n_changed += inner.n_changed;
         change.notes.extend(inner.notes);
     });
@@ -95,7 +110,7 @@ enum Folded {
     Not,
 }
 
-fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, budget: FoldBudget) -> Folded {
+fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, room: &Room) -> Folded {
     let node = graph.node(id);
     let pure = match &node.op {
         // A quantized weight says how the product that reads it may compute; as single precision it would be lost.
@@ -129,13 +144,15 @@ fn fold_call(graph: &Graph, facts: &Facts, id: NodeId, budget: FoldBudget) -> Fo
         .sum();
     let size = |&output: &ValueId| facts.ty(output)?.bytes()?.as_size();
     let Some(size) = node.outputs().iter().map(size).sum::<Option<usize>>() else { return Folded::Not };
-    if size.saturating_sub(freed) > budget.tensor {
+    if size.saturating_sub(freed) > room.tensor.min(room.left) {
         return Folded::TooLarge(size);
     }
     // What is not in memory comes there by being looked at, and what is computed of it stays.
     let absent = |data: &Data| matches!(data, Data::Stored(_) | Data::Splat(_) | Data::Seeded(_));
     let brought: usize = weights.iter().flatten().filter(|w| absent(w.data())).map(|w| w.byte_len()).sum();
-    if brought > budget.total {
+    let is_stored = |weight: &&&Tensor| matches!(weight.data(), Data::Stored(_));
+    let read: usize = weights.iter().flatten().filter(is_stored).map(|w| w.byte_len()).sum();
+    if brought > room.left || read > room.most_read {
         return Folded::TooLarge(brought);
     }
     let wide = weights.iter().flatten().any(|weight| weight.element() == Element::Double)

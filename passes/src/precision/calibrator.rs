@@ -76,8 +76,10 @@ fn percentile(histogram: &Histogram, percent: f64) -> f64 {
 
 /// The divergence between the distribution clipped at each bin's end and what `n_levels` steps make of it.
 fn entropy(histogram: &Histogram, n_levels: usize) -> f64 {
-    let counts = histogram.counts();
-    let n = histogram.n();
+    let mut counts = histogram.counts().to_vec();
+    // Zeros are exact under any threshold. After a rectifier they are half of all elements, and would outweigh the rest.
+    counts[0] = counts[1];
+    let n: u64 = counts.iter().sum();
     if n == 0 || n_levels == 0 || n_levels >= N_BINS {
         return histogram.magnitude();
     }
