@@ -164,6 +164,9 @@ impl Host for GraphHost {
     fn is_constant(&self, value: ValueId) -> bool {
         self.constant[value.index()]
     }
+    fn weight(&self, value: ValueId) -> Option<&Tensor> {
+        self.graph.weight(value)
+    }
     fn scalar(&self, value: ValueId) -> Option<f64> {
         self.graph.weight(value)?.as_single()
     }

@@ -39,12 +39,14 @@ pub(super) fn instance(rule: &Rule, mode: Mode, random: &mut Random) -> Result<I
     // Half of the draws do without the hints, so that these never hide a case.
     let is_free = n_examples == 0 || random.one_in(2);
     let example = if is_free { &[][..] } else { &rule.examples[random.below(n_examples)][..] };
-    let constant = constants(rule);
+    let constant = constants(rule, &["const", "weight", "same_halves", "ints", "scalar"]);
+    let halved = constants(rule, &["same_halves"]);
     let mut maker = Maker {
         rule,
         mode,
         random,
         constant,
+        halved,
         real: Element::Double,
         elements: Vec::new(),
         instance: Instance {
@@ -64,12 +66,12 @@ pub(super) fn instance(rule: &Rule, mode: Mode, random: &mut Random) -> Result<I
     Ok(maker.instance)
 }
 
-/// The variables that conditions want to be constants.
-fn constants(rule: &Rule) -> Vec<Var> {
-    fn collect(expr: &Expr, found: &mut Vec<Var>) {
+/// The variables that conditions hand to one of `functions`.
+fn constants(rule: &Rule, functions: &[&str]) -> Vec<Var> {
+    fn collect(expr: &Expr, functions: &[&str], found: &mut Vec<Var>) {
         match expr {
             Expr::Apply(function, _) if function.name == "not" => {}
-            Expr::Apply(function, args) if ["const", "ints", "scalar"].contains(&function.name) => {
+            Expr::Apply(function, args) if functions.contains(&function.name) => {
                 args.iter().for_each(|arg| {
                     arg.each_mention(&mut |mention| {
                         if let Mention::Var(var) = mention {
@@ -78,16 +80,16 @@ fn constants(rule: &Rule) -> Vec<Var> {
                     });
                 });
             }
-            Expr::Apply(_, items) | Expr::List(items) => items.iter().for_each(|item| collect(item, found)),
+            Expr::Apply(_, items) | Expr::List(items) => items.iter().for_each(|item| collect(item, functions, found)),
             Expr::Binary(_, a, b) => {
-                collect(a, found);
-                collect(b, found);
+                collect(a, functions, found);
+                collect(b, functions, found);
             }
             Expr::Literal(_) | Expr::Var(_) | Expr::Attr(..) => {}
         }
     }
     let mut found = Vec::new();
-    rule.conditions.iter().for_each(|condition| collect(&condition.expr, &mut found));
+    rule.conditions.iter().for_each(|condition| collect(&condition.expr, functions, &mut found));
     found
 }
 
@@ -175,6 +177,8 @@ struct Maker<'a> {
     mode: Mode,
     random: &'a mut Random,
     constant: Vec<Var>,
+    /// Weights whose rows are one half twice.
+    halved: Vec<Var>,
     real: Element,
     /// The element type of each variable.
     elements: Vec<Element>,
@@ -331,7 +335,14 @@ impl Maker<'_> {
         let datum = match leaf.element.kind() {
             eutectic_ir::types::ElementKind::Real => {
                 let is_single = count == 1 && is_constant;
-                let values = (0..count).map(|_| self.number(leaf.content == Content::Positive, is_single)).collect();
+                let mut values: Vec<f64> =
+                    (0..count).map(|_| self.number(leaf.content == Content::Positive, is_single)).collect();
+                let row = leaf.shape.last().copied().unwrap_or(0);
+                if row > 1 && owner.is_some_and(|var| self.halved.contains(&var)) {
+                    values
+                        .chunks_exact_mut(row)
+                        .for_each(|row| row.copy_within(..row.len() / 2, row.len().div_ceil(2)));
+                }
                 Datum::of_real(leaf.element, &leaf.shape, values).rounded()
             }
             eutectic_ir::types::ElementKind::Bool => {

@@ -215,6 +215,10 @@ impl Host for Space {
         self.egraph[value].data.constant
     }
 
+    fn weight(&self, value: Id) -> Option<&Tensor> {
+        self.tensor(value)
+    }
+
     fn scalar(&self, value: Id) -> Option<f64> {
         self.tensor(value)?.as_single()
     }
