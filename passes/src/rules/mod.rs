@@ -42,6 +42,7 @@ pub mod fusion;
 mod instance;
 pub mod library;
 pub mod matcher;
+pub mod page;
 pub mod syntax;
 #[cfg(test)]
 mod tests;
