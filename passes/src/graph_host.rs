@@ -161,6 +161,9 @@ impl Host for GraphHost {
     fn is_constant(&self, value: ValueId) -> bool {
         self.constant[value.index()]
     }
+    fn weight(&self, value: ValueId) -> Option<&Tensor> {
+        self.graph.weight(value)
+    }
     fn scalar(&self, value: ValueId) -> Option<f64> {
         self.graph.weight(value)?.as_single()
     }
@@ -202,7 +205,7 @@ impl Sink for GraphHost {
         Ok(outputs)
     }
 
-    fn weight(&mut self, tensor: Tensor) -> ValueId {
+    fn add_weight(&mut self, tensor: Tensor) -> ValueId {
         let fact = Fact::from(tensor.ty());
         let value = self.graph.add_weight("", tensor);
         self.record(value, Some(fact), true);

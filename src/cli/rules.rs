@@ -2,7 +2,7 @@
 
 use super::{Global, Outcome, print_json, render};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
-use crate::passes::rules::{Library, Rule};
+use crate::passes::rules::{Library, Rule, page};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,9 @@ enum Verb {
     List {
         /// Only this family
         family: Option<String>,
+        /// Print the whole library as a page in Markdown
+        #[arg(long, conflicts_with = "family")]
+        markdown: bool,
     },
     /// Evaluate both sides of each rule on drawn instances, without rounding and in floating point
     Verify(super::verify_rules::Verify),
@@ -35,8 +38,12 @@ enum Verb {
 impl Rules {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         match &self.verb {
-            Verb::List { family } => list(family.as_deref(), global),
             Verb::Verify(verify) => verify.run(global),
+            Verb::List { markdown: true, .. } => {
+                print!("{}", page::markdown(&Library::built_in()?));
+                Ok(0)
+            }
+            Verb::List { family, .. } => list(family.as_deref(), global),
             Verb::Check { files } => check(files, global),
             Verb::Import(verb) => verb.run(global),
         }

@@ -20,7 +20,7 @@ pub trait Sink: Host {
         n_outputs: usize,
     ) -> Result<SmallVec<[Self::Value; 2]>, Reason>;
     /// Adds a weight.
-    fn weight(&mut self, tensor: Tensor) -> Self::Value;
+    fn add_weight(&mut self, tensor: Tensor) -> Self::Value;
 }
 
 /// What a rule says about one match.
@@ -176,7 +176,7 @@ impl<S: Sink> Builder<'_, S> {
             Value::Int(_) | Value::Real(..) => {
                 let element = element.ok_or_else(|| Reason::new("the element type of a constant is not known"))?;
                 let tensor = Tensor::full(element, &[], value.as_real()?);
-                Ok(self.sink.weight(tensor.map_err(|error| Reason(error.to_string()))?))
+                Ok(self.sink.add_weight(tensor.map_err(|error| Reason(error.to_string()))?))
             }
             _ => Err(Reason(format!("{value} does not make a constant"))),
         }
@@ -185,12 +185,12 @@ impl<S: Sink> Builder<'_, S> {
     fn dims(&mut self, dims: &[Dim]) -> Result<S::Value, Reason> {
         let known: Option<Vec<i64>> = dims.iter().map(Dim::as_known).collect();
         if let Some(known) = known {
-            return Ok(self.sink.weight(Tensor::vector(&known)));
+            return Ok(self.sink.add_weight(Tensor::vector(&known)));
         }
         let mut parts = Vec::new();
         for dim in dims {
             parts.push(Some(match dim.as_known() {
-                Some(size) => self.sink.weight(Tensor::vector(&[size])),
+                Some(size) => self.sink.add_weight(Tensor::vector(&[size])),
                 None => self.dim(dim)?,
             }));
         }

@@ -1,10 +1,12 @@
 //! Expressions of rules: conditions, computed attributes, dims as values.
 //!
 //! An expression sees the types of the matched values, their attributes, single-element constants and small integer
-//! vectors. It never sees the contents of other tensors. Not being able to tell is a reason, never a guess.
+//! vectors. Of other weights it learns what functions of the vocabulary tell, never their contents. Not being able to tell
+//! is a reason, never a guess.
 
 use super::Var;
 use super::vocabulary::Function;
+use eutectic_ir::tensor::Tensor;
 use eutectic_ir::{Attr, AttrKind, Dim, Element, Name, Reason, TensorType};
 use std::fmt;
 
@@ -74,6 +76,8 @@ pub trait Known {
     fn ty(&self, var: Var) -> Result<&TensorType, Reason>;
     /// True when the value is a weight, or computed from weights alone.
     fn is_constant(&self, var: Var) -> bool;
+    /// The tensor, when the value is a weight.
+    fn weight(&self, var: Var) -> Option<&Tensor>;
     /// The element, when the value is a constant of one element.
     fn scalar(&self, var: Var) -> Option<f64>;
     /// The number that every element is, when the value is a weight that is stored as this one number.

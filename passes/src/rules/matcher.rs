@@ -7,6 +7,7 @@
 use super::expr::{Known, is_near};
 use super::{Condition, PatternCall, PatternInput, Rule, Var, Via};
 use eutectic_ir::op::Law;
+use eutectic_ir::tensor::Tensor;
 use eutectic_ir::{Attr, Attrs, Dim, Op, Reason, TensorType};
 use smallvec::SmallVec;
 use std::fmt::Debug;
@@ -40,6 +41,8 @@ pub trait Host {
     fn ty(&self, value: Self::Value) -> Option<&TensorType>;
     /// True when `value` is a weight, or computed from weights alone.
     fn is_constant(&self, value: Self::Value) -> bool;
+    /// The tensor that `value` is, when it is a weight.
+    fn weight(&self, value: Self::Value) -> Option<&Tensor>;
     /// The element of `value`, when it is a constant of one element.
     fn scalar(&self, value: Self::Value) -> Option<f64>;
     /// The number that every element of `value` is, when it is a weight that is stored as this one number.
@@ -359,6 +362,9 @@ impl<H: Host> Known for View<'_, H> {
             Binding::One(value) => self.host.is_constant(*value),
             Binding::Rest(values) => values.iter().all(|value| self.host.is_constant(*value)),
         }
+    }
+    fn weight(&self, var: Var) -> Option<&Tensor> {
+        self.host.weight(self.one(var)?)
     }
     fn scalar(&self, var: Var) -> Option<f64> {
         self.host.scalar(self.one(var)?)

@@ -41,6 +41,7 @@ pub mod fusion;
 pub mod import;
 pub mod library;
 pub mod matcher;
+pub mod page;
 pub mod syntax;
 #[cfg(test)]
 mod tests;

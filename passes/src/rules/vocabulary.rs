@@ -1,6 +1,7 @@
 //! The functions that rules may use in conditions and attributes: pure, small, each with a line of documentation.
 
 use super::expr::{Known, Value};
+use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::normalize_axis;
 use eutectic_ir::{Dim, Element, Reason};
 use std::fmt;
@@ -74,6 +75,13 @@ macro_rules! vocabulary {
 vocabulary! {
     "const" (; Tensor) -> Bool, "each is a weight, or computed from weights alone; so is an input that is left out",
         |known, args| all(args, |arg| Ok(*arg == Value::Absent || known.is_constant(arg.as_var()?)));
+    "weight" (; Tensor) -> Bool, "each is a weight as it stands, not computed from weights, so that what a rule builds from weights does not match it again",
+        |known, args| all(args, |arg| Ok(known.weight(arg.as_var()?).is_some()));
+    "same_halves" (Tensor) -> Bool, "the second half of each row of this weight is equal to the first half; rows are along the last axis",
+        |known, args| {
+            let weight = known.weight(args[0].as_var()?).ok_or_else(|| Reason::new("it is not a weight"))?;
+            Ok(Value::Bool(same_halves(weight)))
+        };
     "given" (Any) -> Bool, "the optional input or attribute is not left out",
         |_, args| Ok(Value::Bool(args[0] != Value::Absent));
     "static" (; Tensor) -> Bool, "each has a shape whose dims are all known",
@@ -160,6 +168,17 @@ vocabulary! {
             axes.sort_unstable();
             Ok(Value::ints(axes))
         };
+    "union" (List, List) -> List, "the integers of both lists, ascending, each once",
+        |_, args| {
+            let mut items = [args[0].as_ints()?, args[1].as_ints()?].concat();
+            items.sort_unstable();
+            items.dedup();
+            Ok(Value::ints(items))
+        };
+    "restore" (List, List) -> List, "axes as counted before the axes of the second list, ascending, were taken out",
+        |_, args| restore(&args[0].as_ints()?, &args[1].as_ints()?);
+    "remaining" (List, List) -> List, "the permutation that is left when these axes of a Transpose's result are taken out",
+        |_, args| remaining(&args[0].as_ints()?, &args[1].as_ints()?);
     "axis" (Int, Int) -> Int, "an axis of a tensor of so many axes, counted from the start",
         |_, args| Ok(Value::int(normalize(&[args[0].as_int()?], args[1].as_int()?)?[0]));
     "outer_pads" (List) -> List, "the pads of the first two axes, batch and channel, in a Pad's order",
@@ -327,6 +346,40 @@ fn inverse(permutation: &[i64]) -> Result<Value, Reason> {
         *slot.ok_or_else(|| Reason::new("it is not a permutation"))? = at as i64;
     }
     if inverse.contains(&-1) { Err(Reason::new("it is not a permutation")) } else { Ok(Value::ints(inverse)) }
+}
+
+fn restore(axes: &[i64], taken: &[i64]) -> Result<Value, Reason> {
+    let one = |&axis: &i64| {
+        let place = |axis: i64, &taken: &i64| if taken <= axis { axis.checked_add(1) } else { Some(axis) };
+        match axis {
+            0.. => taken.iter().try_fold(axis, place).ok_or_else(too_large),
+            _ => Err(Reason(format!("{axis} is no axis from the start"))),
+        }
+    };
+    axes.iter().map(one).collect::<Result<Vec<_>, _>>().map(Value::ints)
+}
+
+fn remaining(permutation: &[i64], taken: &[i64]) -> Result<Value, Reason> {
+    let rank = permutation.len() as i64;
+    let (permutation, taken) = (normalize(permutation, rank)?, normalize(taken, rank)?);
+    let is_kept = |at: &usize| !taken.contains(&(*at as i64));
+    let kept: Vec<i64> = (0..permutation.len()).filter(is_kept).map(|at| permutation[at]).collect();
+    Ok(Value::ints(kept.iter().map(|axis| kept.iter().filter(|other| *other < axis).count() as i64)))
+}
+
+/// True when the second half of each row along the last axis has the bytes of the first half.
+pub(super) fn same_halves(weight: &Tensor) -> bool {
+    // A large tensor is no table of positions, and reading it would take time in each match.
+    const LARGEST_TABLE: usize = 1 << 24;
+    let Some(row) = weight.shape().last().map(|n| n * weight.element().bits() / 8).filter(|row| row % 2 == 0) else {
+        return false;
+    };
+    row > 0
+        && weight.byte_len() <= LARGEST_TABLE
+        && weight.bytes().chunks_exact(row).all(|row| {
+            let (first, second) = row.split_at(row.len() / 2);
+            first == second
+        })
 }
 
 fn normalize(axes: &[i64], rank: i64) -> Result<Vec<i64>, Reason> {

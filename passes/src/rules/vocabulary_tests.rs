@@ -1,18 +1,20 @@
 //! Each function of the vocabulary is evaluated at least once; the last test holds that.
 
 use super::expr::{Known, Value};
-use super::vocabulary::{VOCABULARY, lookup};
+use super::vocabulary::{VOCABULARY, lookup, same_halves};
 use super::{Library, Var};
+use eutectic_ir::tensor::Tensor;
 use eutectic_ir::{Attr, Dim, Element, Reason, TensorType};
 use std::collections::BTreeSet;
 
 /// Three values: `x` float [n, 4, 5], `v` a constant float [4, 1], `i` the constant integers [2, 3].
-struct Values([TensorType; 3]);
+struct Values([TensorType; 3], Tensor);
 
 impl Values {
     fn new() -> Self {
         let x = TensorType::new(Element::Float, [Dim::symbol("n"), Dim::known(4), Dim::known(5)]);
-        Self([x, TensorType::of(Element::Float, &[4, 1]), TensorType::of(Element::Int64, &[2])])
+        let weight = Tensor::full(Element::Float, &[4, 1], 0.5).expect("four elements");
+        Self([x, TensorType::of(Element::Float, &[4, 1]), TensorType::of(Element::Int64, &[2])], weight)
     }
 }
 
@@ -22,6 +24,9 @@ impl Known for Values {
     }
     fn is_constant(&self, var: Var) -> bool {
         var.index() > 0
+    }
+    fn weight(&self, var: Var) -> Option<&Tensor> {
+        (var.index() == 1).then_some(&self.1)
     }
     fn scalar(&self, var: Var) -> Option<f64> {
         (var.index() == 1).then_some(0.5)
@@ -52,6 +57,10 @@ const CASES: &[(&str, &str)] = &[
     ("splat (x)", "it is not a weight that is stored as one number"),
     ("const (v, i)", "true"),
     ("const (x, v)", "false"),
+    ("weight (v)", "true"),
+    ("weight (v, x)", "false"),
+    ("same_halves (v)", "false"),
+    ("same_halves (x)", "it is not a weight"),
     ("given (x)", "true"),
     ("static (v)", "true"),
     ("static (x)", "false"),
@@ -118,6 +127,11 @@ const CASES: &[(&str, &str)] = &[
     ("inverse ([1, 1, 0])", "it is not a permutation"),
     ("normalize ([-1, 0], 3)", "[0, 2]"),
     ("normalize ([3], 3)", "an axis is out of range for rank 3"),
+    ("union ([2, 0], [1, 2])", "[0, 1, 2]"),
+    ("restore ([0, 1, 2], [1, 3])", "[0, 2, 4]"),
+    ("restore ([-1], [1])", "-1 is no axis from the start"),
+    ("remaining ([3, 0, 2, 1], [1, 2])", "[1, 0]"),
+    ("remaining ([1, 0], [2])", "an axis is out of range for rank 2"),
     ("axis (-1, 3)", "2"),
     ("outer_pads ([1, 2, 3, 4, 5, 6, 7, 8])", "[1, 2, 5, 6]"),
     ("spatial ([1, 2, 3, 4, 5, 6, 7, 8])", "[3, 4, 7, 8]"),
@@ -170,4 +184,10 @@ fn an_attribute_never_rounds_a_number_of_a_double_precision_tensor() {
     assert_eq!(Value::Real(0.1, Element::Float).to_attr(kind), Ok(Some(Attr::Float(0.1))));
     assert_eq!(Value::Real(0.125, Element::Double).to_attr(kind), Ok(Some(Attr::Float(0.125))));
     assert!(Value::Real(0.1, Element::Double).to_attr(kind).is_err());
+}
+
+#[test]
+fn halves_are_those_of_each_row() {
+    let halves = |values: &[f64]| same_halves(&Tensor::from_f64s(Element::Float, &[2, 2], values).expect("two rows"));
+    assert_eq!((halves(&[1.0, 1.0, 2.0, 2.0]), halves(&[1.0, 2.0, 1.0, 2.0])), (true, false));
 }

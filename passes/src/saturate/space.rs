@@ -237,6 +237,10 @@ impl Host for Space {
         self.egraph[value].data.constant
     }
 
+    fn weight(&self, value: Id) -> Option<&Tensor> {
+        self.tensor(value)
+    }
+
     fn scalar(&self, value: Id) -> Option<f64> {
         self.tensor(value)?.as_single()
     }
@@ -286,7 +290,7 @@ impl Sink for Space {
         })
     }
 
-    fn weight(&mut self, tensor: Tensor) -> Id {
+    fn add_weight(&mut self, tensor: Tensor) -> Id {
         let index = self.egraph.analysis.intern_weight(tensor, true);
         self.egraph.add(ENode::new(Head::Weight(index), []))
     }

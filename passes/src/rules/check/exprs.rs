@@ -6,6 +6,7 @@ use crate::rules::expr::{Binary, Expr, Known, Value};
 use crate::rules::syntax::{ExprKind, ExprText, Span, Spanned};
 use crate::rules::vocabulary::{self, Sort};
 use eutectic_ir::attr::{Attr, AttrKind};
+use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
 use eutectic_ir::{Dim, Name, Op, Reason, TensorType};
 
@@ -148,6 +149,9 @@ impl Known for Nothing {
     }
     fn is_constant(&self, _: Var) -> bool {
         false
+    }
+    fn weight(&self, _: Var) -> Option<&Tensor> {
+        None
     }
     fn scalar(&self, _: Var) -> Option<f64> {
         None

@@ -75,7 +75,8 @@ pub(super) struct Instance {
 pub(super) fn instance(rule: &Rule, setting: Setting, random: &mut Random) -> Result<Instance, Reason> {
     random.choose_sizes();
     let example = hints(rule, random);
-    let constant = constants(rule);
+    let constant = constants(rule, &["const", "weight", "same_halves", "ints", "scalar"]);
+    let halved = constants(rule, &["same_halves"]);
     let splats = splats(rule);
     let mut maker = Maker {
         rule,
@@ -83,6 +84,7 @@ pub(super) fn instance(rule: &Rule, setting: Setting, random: &mut Random) -> Re
         random,
         constant,
         splats,
+        halved,
         real: setting.real,
         elements: Vec::new(),
         instance: Instance {
@@ -103,12 +105,12 @@ pub(super) fn instance(rule: &Rule, setting: Setting, random: &mut Random) -> Re
     Ok(maker.instance)
 }
 
-/// The variables that conditions want to be constants.
-fn constants(rule: &Rule) -> Vec<Var> {
-    fn collect(expr: &Expr, found: &mut Vec<Var>) {
+/// The variables that conditions hand to one of `functions`.
+fn constants(rule: &Rule, functions: &[&str]) -> Vec<Var> {
+    fn collect(expr: &Expr, functions: &[&str], found: &mut Vec<Var>) {
         match expr {
             Expr::Apply(function, _) if function.name == "not" => {}
-            Expr::Apply(function, args) if ["const", "ints", "scalar"].contains(&function.name) => {
+            Expr::Apply(function, args) if functions.contains(&function.name) => {
                 args.iter().for_each(|arg| {
                     arg.each_mention(&mut |mention| {
                         if let Mention::Var(var) = mention {
@@ -117,16 +119,16 @@ fn constants(rule: &Rule) -> Vec<Var> {
                     });
                 });
             }
-            Expr::Apply(_, items) | Expr::List(items) => items.iter().for_each(|item| collect(item, found)),
+            Expr::Apply(_, items) | Expr::List(items) => items.iter().for_each(|item| collect(item, functions, found)),
             Expr::Binary(_, a, b) => {
-                collect(a, found);
-                collect(b, found);
+                collect(a, functions, found);
+                collect(b, functions, found);
             }
             Expr::Literal(_) | Expr::Var(_) | Expr::Attr(..) => {}
         }
     }
     let mut found = Vec::new();
-    rule.conditions.iter().for_each(|condition| collect(&condition.expr, &mut found));
+    rule.conditions.iter().for_each(|condition| collect(&condition.expr, functions, &mut found));
     found
 }
 
@@ -234,6 +236,8 @@ struct Maker<'a> {
     constant: Vec<Var>,
     /// The variables that conditions want to be one number throughout, and that number.
     splats: Vec<(Var, f64)>,
+    /// Weights whose rows are one half twice.
+    halved: Vec<Var>,
     real: Element,
     /// The element type of each variable.
     elements: Vec<Element>,
@@ -338,7 +342,7 @@ impl Maker<'_> {
             // A constant of one element may have axes.
             let shape = vec![1; self.random.pick(&[0, 0, 0, 0, 1, 0, 0, 2])];
             let tensor = Tensor::full(element, &shape, wanted).map_err(|error| Reason(error.to_string()))?;
-            inputs[at] = Some(self.instance.host.weight(tensor));
+            inputs[at] = Some(self.instance.host.add_weight(tensor));
         }
         for var in call.inputs.iter().filter_map(input_var) {
             if self.instance.values[var.index()] == Binding::Unbound {
@@ -385,11 +389,11 @@ impl Maker<'_> {
     fn leaf(&mut self, leaf: &Leaf, owner: Option<Var>) -> Result<ValueId, Reason> {
         let is_constant = owner.is_some_and(|var| self.constant.contains(&var));
         if let Content::Ints(values) = &leaf.content {
-            return Ok(self.instance.host.weight(Tensor::vector(values)));
+            return Ok(self.instance.host.add_weight(Tensor::vector(values)));
         }
         if let Some((_, number)) = self.splats.iter().find(|(var, _)| owner == Some(*var)) {
             let tensor = Tensor::full(leaf.element, &leaf.shape, *number).map_err(|error| Reason(error.to_string()))?;
-            return Ok(self.instance.host.weight(tensor));
+            return Ok(self.instance.host.add_weight(tensor));
         }
         let ty = TensorType::new(leaf.element, leaf.shape.iter().map(|&size| size.into()));
         // Two variables of a rule may stand for one value.
@@ -406,7 +410,14 @@ impl Maker<'_> {
             (ElementKind::Real, content) => {
                 let is_single = count == 1 && is_constant;
                 let is_positive = *content == Content::Positive;
-                let values = (0..count).map(|_| self.number(leaf.element, is_positive, is_single)).collect();
+                let mut values: Vec<f64> =
+                    (0..count).map(|_| self.number(leaf.element, is_positive, is_single)).collect();
+                let row = leaf.shape.last().copied().unwrap_or(0);
+                if row > 1 && owner.is_some_and(|var| self.halved.contains(&var)) {
+                    values
+                        .chunks_exact_mut(row)
+                        .for_each(|row| row.copy_within(..row.len() / 2, row.len().div_ceil(2)));
+                }
                 Datum::of_real(leaf.element, &leaf.shape, values).rounded()
             }
             (ElementKind::Bool, _) => Datum::of_bool(&leaf.shape, (0..count).map(|_| self.random.one_in(2)).collect()),
@@ -422,7 +433,7 @@ impl Maker<'_> {
             }
         };
         let value = if is_constant || (owner.is_some() && self.random.one_in(6)) {
-            self.instance.host.weight(datum.to_tensor()?)
+            self.instance.host.add_weight(datum.to_tensor()?)
         } else {
             let name = format!("x{}", self.instance.inputs.len());
             // A model that is written of the instance then shows by itself what it shows.
