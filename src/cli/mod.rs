@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 ok, 1 a difference or regression was found, 2 bad input, 3 unsupported, 4 a limit was hit.
 
+mod bench;
 mod check;
 mod compare;
 mod conformance;
@@ -77,6 +78,8 @@ enum Verb {
     Convert(convert::Convert),
     /// Run a model
     Run(run::Run),
+    /// Time a model, fused against unfused, on a backend
+    Bench(bench::Bench),
     /// Lower a model to a device's network and build its engine
     Lower(lower::Lower),
     /// List and check rewrite rules
@@ -114,6 +117,7 @@ pub fn main() -> i32 {
         Verb::Conformance(verb) => verb.run(global),
         Verb::Convert(verb) => verb.run(global),
         Verb::Run(verb) => verb.run(global),
+        Verb::Bench(verb) => verb.run(global),
         Verb::Lower(verb) => verb.run(global),
         Verb::Rules(verb) => verb.run(global),
         Verb::Ops(verb) => verb.run(global),

@@ -131,13 +131,9 @@ impl Memory {
     }
 
     /// Its length in bytes.
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// True for no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     fn range(&self, at: usize, len: usize) -> Result<Address, Diagnostic> {

@@ -99,7 +99,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     } else {
         (left, right) = (whole(&left, m, k)?, whole(&right, k, n)?);
     }
-    let mut laid_out = |planner: &mut Planner, view: View| match matrix(&view) {
+    let laid_out = |planner: &mut Planner, view: View| match matrix(&view) {
         Some(found) => Ok((view, found)),
         None => {
             let order = row_major(view.shape.len());

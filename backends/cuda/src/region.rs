@@ -5,7 +5,7 @@
 //! once whatever the number of passes over the row.
 
 use crate::driver::Launch;
-use crate::view::{Class, Scalar, View};
+use crate::view::{Class, View};
 use std::fmt::Write;
 
 /// Elements that a thread may hold of a row.
