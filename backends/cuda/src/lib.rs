@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the model as one list of calls with known types | `flat.rs` |
 //! | which calls become one kernel | `units.rs` |
-//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `views.rs` |
+//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `attention.rs`, `views.rs` |
 //! | CUDA C++ of regions | `region.rs`, `pointwise.rs` |
 //! | memory | `arena.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
@@ -14,6 +14,7 @@
 //! opened at run time, and an absent one is an error that says what to install.
 
 mod arena;
+mod attention;
 mod compile;
 mod convolution;
 mod driver;

@@ -6,7 +6,7 @@ use crate::product::Product;
 use crate::region::Generated;
 use crate::units::{Kind, Unit, units};
 use crate::view::{Precision, Scalar, View, row_major, strides_in_order};
-use crate::{images, products, regions, views};
+use crate::{attention, images, products, regions, views};
 use eutectic_ir::attr::Name;
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
@@ -257,6 +257,9 @@ impl<'a> Planner<'a> {
             Kind::Anchor(epilogue) if call.is("Conv") => images::convolution(self, &unit.calls, epilogue),
             Kind::Anchor(epilogue) => products::product(self, &unit.calls, epilogue),
             Kind::Single => match views::lower(self, call) {
+                None if call.is("Attention") && self.precision == Precision::F16 && attention::has_kernel(flat, call) => {
+                    attention::lower(self, call)
+                }
                 None if images::is_pool(call) => images::pool(self, call),
                 None => Err(Refusal::new("", "there is no kernel for it")),
                 Some(outcome) => outcome,

@@ -1,6 +1,7 @@
 //! A planned model on a device: memory, compiled kernels, tuned library calls, and one graph that replays them all.
 
 use crate::arena::{Arena, arena};
+use crate::attention::{decompose, has_kernel};
 use crate::compile::Cache;
 use crate::convolution::{Convolution, ConvolutionPlan, Cudnn, Images};
 use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Stream};
@@ -46,8 +47,10 @@ impl Backend for Cuda {
 
 impl Cuda {
     fn planned(&self, model: &Model, calls: Calls) -> Result<Plan, Vec<Diagnostic>> {
-        let flat = flatten(model, calls).map_err(|refusal| vec![report(&refusal, 1)])?;
-        plan(&flat, self.precision, calls == Calls::Claim).map_err(|refusals| grouped(&refusals))
+        let mut flat = flatten(model, calls).map_err(|refusal| vec![report(&refusal, 1)])?;
+        let fuse = calls == Calls::Claim;
+        decompose(&mut flat, &|flat, call| fuse && self.precision == Precision::F16 && has_kernel(flat, call));
+        plan(&flat, self.precision, fuse).map_err(|refusals| grouped(&refusals))
     }
 
     /// Prepares `model` on the device. Errors: what there is no kernel for, an absent library, a refusal of the device,
