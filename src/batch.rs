@@ -3,8 +3,8 @@
 use crate::inputs::Sizes;
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::graph::{Def, ValueId};
-use crate::ir::types::Type;
 use crate::ir::infer::infer;
+use crate::ir::types::Type;
 use crate::ir::{Dim, Model, Tensor, TensorType};
 
 /// Gives every symbolic dim the size that `sizes` has for it, and with `batch` the first dim of every input that size.
@@ -19,9 +19,9 @@ pub fn bind(model: &mut Model, sizes: &Sizes, batch: Option<usize>) -> Result<()
         let Some(ty) = graph.ty(input).cloned() else { continue };
         let mut dims: Vec<Dim> = Vec::new();
         for dim in &ty.shape {
-            let size = sizes.of(dim).ok_or_else(|| {
-                Diagnostic::error(Kind::Invalid, "C0123", format!("the dim {dim} has no size"))
-            })?;
+            let size = sizes
+                .of(dim)
+                .ok_or_else(|| Diagnostic::error(Kind::Invalid, "C0123", format!("the dim {dim} has no size")))?;
             dims.push(Dim::known(size));
         }
         if let (Some(batch), Some(first)) = (batch, dims.first_mut()) {

@@ -113,7 +113,11 @@ impl Precision {
 }
 
 /// Runs `model` once on the first GPU. Errors: what the backend refuses.
-pub(super) fn on_cuda(model: &Model, inputs: &[Option<Tensor>], precision: Precision) -> Result<Vec<Tensor>, Diagnostics> {
+pub(super) fn on_cuda(
+    model: &Model,
+    inputs: &[Option<Tensor>],
+    precision: Precision,
+) -> Result<Vec<Tensor>, Diagnostics> {
     let cuda = Cuda { precision: precision.of_backend(), cache: default_cache() };
     let options = BackendOptions { calls: Calls::Claim, memory_limit: MEMORY };
     let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
@@ -178,8 +182,10 @@ impl Bench {
             On::Cpu => Precision::F32.tolerance(),
         });
         if let Some(wrong) = variants.iter().find(|variant| variant.error.is_nan() || variant.error > tolerance) {
-            let message =
-                format!("the {} program differs from the CPU backend by {:.2e}, more than {tolerance:.0e}", wrong.name, wrong.error);
+            let message = format!(
+                "the {} program differs from the CPU backend by {:.2e}, more than {tolerance:.0e}",
+                wrong.name, wrong.error
+            );
             return Err(Diagnostic::error(Kind::Invalid, "C0150", message).help("a wrong program has no time").into());
         }
         self.sample(&mut variants)?;
@@ -289,7 +295,16 @@ impl Bench {
     fn report(&self, global: &Global, variants: &[Variant]) -> Result<(), Diagnostics> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(["program", "median ms", "95 % interval", "p99 ms", "runs/s", "launches", "error", "prepared in s"]);
+        table.set_header([
+            "program",
+            "median ms",
+            "95 % interval",
+            "p99 ms",
+            "runs/s",
+            "launches",
+            "error",
+            "prepared in s",
+        ]);
         let mut rows = Vec::new();
         for variant in variants {
             let estimate = median_estimate(&variant.samples, self.seed);
@@ -315,7 +330,9 @@ impl Bench {
         };
         if global.json {
             let ratio = ratio.map(|ratio| json!({ "value": ratio.value, "low": ratio.low, "high": ratio.high }));
-            print_json(&json!({ "programs": rows, "unfused_over_fused": ratio, "environment": Self::environment(variants) }));
+            print_json(
+                &json!({ "programs": rows, "unfused_over_fused": ratio, "environment": Self::environment(variants) }),
+            );
             return Ok(());
         }
         println!("{table}");

@@ -12,8 +12,8 @@ pub use case::{Case, DataSet, LoadedCase, find_cases};
 pub use compare::{Tolerance, difference, kind};
 
 use crate::backend::{self, Backend};
-use crate::cuda::{Cuda, Precision};
 use crate::certificate::run_on_cpu;
+use crate::cuda::{Cuda, Precision};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
 use crate::ir::eval::{Datum, Scalar, run_values};
 use crate::ir::value::Value;

@@ -23,7 +23,8 @@ const QUERIES: usize = 16;
 fn is_plain(flat: &Flat, call: &FlatCall) -> bool {
     let shape = |at: usize| call.input(at).map(|value| flat.values[value].shape.as_slice());
     let attribute = |name: &str| call.attrs.int(name);
-    let window = ["left_window_size", "right_window_size"].iter().all(|name| attribute(name).is_none_or(|size| size < 0));
+    let window =
+        ["left_window_size", "right_window_size"].iter().all(|name| attribute(name).is_none_or(|size| size < 0));
     let four = |shape: Option<&[usize]>| shape.is_some_and(|shape| shape.len() == 4);
     call.is("Attention")
         && call.outputs.len() == 1
@@ -159,7 +160,15 @@ fn masked(
     }
 }
 
-fn push(flat: &mut Flat, call: &FlatCall, name: &str, attrs: Vec<(&'static str, Attr)>, inputs: &[ValueAt], result: ValueAt) {
+/// Appends a call of `name` in place of `call`, whose name and group it takes.
+pub(crate) fn push(
+    flat: &mut Flat,
+    call: &FlatCall,
+    name: &str,
+    attrs: Vec<(&'static str, Attr)>,
+    inputs: &[ValueAt],
+    result: ValueAt,
+) {
     let Some(def) = ops::lookup("", name) else { return };
     let attrs: Attrs = attrs.into_iter().collect();
     flat.calls.push(FlatCall {
@@ -168,7 +177,7 @@ fn push(flat: &mut Flat, call: &FlatCall, name: &str, attrs: Vec<(&'static str, 
         inputs: inputs.iter().map(|&input| Some(input)).collect(),
         outputs: vec![result],
         name: call.name.clone(),
-        group: None,
+        group: call.group,
     });
 }
 
@@ -181,7 +190,8 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
         let value = call.input(at).ok_or_else(missing)?;
         let view = planner.view(value)?;
         // Rows must be read 16 bytes at a time; heads and positions may lie anywhere.
-        let rows = view.strides[3] == 1 && view.strides[..3].iter().all(|stride| stride % 8 == 0) && view.offset % 8 == 0;
+        let rows =
+            view.strides[3] == 1 && view.strides[..3].iter().all(|stride| stride % 8 == 0) && view.offset % 8 == 0;
         views.push(match view.scalar == Scalar::F16 && rows {
             true => view,
             false => planner.copied(view, Scalar::F16, &[0, 1, 2, 3], &call.name)?,
@@ -227,7 +237,8 @@ fn source(views: &[View], mask: Option<&View>, out: &View, n_warps: usize, scale
     let n_keys = views[1].shape[2];
     let base = |view: &View| format!("{}u + batch * {}u + head * {}u", view.offset, view.strides[0], view.strides[1]);
     let step = |view: &View| view.strides[2];
-    let mask_parameter = mask.map_or(String::new(), |mask| format!("const {}* __restrict__ mask, ", mask.scalar.spelled()));
+    let mask_parameter =
+        mask.map_or(String::new(), |mask| format!("const {}* __restrict__ mask, ", mask.scalar.spelled()));
     let masked = mask.map_or(String::new(), |mask| {
         let element = format!(
             "get(mask[{} + (query < {n_queries} ? query : {}) * {}u + key * {}u])",

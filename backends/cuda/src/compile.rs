@@ -20,14 +20,17 @@ pub fn compile(source: &str, architecture: usize) -> Result<Vec<u8>, Diagnostic>
     };
     let text = CString::new(source).map_err(|_| refused("a source with a zero byte", ""))?;
     let options = [format!("--gpu-architecture=sm_{architecture}"), "--std=c++17".into(), "-default-device".into()];
-    let options: Vec<CString> = options.iter().map(|option| CString::new(option.as_str()).unwrap_or_default()).collect();
+    let options: Vec<CString> =
+        options.iter().map(|option| CString::new(option.as_str()).unwrap_or_default()).collect();
     let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
     let mut program = ptr::null_mut();
     // SAFETY: NVRTC is present; strings end with a zero and live through the calls; buffers have the sizes that NVRTC
     // asked for; the program is destroyed once, on every path.
     unsafe {
         let ok = sys::nvrtcResult::NVRTC_SUCCESS;
-        if sys::nvrtcCreateProgram(&mut program, text.as_ptr(), c"kernel.cu".as_ptr(), 0, ptr::null(), ptr::null()) != ok {
+        if sys::nvrtcCreateProgram(&mut program, text.as_ptr(), c"kernel.cu".as_ptr(), 0, ptr::null(), ptr::null())
+            != ok
+        {
             return Err(refused("to start", ""));
         }
         let status = sys::nvrtcCompileProgram(program, pointers.len() as i32, pointers.as_ptr());

@@ -118,7 +118,9 @@ impl Cudnn {
     ) -> Result<Vec<Engine>, Diagnostic> {
         let graph = std::rc::Rc::new(graph(self.handle, convolution, residual_first)?);
         let mut engines = Vec::new();
-        for mode in [sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A, sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK] {
+        for mode in
+            [sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A, sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK]
+        {
             let heuristics = Descriptor::new(Object::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
             heuristics.set_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&graph.graph])?;
             heuristics.set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, Type::CUDNN_TYPE_HEUR_MODE, &[mode])?;
@@ -126,9 +128,9 @@ impl Cudnn {
                 continue;
             }
             let configurations = heuristics.configurations(n)?;
-            let useful = configurations.into_iter().filter(|configuration| {
-                convolution.is_half || convolution.tf32 || !configuration.rounds_inputs()
-            });
+            let useful = configurations
+                .into_iter()
+                .filter(|configuration| convolution.is_half || convolution.tf32 || !configuration.rounds_inputs());
             engines.extend(useful.map(|configuration| Engine { graph: std::rc::Rc::clone(&graph), configuration }));
             // The fallback engines are slow; they serve where nothing else does.
             if !engines.is_empty() {

@@ -139,7 +139,11 @@ impl Memory {
     fn range(&self, at: usize, len: usize) -> Result<Address, Diagnostic> {
         match at.checked_add(len) {
             Some(end) if end <= self.len => Ok(self.address + at as u64),
-            _ => Err(Diagnostic::error(Kind::Invalid, "B0302", format!("bytes {at}..+{len} of a buffer of {}", self.len))),
+            _ => Err(Diagnostic::error(
+                Kind::Invalid,
+                "B0302",
+                format!("bytes {at}..+{len} of a buffer of {}", self.len),
+            )),
         }
     }
 
@@ -159,7 +163,10 @@ impl Memory {
         if len > 0 {
             let from = self.range(at, len)?;
             // SAFETY: both ranges have the length.
-            check(unsafe { sys::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast::<c_void>(), from, len) }, "a copy from the device")?;
+            check(
+                unsafe { sys::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast::<c_void>(), from, len) },
+                "a copy from the device",
+            )?;
         }
         Ok(bytes)
     }

@@ -174,7 +174,8 @@ impl Flattening {
             self.node(graph, id, &mut at, formals, path, group)?;
         }
         let outputs = graph.outputs().iter().map(|output| {
-            at[output.value.index()].ok_or_else(|| Refusal::new(whole(), format!("output `{}` is not computed", output.name)))
+            at[output.value.index()]
+                .ok_or_else(|| Refusal::new(whole(), format!("output `{}` is not computed", output.name)))
         });
         outputs.collect()
     }
@@ -289,8 +290,7 @@ fn evaluate(op: &Op, attrs: &Attrs, inputs: &[Option<&Tensor>], n_outputs: usize
         .iter()
         .map(|tensor| tensor.map(|tensor| Datum::<f32>::of_tensor(tensor).map(Value::Tensor)).transpose())
         .collect::<Result<Vec<_>, _>>()?;
-    let results =
-        run_call(op, attrs, &inputs, &[], n_outputs, true).map_err(|error| Reason::new(error.to_string()))?;
+    let results = run_call(op, attrs, &inputs, &[], n_outputs, true).map_err(|error| Reason::new(error.to_string()))?;
     let tensor = |result: &Value<Datum<f32>>| match result.tensor() {
         Some(datum) => datum.to_tensor(),
         None => Err(Reason(format!("a result is {}", result.kind()))),

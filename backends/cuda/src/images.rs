@@ -50,13 +50,17 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     let output = flat.calls[calls[calls.len() - 1]].outputs[0];
     let refuse = |reason: &str| Refusal::new("", reason);
     let (Some(input), Some(filter)) = (call.input(0), call.input(1)) else { return Err(refuse("an input is missing")) };
-    let shape = |value: ValueAt| four(&flat.values[value].shape).ok_or_else(|| refuse("it is neither flat nor an image"));
+    let shape =
+        |value: ValueAt| four(&flat.values[value].shape).ok_or_else(|| refuse("it is neither flat nor an image"));
     let is_flat = flat.values[input].shape.len() == 3;
     let order = channels_last(flat.values[input].shape.len());
     let fits = || refuse("its attributes do not fit");
     // A bias of zeros stands for none.
     let is_zero = |value: &ValueAt| {
-        flat.values[*value].constant.as_ref().is_some_and(|tensor| tensor.to_f64s().is_some_and(|all| all.iter().all(|&x| x == 0.0)))
+        flat.values[*value]
+            .constant
+            .as_ref()
+            .is_some_and(|tensor| tensor.to_f64s().is_some_and(|all| all.iter().all(|&x| x == 0.0)))
     };
     let bias = call.input(2).filter(|value| !is_zero(value));
     let convolution = Convolution {
@@ -78,12 +82,22 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     let residual = epilogue.residual.map(|value| planner.dense(value, &order, &call.name)).transpose()?;
     let scalar = planner.scalar(output)?;
     let out = planner.fresh(scalar, &flat.values[output].shape, &order);
-    let group = usize::try_from(call.attrs.int("group").unwrap_or(1)).ok().filter(|&group| group > 0).ok_or_else(fits)?;
+    let group =
+        usize::try_from(call.attrs.int("group").unwrap_or(1)).ok().filter(|&group| group > 0).ok_or_else(fits)?;
     if convolution.filter[1] * group != convolution.input[1] || convolution.filter[0] % group != 0 {
         return Err(fits());
     }
-    let otherwise = direct(&convolution, group, scalar, [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref(), Some(&out)]);
-    let reads: Vec<usize> = [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref()].into_iter().flatten().map(|view| view.buffer).collect();
+    let otherwise = direct(
+        &convolution,
+        group,
+        scalar,
+        [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref(), Some(&out)],
+    );
+    let reads: Vec<usize> = [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|view| view.buffer)
+        .collect();
     let counts: usize = images.count() + filters.count() + out.count() + residual.as_ref().map_or(0, View::count);
     let flops = 2.0 * out.count() as f64 * convolution.filter[1..].iter().product::<usize>() as f64;
     let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();

@@ -19,6 +19,7 @@ mod compile;
 mod convolution;
 mod driver;
 mod flat;
+mod gemm;
 mod images;
 mod libraries;
 mod plan;

@@ -30,7 +30,9 @@ impl Library {
     fn described(self) -> (&'static str, &'static str) {
         match self {
             Library::Driver => ("the CUDA driver", "install NVIDIA's driver, 570 or newer, on a machine with a GPU"),
-            Library::Nvrtc => ("NVRTC", "`pip install nvidia-cuda-nvrtc`, and put its `lib` directory on LD_LIBRARY_PATH"),
+            Library::Nvrtc => {
+                ("NVRTC", "`pip install nvidia-cuda-nvrtc`, and put its `lib` directory on LD_LIBRARY_PATH")
+            }
             Library::CublasLt => {
                 ("cuBLASLt", "`pip install nvidia-cublas`, and put its `lib` directory on LD_LIBRARY_PATH")
             }

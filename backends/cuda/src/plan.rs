@@ -180,7 +180,8 @@ impl<'a> Planner<'a> {
     /// How `value` is stored.
     pub fn scalar(&self, value: ValueAt) -> Result<Scalar, Refusal> {
         let element = self.flat.values[value].element;
-        Scalar::of(element, self.precision).ok_or_else(|| Refusal::new("", format!("no kernel computes with {element}")))
+        Scalar::of(element, self.precision)
+            .ok_or_else(|| Refusal::new("", format!("no kernel computes with {element}")))
     }
 
     /// Where `value` lies. Errors: it was refused (with an empty reason), or a constant of a foreign type.
@@ -235,7 +236,8 @@ impl<'a> Planner<'a> {
 
     /// A kernel that copies `from` to `to`, of the same shape.
     pub fn copy(&mut self, from: View, to: View, reader: &Name) -> Result<(), Refusal> {
-        let generated = regions::copy(from.clone(), to.clone()).ok_or_else(|| Refusal::new("", "it cannot be copied"))?;
+        let generated =
+            regions::copy(from.clone(), to.clone()).ok_or_else(|| Refusal::new("", "it cannot be copied"))?;
         let bytes = (from.count() * from.scalar.bytes() + to.count() * to.scalar.bytes()) as f64;
         self.plan.steps.push(Step {
             work: Work::Kernel(generated),
@@ -257,7 +259,10 @@ impl<'a> Planner<'a> {
             Kind::Anchor(epilogue) if call.is("Conv") => images::convolution(self, &unit.calls, epilogue),
             Kind::Anchor(epilogue) => products::product(self, &unit.calls, epilogue),
             Kind::Single => match views::lower(self, call) {
-                None if call.is("Attention") && self.precision == Precision::F16 && attention::has_kernel(flat, call) => {
+                None if call.is("Attention")
+                    && self.precision == Precision::F16
+                    && attention::has_kernel(flat, call) =>
+                {
                     attention::lower(self, call)
                 }
                 None if images::is_pool(call) => images::pool(self, call),
@@ -266,7 +271,8 @@ impl<'a> Planner<'a> {
             },
         };
         outcome.map_err(|refusal| {
-            let described = if call.name.is_empty() { call.op.to_string() } else { format!("{} `{}`", call.op, call.name) };
+            let described =
+                if call.name.is_empty() { call.op.to_string() } else { format!("{} `{}`", call.op, call.name) };
             Refusal { call: described, ..refusal }
         })
     }

@@ -43,9 +43,8 @@ pub(crate) fn pointwise(
         let wants = if first == Class::Truth { Class::Integer } else { first };
         Some(Pointwise { template: template.into(), class: Class::Truth, wants: Some(wants) })
     };
-    let logic = |template: &str| {
-        Some(Pointwise { template: template.into(), class: Class::Truth, wants: Some(Class::Truth) })
-    };
+    let logic =
+        |template: &str| Some(Pointwise { template: template.into(), class: Class::Truth, wants: Some(Class::Truth) });
     let folded = |f: &str| {
         let start = String::from("$0");
         (1..n).fold(start, |so_far, at| format!("{f}({so_far}, ${at})"))
@@ -176,8 +175,12 @@ pub(crate) fn row_operator(
         "ReduceMean" => reduce(Reduction::Sum, true),
         "ReduceMax" => reduce(Reduction::Max, false),
         "ReduceMin" => reduce(Reduction::Min, false),
-        "GlobalAveragePool" => Some((RowOperator::Reduce { reduction: Reduction::Sum, is_mean: true }, (2..rank).collect())),
-        "GlobalMaxPool" => Some((RowOperator::Reduce { reduction: Reduction::Max, is_mean: false }, (2..rank).collect())),
+        "GlobalAveragePool" => {
+            Some((RowOperator::Reduce { reduction: Reduction::Sum, is_mean: true }, (2..rank).collect()))
+        }
+        "GlobalMaxPool" => {
+            Some((RowOperator::Reduce { reduction: Reduction::Max, is_mean: false }, (2..rank).collect()))
+        }
         _ => None,
     }
 }

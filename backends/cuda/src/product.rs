@@ -199,7 +199,8 @@ fn layout(
     let (batch, stride) = (product.batch as i32, matrix.batch_stride as i64);
     // SAFETY: the attributes have the sizes that the library documents.
     unsafe {
-        let made = sys::cublasLtMatrixLayoutCreate(&mut layout, element, rows as u64, columns as u64, matrix.leading as i64);
+        let made =
+            sys::cublasLtMatrixLayoutCreate(&mut layout, element, rows as u64, columns as u64, matrix.leading as i64);
         check(made, "a layout")?;
         let count = ptr::from_ref(&batch).cast::<c_void>();
         let which = Attribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;

@@ -56,8 +56,11 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         // A vector is a row on the left and a column on the right.
         if let [size] = view.shape[..] {
             let stride = view.strides[0];
-            (view.shape, view.strides) =
-                if is_left { (vec![1, size], vec![size * stride, stride]) } else { (vec![size, 1], vec![stride, size * stride]) };
+            (view.shape, view.strides) = if is_left {
+                (vec![1, size], vec![size * stride, stride])
+            } else {
+                (vec![size, 1], vec![stride, size * stride])
+            };
         }
         Ok::<View, Refusal>(view)
     };
@@ -94,7 +97,11 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
             }
         };
         left = dense;
-        right = right.reshaped(&[k, n]).unwrap_or(View { shape: vec![k, n], strides: right.strides[right.strides.len() - 2..].to_vec(), ..right });
+        right = right.reshaped(&[k, n]).unwrap_or(View {
+            shape: vec![k, n],
+            strides: right.strides[right.strides.len() - 2..].to_vec(),
+            ..right
+        });
         (m, batch) = (batch * m, 1);
     } else {
         (left, right) = (whole(&left, m, k)?, whole(&right, k, n)?);
@@ -115,7 +122,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         planner.dense(value, &row_major(rank), &call.name)
     });
     let bias = bias.transpose()?;
-    let residual = epilogue.residual.map(|value| planner.dense(value, &row_major(shape.len()), &call.name)).transpose()?;
+    let residual =
+        epilogue.residual.map(|value| planner.dense(value, &row_major(shape.len()), &call.name)).transpose()?;
     let out = planner.fresh(scalar, &shape, &row_major(shape.len()));
     let product = Product {
         m,
@@ -135,7 +143,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
             _ => Activation::None,
         },
     };
-    let reads = [Some(&left), Some(&right), bias.as_ref(), residual.as_ref()].into_iter().flatten().map(|view| view.buffer);
+    let reads =
+        [Some(&left), Some(&right), bias.as_ref(), residual.as_ref()].into_iter().flatten().map(|view| view.buffer);
     let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
     let elements = batch * (m * k + m * n) + if product.right.batch_stride == 0 { k * n } else { batch * k * n };
     planner.plan.steps.push(Step {

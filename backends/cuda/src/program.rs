@@ -6,6 +6,7 @@ use crate::compile::Cache;
 use crate::convolution::{Convolution, ConvolutionPlan, Cudnn, Images};
 use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Stream};
 use crate::flat::{Refusal, flatten};
+use crate::gemm;
 use crate::libraries::Library;
 use crate::plan::{Content, Place, Plan, Step, Work, plan};
 use crate::product::{CublasLt, Operands, Product, ProductPlan, WORKSPACE};
@@ -49,6 +50,7 @@ impl Cuda {
     fn planned(&self, model: &Model, calls: Calls) -> Result<Plan, Vec<Diagnostic>> {
         let mut flat = flatten(model, calls).map_err(|refusal| vec![report(&refusal, 1)])?;
         let fuse = calls == Calls::Claim;
+        gemm::expand(&mut flat, fuse);
         decompose(&mut flat, &|flat, call| fuse && self.precision == Precision::F16 && has_kernel(flat, call));
         plan(&flat, self.precision, fuse).map_err(|refusals| grouped(&refusals))
     }
@@ -65,7 +67,8 @@ impl Cuda {
     /// The source of every kernel that `model` needs, without a device. Errors: what there is no kernel for.
     pub fn sources(&self, model: &Model, calls: Calls) -> Result<Vec<String>, Error> {
         let plan = self.planned(model, calls).map_err(|problems| Error(Diagnostics(problems)))?;
-        let distinct: BTreeSet<String> = plan.steps.iter().filter_map(|step| Some(kernel_of(&step.work)?.source.clone())).collect();
+        let distinct: BTreeSet<String> =
+            plan.steps.iter().filter_map(|step| Some(kernel_of(&step.work)?.source.clone())).collect();
         Ok(distinct.into_iter().collect())
     }
 
@@ -371,7 +374,9 @@ impl CudaProgram {
         let mut best = None;
         for (choice, plan) in plans.iter().enumerate() {
             let run = || plan.enqueue(&self.libraries.stream, at, self.workspace.address());
-            if let Ok(seconds) = self.timed(&run) && best.is_none_or(|(least, _)| seconds < least) {
+            if let Ok(seconds) = self.timed(&run)
+                && best.is_none_or(|(least, _)| seconds < least)
+            {
                 best = Some((seconds, choice));
             }
         }
@@ -408,7 +413,9 @@ impl CudaProgram {
                 continue;
             }
             let run = || plan.enqueue(images, self.workspace.address());
-            if let Ok(seconds) = self.timed(&run) && best.as_ref().is_none_or(|(least, ..)| seconds < *least) {
+            if let Ok(seconds) = self.timed(&run)
+                && best.as_ref().is_none_or(|(least, ..)| seconds < *least)
+            {
                 best = Some((seconds, at + 1, Some(plan)));
             }
         }
@@ -557,7 +564,13 @@ impl Program for CudaProgram {
         self.libraries.stream.synchronize()?;
         let mut outputs = Vec::new();
         for (view, element) in &self.plan.outputs {
-            outputs.push(self.read(view.buffer, view.offset * view.scalar.bytes(), view.scalar, &view.shape, *element)?);
+            outputs.push(self.read(
+                view.buffer,
+                view.offset * view.scalar.bytes(),
+                view.scalar,
+                &view.shape,
+                *element,
+            )?);
         }
         Ok(outputs)
     }

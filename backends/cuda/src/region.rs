@@ -242,7 +242,9 @@ impl Region {
         let width = innermost.map_or(1, |last| self.width(&touched, &axes, last));
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
         let mut code = Writer { text: String::from(PRELUDE), width };
-        let index = if touched.iter().any(|touched| touched.view.offset + extent(touched) >= 1 << 31) || rows.max(1).saturating_mul(columns) >= 1 << 31 {
+        let index = if touched.iter().any(|touched| touched.view.offset + extent(touched) >= 1 << 31)
+            || rows.max(1).saturating_mul(columns) >= 1 << 31
+        {
             "size_t"
         } else {
             "unsigned"
@@ -250,7 +252,8 @@ impl Region {
         let block = threads * rows_per_block;
         code.line(format!("extern \"C\" __global__ void __launch_bounds__({block}) region("));
         for (at, touched) in touched.iter().enumerate() {
-            let (constant, end) = (if at < first_store { "const " } else { "" }, if at + 1 == strides.len() { ") {" } else { "," });
+            let (constant, end) =
+                (if at < first_store { "const " } else { "" }, if at + 1 == strides.len() { ") {" } else { "," });
             code.line(format!("    {constant}{}* __restrict__ p{at}{end}", touched.view.scalar.spelled()));
         }
         if self.n_column_axes == 0 {
@@ -260,7 +263,9 @@ impl Region {
         } else {
             code.line("  __shared__ float scratch[32];");
             code.line(format!("  const unsigned lane = threadIdx.x % {threads}u;"));
-            code.line(format!("  const {index} row = {index}(blockIdx.x) * {rows_per_block}u + threadIdx.x / {threads}u;"));
+            code.line(format!(
+                "  const {index} row = {index}(blockIdx.x) * {rows_per_block}u + threadIdx.x / {threads}u;"
+            ));
             code.line(format!("  if (row >= {rows}u) return;"));
             code.line(format!("  bool holds[{n_vectors}];"));
             code.line(format!(
@@ -272,7 +277,8 @@ impl Region {
             let terms = terms(&axes.strides[at][..n_row_axes], 0);
             code.line(format!("  const {index} row{at} = {}u{terms};", touched.view.offset));
         }
-        let parts = Parts { axes: &axes, n_row_axes, index, n_vectors, threads, is_rows: self.n_column_axes > 0, columns };
+        let parts =
+            Parts { axes: &axes, n_row_axes, index, n_vectors, threads, is_rows: self.n_column_axes > 0, columns };
         for register in 0..self.values.len() {
             self.compute(&mut code, register, &operands, &parts);
         }
@@ -299,7 +305,8 @@ impl Region {
         let fits = |width: usize| {
             axes.sizes[last] % width == 0
                 && touched.iter().zip(&axes.strides).all(|(touched, strides)| {
-                    let others = strides[..last].iter().all(|stride| stride % width == 0) && touched.view.offset % width == 0;
+                    let others =
+                        strides[..last].iter().all(|stride| stride % width == 0) && touched.view.offset % width == 0;
                     match strides[last] {
                         0 => true,
                         1 => others && width * touched.view.scalar.bytes() <= 32,
@@ -332,7 +339,9 @@ impl Region {
         let value = &self.values[register];
         let held = parts.n_vectors * code.width;
         let ty = spelled(value.class);
-        let name = |register: Register| if self.values[register].is_row { format!("r{register}") } else { format!("v{register}[k]") };
+        let name = |register: Register| {
+            if self.values[register].is_row { format!("r{register}") } else { format!("v{register}[k]") }
+        };
         match &value.made {
             Made::Load(operand) if value.is_row => {
                 let address = self.address(operands[*operand], *operand, "", "", parts.index);
@@ -343,21 +352,31 @@ impl Region {
                 code.line(format!("  {ty} v{register}[{held}];"));
                 code.vectors(parts);
                 let column = terms(&parts.axes.strides[at][parts.n_row_axes..], parts.n_row_axes);
-                let looked_up = positions.map(|at| terms(&parts.axes.strides[at][parts.n_row_axes..], parts.n_row_axes));
+                let looked_up =
+                    positions.map(|at| terms(&parts.axes.strides[at][parts.n_row_axes..], parts.n_row_axes));
                 let looked_up = looked_up.unwrap_or_default();
-                let stride = parts.axes.strides[at].last().copied().filter(|_| parts.axes.sizes.len() > parts.n_row_axes).unwrap_or(0);
-                let varies = positions.is_some_and(|at| parts.axes.strides[at].last().is_some_and(|&stride| stride != 0));
+                let stride = parts.axes.strides[at]
+                    .last()
+                    .copied()
+                    .filter(|_| parts.axes.sizes.len() > parts.n_row_axes)
+                    .unwrap_or(0);
+                let varies =
+                    positions.is_some_and(|at| parts.axes.strides[at].last().is_some_and(|&stride| stride != 0));
                 let width = code.width;
                 let address = self.address((at, positions), *operand, &column, &looked_up, parts.index);
                 if varies || width == 1 {
                     code.line(format!("    v{register}[k * {width}] = get({address});"));
                 } else if stride == 1 {
                     let element = self.operands[*operand].view.scalar.spelled();
-                    code.line(format!("    const auto pack = *reinterpret_cast<const Pack<{width}, {element}>*>(&{address});"));
+                    code.line(format!(
+                        "    const auto pack = *reinterpret_cast<const Pack<{width}, {element}>*>(&{address});"
+                    ));
                     code.line(format!("#pragma unroll\n    for (int j = 0; j < {width}; ++j) v{register}[k * {width} + j] = get(pack.element[j]);"));
                 } else {
                     code.line(format!("    const {ty} one = get({address});"));
-                    code.line(format!("#pragma unroll\n    for (int j = 0; j < {width}; ++j) v{register}[k * {width} + j] = one;"));
+                    code.line(format!(
+                        "#pragma unroll\n    for (int j = 0; j < {width}; ++j) v{register}[k * {width} + j] = one;"
+                    ));
                 }
                 code.line("  }");
             }
@@ -406,11 +425,20 @@ impl Region {
     }
 
     fn n_touched(&self) -> usize {
-        self.operands.len() + self.operands.iter().filter(|operand| operand.lookup.is_some()).count() + self.stores.len()
+        self.operands.len()
+            + self.operands.iter().filter(|operand| operand.lookup.is_some()).count()
+            + self.stores.len()
     }
 
     /// The element of an operand, as CUDA C++ spells it.
-    fn address(&self, (at, positions): (usize, Option<usize>), operand: usize, column: &str, looked_up: &str, index: &str) -> String {
+    fn address(
+        &self,
+        (at, positions): (usize, Option<usize>),
+        operand: usize,
+        column: &str,
+        looked_up: &str,
+        index: &str,
+    ) -> String {
         match (&self.operands[operand].lookup, positions) {
             (Some(lookup), Some(from)) => {
                 let Lookup { stride, extent, .. } = lookup;

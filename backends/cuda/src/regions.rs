@@ -45,7 +45,8 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         }
         _ => return Err(Refusal::new("", "its results have several shapes")),
     };
-    let region = Region { shape, n_column_axes: n_columns, operands: Vec::new(), values: Vec::new(), stores: Vec::new() };
+    let region =
+        Region { shape, n_column_axes: n_columns, operands: Vec::new(), values: Vec::new(), stores: Vec::new() };
     let mut building = Building { planner, region, axes, registers: HashMap::new(), bytes: 0.0 };
     for &at in calls {
         let call = &flat.calls[at];
@@ -111,9 +112,16 @@ impl Building<'_, '_> {
     }
 
     fn load(&mut self, operand: Operand, class: Class) -> Register {
-        let is_row = self.is_row(&operand.view) && operand.lookup.as_ref().is_none_or(|lookup| self.is_row(&lookup.positions));
-        let distinct: usize =
-            operand.view.shape.iter().zip(&operand.view.strides).filter(|(_, stride)| **stride != 0).map(|(size, _)| size).product();
+        let is_row =
+            self.is_row(&operand.view) && operand.lookup.as_ref().is_none_or(|lookup| self.is_row(&lookup.positions));
+        let distinct: usize = operand
+            .view
+            .shape
+            .iter()
+            .zip(&operand.view.strides)
+            .filter(|(_, stride)| **stride != 0)
+            .map(|(size, _)| size)
+            .product();
         self.bytes += (distinct * operand.view.scalar.bytes()) as f64;
         self.region.operands.push(operand);
         self.add(Made::Load(self.region.operands.len() - 1), class, is_row)
@@ -225,7 +233,8 @@ impl Building<'_, '_> {
         let squares = self.expression("($0 * $0)", vec![Input::Register(from)], Class::Real);
         let sum = self.add(Made::Reduced(Reduction::Sum, squares), Class::Real, true);
         let epsilon = literal(f64::from(epsilon), Class::Real);
-        let root = self.expression(format!("rsqrtf($0 * {inverse} + {epsilon})"), vec![Input::Register(sum)], Class::Real);
+        let root =
+            self.expression(format!("rsqrtf($0 * {inverse} + {epsilon})"), vec![Input::Register(sum)], Class::Real);
         self.expression("($0 * $1)", vec![Input::Register(from), Input::Register(root)], Class::Real)
     }
 
@@ -253,14 +262,12 @@ impl Building<'_, '_> {
             view[..axis].iter().copied().chain(inside).chain(view[axis + 1..].iter().copied()).collect()
         };
         let shape = around(&data.shape, positions.shape.clone());
-        let elements = View {
-            shape: shape.clone(),
-            strides: around(&data.strides, vec![0; n_positions]),
-            ..data.clone()
-        };
+        let elements =
+            View { shape: shape.clone(), strides: around(&data.strides, vec![0; n_positions]), ..data.clone() };
         let zeros = vec![0; data.shape.len()];
         let looked_up = View { shape, strides: around(&zeros, positions.strides.clone()), ..positions };
-        let fit = |this: &Self, view: &View| this.over_region(view).ok_or_else(|| Refusal::new("", "it does not broadcast"));
+        let fit =
+            |this: &Self, view: &View| this.over_region(view).ok_or_else(|| Refusal::new("", "it does not broadcast"));
         let lookup = Lookup { positions: fit(self, &looked_up)?, stride: data.strides[axis], extent: data.shape[axis] };
         let operand = Operand { view: fit(self, &elements)?, lookup: Some(lookup) };
         let register = self.load(operand, class);
@@ -274,7 +281,11 @@ impl Building<'_, '_> {
         let mut outputs: Vec<ValueAt> = calls.iter().map(|&at| flat.calls[at].outputs[0]).collect();
         let is_read_outside = |value: ValueAt| {
             flat.outputs.contains(&value)
-                || flat.calls.iter().enumerate().any(|(at, call)| !calls.contains(&at) && call.inputs.contains(&Some(value)))
+                || flat
+                    .calls
+                    .iter()
+                    .enumerate()
+                    .any(|(at, call)| !calls.contains(&at) && call.inputs.contains(&Some(value)))
         };
         outputs.retain(|&value| is_read_outside(value));
         let order = self.order();
@@ -310,7 +321,8 @@ impl Building<'_, '_> {
         if self.region.stores.is_empty() {
             return Ok(());
         }
-        let generated = self.region.generate().ok_or_else(|| Refusal::new("", "its rows are too long for one block"))?;
+        let generated =
+            self.region.generate().ok_or_else(|| Refusal::new("", "its rows are too long for one block"))?;
         let n_reads = generated.parameters.len() - self.region.stores.len();
         let (reads, writes) = generated.parameters.split_at(n_reads);
         let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
@@ -329,9 +341,8 @@ impl Building<'_, '_> {
     /// The order in which results lie: that of the first whole tensor that is read, so that layouts carry on.
     fn order(&self) -> Vec<usize> {
         let rank = self.region.shape.len();
-        let is_whole = |view: &View| {
-            view.shape.iter().zip(&view.strides).all(|(&size, &stride)| size == 1 || stride != 0)
-        };
+        let is_whole =
+            |view: &View| view.shape.iter().zip(&view.strides).all(|(&size, &stride)| size == 1 || stride != 0);
         let first = self.region.operands.iter().find(|operand| operand.lookup.is_none() && is_whole(&operand.view));
         let mut order = row_major(rank);
         if let Some(operand) = first

@@ -58,9 +58,7 @@ pub(crate) enum Role {
 pub(crate) fn role(flat: &Flat, call: &FlatCall) -> Option<Role> {
     let known = |at: usize| call.input(at).map(|value| &flat.values[value]);
     let first = known(0)?;
-    if let Some((operator, axes)) =
-        row_operator(call, &first.shape, &|at| known(at)?.constant.as_ref()?.to_i64s())
-    {
+    if let Some((operator, axes)) = row_operator(call, &first.shape, &|at| known(at)?.constant.as_ref()?.to_i64s()) {
         return first.element.is_real().then_some(Role::Row(operator, axes));
     }
     if call.is("Gather") {
@@ -141,16 +139,18 @@ impl<'a> Division<'a> {
                 let other = call.inputs.iter().flatten().copied().find(|&value| value != current);
                 let shape = &self.flat.values[current].shape;
                 match (call.op.name(), other) {
-                    ("Add", Some(other)) if is_product && epilogue == Epilogue::default() && self.is_row(other, shape) => {
+                    ("Add", Some(other))
+                        if is_product && epilogue == Epilogue::default() && self.is_row(other, shape) =>
+                    {
                         epilogue.bias = Some(other);
                     }
-                    ("Add", Some(other))
-                        if epilogue.residual.is_none() && self.flat.values[other].shape == *shape =>
-                    {
+                    ("Add", Some(other)) if epilogue.residual.is_none() && self.flat.values[other].shape == *shape => {
                         epilogue.residual = Some(other);
                     }
                     ("Relu", _) => epilogue.relu = true,
-                    ("Gelu", _) if is_product && call.attrs.string("approximate") == Some("tanh") => epilogue.gelu_tanh = true,
+                    ("Gelu", _) if is_product && call.attrs.string("approximate") == Some("tanh") => {
+                        epilogue.gelu_tanh = true
+                    }
                     _ => break,
                 }
                 calls.push(next);
@@ -174,7 +174,9 @@ impl<'a> Division<'a> {
 
     fn is_row(&self, value: ValueAt, shape: &[usize]) -> bool {
         let known = &self.flat.values[value];
-        known.constant.is_some() && known.shape.last() == shape.last() && known.shape.iter().rev().skip(1).all(|&size| size == 1)
+        known.constant.is_some()
+            && known.shape.last() == shape.last()
+            && known.shape.iter().rev().skip(1).all(|&size| size == 1)
     }
 
     /// Whether computing `value` needs the result of call `target`.
@@ -230,7 +232,8 @@ impl<'a> Division<'a> {
     fn space(&self, calls: &[usize]) -> Option<Space> {
         let space = space(self.flat, &self.roles, calls)?;
         let row_shape = row_shape(&space);
-        let is_inside = |value: ValueAt| self.producer[value].is_some_and(|producer| calls.binary_search(&producer).is_ok());
+        let is_inside =
+            |value: ValueAt| self.producer[value].is_some_and(|producer| calls.binary_search(&producer).is_ok());
         for &at in calls {
             let call = &self.flat.calls[at];
             for (position, value) in call.inputs.iter().enumerate().filter_map(|(at, value)| Some((at, (*value)?))) {
@@ -271,7 +274,10 @@ impl<'a> Division<'a> {
     fn successors(&self, unit: usize) -> impl Iterator<Item = usize> + '_ {
         let calls = self.units[unit].iter().flat_map(|unit| &unit.calls);
         let values = calls.flat_map(|&call| &self.flat.calls[call].outputs);
-        values.flat_map(|&value| &self.readers[value]).map(|&reader| self.unit_of[reader]).filter(move |&next| next != unit)
+        values
+            .flat_map(|&value| &self.readers[value])
+            .map(|&reader| self.unit_of[reader])
+            .filter(move |&next| next != unit)
     }
 
     /// The units, each after those that it reads from, and otherwise as early as their calls stand.
@@ -281,15 +287,19 @@ impl<'a> Division<'a> {
         let mut frees: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); n];
         for (unit, calls) in self.units.iter().enumerate().filter_map(|(at, unit)| Some((at, &unit.as_ref()?.calls))) {
             for &value in calls.iter().flat_map(|&call| self.flat.calls[call].inputs.iter().flatten()) {
-                if let Some(producer) = self.producer[value].map(|call| self.unit_of[call]).filter(|&other| other != unit) {
+                if let Some(producer) =
+                    self.producer[value].map(|call| self.unit_of[call]).filter(|&other| other != unit)
+                {
                     waits[unit].insert(producer);
                     frees[producer].insert(unit);
                 }
             }
         }
         let place = |unit: usize| self.units[unit].as_ref().and_then(|unit| unit.calls.last().copied()).unwrap_or(0);
-        let mut ready: BTreeSet<(usize, usize)> =
-            (0..n).filter(|&unit| self.units[unit].is_some() && waits[unit].is_empty()).map(|unit| (place(unit), unit)).collect();
+        let mut ready: BTreeSet<(usize, usize)> = (0..n)
+            .filter(|&unit| self.units[unit].is_some() && waits[unit].is_empty())
+            .map(|unit| (place(unit), unit))
+            .collect();
         let mut order = Vec::new();
         while let Some((_, unit)) = ready.pop_first() {
             order.push(unit);

@@ -141,7 +141,9 @@ impl View {
     /// The order in which the axes lie in memory, the slowest first; axes that do not move keep their places in front.
     pub fn order(&self) -> Vec<usize> {
         let mut order = row_major(self.shape.len());
-        order.sort_by_key(|&axis| std::cmp::Reverse(if self.shape[axis] == 1 { usize::MAX } else { self.strides[axis] }));
+        order.sort_by_key(|&axis| {
+            std::cmp::Reverse(if self.shape[axis] == 1 { usize::MAX } else { self.strides[axis] })
+        });
         order
     }
 

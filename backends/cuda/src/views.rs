@@ -68,7 +68,8 @@ fn expand(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal> {
 fn slice(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal> {
     let mut view = input(planner, call)?;
     let unknown = || Refusal::new("", "its positions are computed, not constant");
-    let (starts, ends) = (integers(planner, call, 1).ok_or_else(unknown)?, integers(planner, call, 2).ok_or_else(unknown)?);
+    let (starts, ends) =
+        (integers(planner, call, 1).ok_or_else(unknown)?, integers(planner, call, 2).ok_or_else(unknown)?);
     let given = |at: usize, otherwise: Vec<i64>| match call.input(at) {
         Some(_) => integers(planner, call, at).ok_or_else(unknown),
         None => Ok(otherwise),
