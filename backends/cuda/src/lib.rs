@@ -8,13 +8,14 @@
 //! | CUDA C++ of regions | `region.rs`, `pointwise.rs` |
 //! | memory | `arena.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
-//! | tuning and execution | `program.rs` |
+//! | tuning and execution | `backend.rs`, `program.rs` |
 //!
 //! Everything above the wrappers runs and is tested without a GPU. Nothing panics without NVIDIA's libraries: they are
 //! opened at run time, and an absent one is an error that says what to install.
 
 mod arena;
 mod attention;
+mod backend;
 mod compile;
 mod convolution;
 mod driver;
@@ -33,8 +34,9 @@ mod units;
 mod view;
 mod views;
 
+pub use backend::Cuda;
 pub use compile::Cache;
 pub use compile::compile;
 pub use libraries::{Library, require};
-pub use program::{Cuda, CudaProgram, Footprint, Profile};
+pub use program::{CudaProgram, Footprint, Profile};
 pub use view::Precision;
