@@ -3,11 +3,11 @@
 use crate::attention::{decompose, has_kernel};
 use crate::compile::Cache;
 use crate::flat::{Refusal, flatten};
-use crate::gemm;
 use crate::plan::{Plan, Step, Work, plan};
 use crate::program::CudaProgram;
 use crate::region::Generated;
 use crate::view::Precision;
+use crate::{gather, gemm};
 use eutectic_backend::{Backend, Calls, Error, Launch as Listed, Options, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::model::Model;
@@ -41,6 +41,7 @@ impl Cuda {
     fn planned(&self, model: &Model, calls: Calls) -> Result<Plan, Vec<Diagnostic>> {
         let mut flat = flatten(model, calls).map_err(|refusal| vec![report(&refusal, 1)])?;
         let fuse = calls == Calls::Claim;
+        gather::flatten_positions(&mut flat);
         gemm::expand(&mut flat, fuse);
         decompose(&mut flat, &|flat, call| fuse && self.precision == Precision::F16 && has_kernel(flat, call));
         plan(&flat, self.precision, fuse).map_err(|refusals| grouped(&refusals))

@@ -20,6 +20,7 @@ mod compile;
 mod convolution;
 mod driver;
 mod flat;
+mod gather;
 mod gemm;
 mod images;
 mod libraries;

@@ -22,7 +22,7 @@ const CANDIDATES: usize = 12;
 /// A step that is ready to be enqueued.
 enum Ready {
     Kernel(Kernel, Launch, Vec<Address>),
-    Product(ProductPlan, Operands),
+    Product(Box<ProductPlan>, Operands),
     /// The plan with this number.
     Convolution(usize, Images),
 }
@@ -198,7 +198,7 @@ impl CudaProgram {
                         None => self.choose_product(product, operands, cache)?,
                     };
                     chosen_products.insert(key, plan);
-                    Ready::Product(plan, operands)
+                    Ready::Product(Box::new(plan), operands)
                 }
                 Work::Convolution { convolution, input, filter, bias, residual, out, otherwise } => {
                     let images = Images {
