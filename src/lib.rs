@@ -12,12 +12,15 @@
 
 pub use eutectic_backend as backend;
 pub use eutectic_cpu as cpu;
+pub use eutectic_cuda as cuda;
 pub use eutectic_ir as ir;
+pub use eutectic_measure as measure;
 pub use eutectic_onnx as onnx;
 pub use eutectic_passes as passes;
 #[cfg(feature = "tensorrt")]
 pub use eutectic_tensorrt as tensorrt;
 
+pub mod batch;
 pub mod calibrate;
 pub mod certificate;
 pub mod cli;

@@ -71,7 +71,7 @@ fn the_ir_depends_on_no_format_engine_or_device() {
 #[test]
 fn passes_and_backends_do_not_know_each_other() {
     forbid("passes/Cargo.toml", &["eutectic-backend", "eutectic-cpu", "eutectic-tensorrt", "eutectic-onnx"]);
-    for backend in ["backends/api", "backends/cpu", "backends/tensorrt"] {
+    for backend in ["backends/api", "backends/cpu", "backends/cuda", "backends/tensorrt"] {
         forbid(&format!("{backend}/Cargo.toml"), &["eutectic-passes", "eutectic-onnx", "egg"]);
     }
     forbid("ir/onnx/Cargo.toml", &["eutectic-passes", "eutectic-backend", "egg"]);

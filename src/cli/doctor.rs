@@ -21,7 +21,7 @@ struct Finding {
 
 impl Doctor {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let findings = [cpu(), self.tensorrt()];
+        let findings = [cpu(), cuda(), self.tensorrt()];
         if global.json {
             let found: Vec<_> = findings
                 .iter()
@@ -60,4 +60,19 @@ impl Doctor {
 fn cpu() -> Finding {
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     Finding { name: "cpu", present: true, detail: format!("{n_threads} threads") }
+}
+
+/// The libraries that the CUDA backend opens at run time.
+fn cuda() -> Finding {
+    use crate::cuda::{Library, require};
+    let lines: Vec<String> = Library::ALL
+        .iter()
+        .map(|&library| match require(library) {
+            Ok(()) => format!("{}: found", library.name()),
+            Err(problem) => format!("{}: missing; {}", library.name(), problem.help.unwrap_or_default()),
+        })
+        .collect();
+    // cuDNN makes convolutions fast; all else is needed.
+    let needed = [Library::Driver, Library::Nvrtc, Library::CublasLt];
+    Finding { name: "cuda", present: needed.iter().all(|library| library.is_present()), detail: lines.join("\n") }
 }

@@ -13,6 +13,7 @@ macro_rules! println {
     ($($argument:tt)*) => { print!("{}\n", format_args!($($argument)*)) };
 }
 
+mod bench;
 mod check;
 mod compare;
 mod conformance;
@@ -95,6 +96,8 @@ enum Verb {
     Quantize(quantize::Quantize),
     /// Run a model
     Run(run::Run),
+    /// Time a model, fused against unfused, on a backend
+    Bench(bench::Bench),
     /// Lower a model to a device's network and build its engine
     Lower(lower::Lower),
     /// List and check rewrite rules
@@ -133,6 +136,7 @@ pub fn main() -> i32 {
         Verb::Convert(verb) => verb.run(global),
         Verb::Quantize(verb) => verb.run(global),
         Verb::Run(verb) => verb.run(global),
+        Verb::Bench(verb) => verb.run(global),
         Verb::Lower(verb) => verb.run(global),
         Verb::Rules(verb) => verb.run(global),
         Verb::Ops(verb) => verb.run(global),

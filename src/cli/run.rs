@@ -1,5 +1,6 @@
 //! `eutectic run`: a model on the CPU backend, or on the reference interpreter.
 
+use super::bench::{Precision, on_cuda};
 use super::{Global, Outcome, misuse, print_json};
 use crate::certificate::run_on_cpu;
 use crate::files::{load_npy, save_npy};
@@ -28,6 +29,9 @@ pub(super) struct Run {
     /// What runs it
     #[arg(long, value_enum, default_value_t = On::Cpu)]
     backend: On,
+    /// Precision of the CUDA backend
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
     /// Write each output to this directory, as NAME.npy
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -37,6 +41,8 @@ pub(super) struct Run {
 enum On {
     /// The CPU backend
     Cpu,
+    /// The first GPU
+    Cuda,
     /// The reference interpreter in single precision: slow, the oracle
     Interp,
 }
@@ -48,6 +54,7 @@ impl Run {
         let start = Instant::now();
         let outputs = match self.backend {
             On::Cpu => run_on_cpu(&model, &inputs)?,
+            On::Cuda => on_cuda(&model, &inputs, self.precision)?,
             On::Interp => interpret(&model, &inputs)?,
         };
         let seconds = start.elapsed().as_secs_f64();

@@ -11,7 +11,9 @@ mod guard;
 pub use case::{Case, DataSet, LoadedCase, find_cases};
 pub use compare::{Tolerance, difference, kind};
 
+use crate::backend::{self, Backend};
 use crate::certificate::run_values_on_cpu;
+use crate::cuda::{Cuda, Precision};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
 use crate::ir::eval::{Datum, Scalar, run_values};
 use crate::ir::value::Value;
@@ -34,6 +36,8 @@ pub enum Through {
     Interp,
     /// The CPU backend
     Cpu,
+    /// The CUDA backend in single precision, on the first GPU
+    Cuda,
     /// Export and import, which a second export must confirm byte by byte; then the interpreter
     Roundtrip,
     /// Equality saturation for the target portable, then the interpreter
@@ -43,7 +47,7 @@ pub enum Through {
 }
 
 impl Through {
-    /// Every path, the interpreter first.
+    /// Every path that needs no device, the interpreter first.
     pub const ALL: [Through; 5] =
         [Through::Interp, Through::Cpu, Through::Roundtrip, Through::Optimize, Through::Greedy];
 
@@ -52,6 +56,7 @@ impl Through {
         match self {
             Through::Interp => "interp",
             Through::Cpu => "cpu",
+            Through::Cuda => "cuda",
             Through::Roundtrip => "roundtrip",
             Through::Optimize => "optimize",
             Through::Greedy => "greedy",
@@ -184,7 +189,7 @@ pub fn run_loaded(case: &LoadedCase, through: Through, settings: &Settings) -> V
 
 fn verdict(case: &LoadedCase, through: Through, settings: &Settings) -> Result<(), Verdict> {
     let model = match through {
-        Through::Interp | Through::Cpu => case.model.clone(),
+        Through::Interp | Through::Cpu | Through::Cuda => case.model.clone(),
         Through::Roundtrip => round_trip(&case.model, &settings.limits)?,
         Through::Optimize => rewritten(&case.model, &settings.saturate)?,
         Through::Greedy => rewritten(&case.model, &settings.greedy)?,
@@ -192,7 +197,11 @@ fn verdict(case: &LoadedCase, through: Through, settings: &Settings) -> Result<(
     can_run(&model).map_err(Verdict::Skipped)?;
     for data in &case.data {
         let inputs = by_position(&model, &data.inputs)?;
-        let outputs = if through == Through::Cpu { on_cpu(&model, &inputs) } else { interpret(&model, &inputs) };
+        let outputs = match through {
+            Through::Cpu => on_cpu(&model, &inputs),
+            Through::Cuda => on_cuda(&model, &inputs),
+            _ => interpret(&model, &inputs),
+        };
         model.intact()?;
         check(&model, &outputs?, data, case.tolerance)
             .map_err(|what| Verdict::Failed(format!("{}: {what}", data.name)))?;
@@ -290,6 +299,25 @@ fn interpret_in<S: Scalar>(model: &Model, inputs: &[Option<Value<Tensor>>]) -> R
 
 fn on_cpu(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<Tensor>>, Verdict> {
     run_values_on_cpu(model, inputs).map_err(Verdict::from)
+}
+
+fn on_cuda(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<Tensor>>, Verdict> {
+    let given: Vec<Tensor> = as_tensors(inputs)?.into_iter().map_while(|input| input).collect();
+    let options = backend::Options { calls: backend::Calls::Claim, memory_limit: 8 << 30 };
+    let cuda = Cuda { precision: Precision::F32, cache: None };
+    let run = || -> Result<Vec<Tensor>, backend::Error> { cuda.compile(model, &options)?.run(&given) };
+    let outputs = run().map_err(|backend::Error(problems)| Verdict::from(problems))?;
+    Ok(outputs.into_iter().map(Value::Tensor).collect())
+}
+
+/// The inputs as tensors, which is all that backends take.
+fn as_tensors(inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Option<Tensor>>, Verdict> {
+    let one = |input: &Option<Value<Tensor>>| match input {
+        None => Ok(None),
+        Some(Value::Tensor(tensor)) => Ok(Some(tensor.clone())),
+        Some(other) => Err(Verdict::Skipped(format!("{} as an input", kind(other)))),
+    };
+    inputs.iter().map(one).collect()
 }
 
 fn check(model: &Model, outputs: &[Value<Tensor>], data: &DataSet, tolerance: Tolerance) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! What a fresh machine lacks: libclang for the TensorRT bindings, and a virtual environment with the reference tools.
 
 use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -92,4 +93,14 @@ pub fn python(requirements: &str) -> Result<PathBuf> {
         std::fs::write(&stamp, &wanted)?;
     }
     Ok(python)
+}
+
+/// The loader's path with NVIDIA's libraries of the virtual environment of `python` in front.
+pub fn nvidia_libraries(python: &Path) -> OsString {
+    let lib = python.parent().and_then(Path::parent).map(|venv| venv.join("lib")).unwrap_or_default();
+    let versions = std::fs::read_dir(lib).into_iter().flatten().flatten();
+    let folders = versions.map(|version| version.path().join("site-packages/nvidia/cu13/lib"));
+    let given = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let all: Vec<PathBuf> = folders.filter(|folder| folder.is_dir()).chain(std::env::split_paths(&given)).collect();
+    std::env::join_paths(all).unwrap_or(given)
 }

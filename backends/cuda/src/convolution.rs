@@ -1,0 +1,389 @@
+//! Convolutions by cuDNN's graph interface: bias, residual and activation in the same kernel, channels last.
+
+#![allow(unsafe_code)]
+
+use crate::driver::{Address, Stream};
+use crate::libraries::{Library, require};
+use cudarc::cudnn::sys;
+use eutectic_ir::diag::{Diagnostic, Kind};
+use std::ffi::{CStr, c_void};
+use std::ptr;
+use sys::cudnnBackendAttributeName_t as Name;
+use sys::cudnnBackendAttributeType_t as Type;
+use sys::cudnnBackendDescriptorType_t as Object;
+
+/// `out = relu(convolve(input, filter) + bias + residual)` over channels-last images; filters lie as K, R, S, C.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Convolution {
+    /// N, C, H, W.
+    pub input: [usize; 4],
+    /// K, C over the groups, R, S.
+    pub filter: [usize; 4],
+    /// N, K, P, Q.
+    pub output: [usize; 4],
+    /// Rows and columns of padding before and after.
+    pub pads: [usize; 4],
+    /// Steps down and right.
+    pub strides: [usize; 2],
+    /// Distances of filter elements.
+    pub dilations: [usize; 2],
+    /// Elements are float16, not float32.
+    pub is_half: bool,
+    /// float32 may be rounded to tf32 before it is multiplied.
+    pub tf32: bool,
+    /// A value for each channel is added.
+    pub has_bias: bool,
+    /// An image is added.
+    pub has_residual: bool,
+    /// Negative results become zero.
+    pub has_relu: bool,
+}
+
+/// Where the operands of one convolution are.
+#[derive(Clone, Copy, Debug)]
+pub struct Images {
+    /// The input.
+    pub input: Address,
+    /// The filter.
+    pub filter: Address,
+    /// The bias, or 0.
+    pub bias: Address,
+    /// The residual, or 0.
+    pub residual: Address,
+    /// The result.
+    pub out: Address,
+}
+
+const INPUT: i64 = 1;
+const FILTER: i64 = 2;
+const BIAS: i64 = 3;
+const RESIDUAL: i64 = 4;
+const OUT: i64 = 5;
+
+fn check(status: sys::cudnnStatus_t, call: &str) -> Result<(), Diagnostic> {
+    if status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS {
+        return Ok(());
+    }
+    // SAFETY: the library is present, since it gave a status; the text is static.
+    let reason = unsafe { CStr::from_ptr(sys::cudnnGetErrorString(status)) }.to_string_lossy().into_owned();
+    Err(Diagnostic::error(Kind::Io, "B0306", format!("cuDNN refused {call}: {reason}")))
+}
+
+/// The library's state.
+#[derive(Debug)]
+pub struct Cudnn {
+    handle: sys::cudnnHandle_t,
+}
+
+// SAFETY: the handle is used by one thread at a time.
+unsafe impl Send for Cudnn {}
+
+impl Cudnn {
+    /// Starts the library on `stream`. Errors: absent, or it refuses.
+    pub fn new(stream: &Stream) -> Result<Self, Diagnostic> {
+        require(Library::Cudnn)?;
+        let mut handle = ptr::null_mut();
+        // SAFETY: the library is present; the stream outlives the handle in the program that owns both.
+        unsafe {
+            check(sys::cudnnCreate(&mut handle), "to start")?;
+            check(sys::cudnnSetStream(handle, stream.handle().cast()), "a stream")?;
+        }
+        Ok(Self { handle })
+    }
+
+    /// Its version, such as 91900.
+    pub fn version(&self) -> usize {
+        // SAFETY: no preconditions.
+        unsafe { sys::cudnnGetVersion() }
+    }
+
+    /// The engines that cuDNN's heuristics offer for `convolution`, in their order, at most `n` for each order of the
+    /// additions: which order is in front selects different engines, and neither is always faster.
+    pub fn engines(&self, convolution: &Convolution, n: usize) -> Vec<Engine> {
+        let orders: &[bool] = if convolution.has_bias && convolution.has_residual { &[false, true] } else { &[false] };
+        let mut engines = Vec::new();
+        for &residual_first in orders {
+            if let Ok(found) = self.engines_in_order(convolution, residual_first, n) {
+                engines.extend(found);
+            }
+        }
+        engines
+    }
+
+    fn engines_in_order(
+        &self,
+        convolution: &Convolution,
+        residual_first: bool,
+        n: usize,
+    ) -> Result<Vec<Engine>, Diagnostic> {
+        let graph = std::rc::Rc::new(graph(self.handle, convolution, residual_first)?);
+        let mut engines = Vec::new();
+        for mode in
+            [sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A, sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK]
+        {
+            let heuristics = Descriptor::new(Object::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
+            heuristics.set_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&graph.graph])?;
+            heuristics.set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, Type::CUDNN_TYPE_HEUR_MODE, &[mode])?;
+            if heuristics.finalize().is_err() {
+                continue;
+            }
+            let configurations = heuristics.configurations(n)?;
+            let useful = configurations
+                .into_iter()
+                .filter(|configuration| convolution.is_half || convolution.tf32 || !configuration.rounds_inputs());
+            engines.extend(useful.map(|configuration| Engine { graph: std::rc::Rc::clone(&graph), configuration }));
+            // The fallback engines are slow; they serve where nothing else does.
+            if !engines.is_empty() {
+                break;
+            }
+        }
+        Ok(engines)
+    }
+
+    /// Prepares `engine`; this may compile a kernel. Errors: the engine does not support the convolution after all.
+    pub fn plan(&self, convolution: &Convolution, engine: &Engine) -> Result<ConvolutionPlan, Diagnostic> {
+        let plan = Descriptor::new(Object::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
+        plan.set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, Type::CUDNN_TYPE_HANDLE, &[self.handle])?;
+        plan.set_descriptors(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[&engine.configuration])?;
+        plan.finalize()?;
+        let mut workspace = [0i64];
+        plan.get(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, Type::CUDNN_TYPE_INT64, &mut workspace)?;
+        Ok(ConvolutionPlan {
+            handle: self.handle,
+            plan,
+            workspace: workspace[0].max(0) as usize,
+            has_bias: convolution.has_bias,
+            has_residual: convolution.has_residual,
+        })
+    }
+}
+
+/// One way to compute a convolution, not yet prepared.
+#[derive(Debug)]
+pub struct Engine {
+    /// Engines refer to the graph that they were found for.
+    #[allow(dead_code)]
+    graph: std::rc::Rc<OperationGraph>,
+    configuration: Descriptor,
+}
+
+/// One way to compute a convolution.
+#[derive(Debug)]
+pub struct ConvolutionPlan {
+    handle: sys::cudnnHandle_t,
+    plan: Descriptor,
+    /// Bytes that it needs besides its operands.
+    pub workspace: usize,
+    has_bias: bool,
+    has_residual: bool,
+}
+
+// SAFETY: a plan is used by one thread at a time.
+unsafe impl Send for ConvolutionPlan {}
+
+impl ConvolutionPlan {
+    /// Enqueues the convolution on the stream that the library was started on. `workspace` has as many bytes as the
+    /// plan asks for.
+    pub fn enqueue(&self, at: Images, workspace: Address) -> Result<(), Diagnostic> {
+        let mut places = vec![(INPUT, at.input), (FILTER, at.filter), (OUT, at.out)];
+        if self.has_bias {
+            places.push((BIAS, at.bias));
+        }
+        if self.has_residual {
+            places.push((RESIDUAL, at.residual));
+        }
+        let ids: Vec<i64> = places.iter().map(|place| place.0).collect();
+        let addresses: Vec<Address> = places.iter().map(|place| place.1).collect();
+        let pack = Descriptor::new(Object::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?;
+        pack.set(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, Type::CUDNN_TYPE_INT64, &ids)?;
+        pack.set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, Type::CUDNN_TYPE_VOID_PTR, &addresses)?;
+        pack.set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, Type::CUDNN_TYPE_VOID_PTR, &[workspace])?;
+        pack.finalize()?;
+        // SAFETY: both descriptors are finalized; the planner gives addresses of images with the planned sizes.
+        check(unsafe { sys::cudnnBackendExecute(self.handle, self.plan.0, pack.0) }, "to run a plan")
+    }
+}
+
+/// A descriptor of the library, destroyed when dropped.
+#[derive(Debug)]
+struct Descriptor(sys::cudnnBackendDescriptor_t);
+
+impl Descriptor {
+    fn new(object: Object) -> Result<Self, Diagnostic> {
+        let mut descriptor = ptr::null_mut();
+        // SAFETY: the library is present and writes a descriptor.
+        check(unsafe { sys::cudnnBackendCreateDescriptor(object, &mut descriptor) }, "a descriptor")?;
+        Ok(Self(descriptor))
+    }
+
+    /// Sets an attribute. `T` must be the type that `ty` stands for.
+    fn set<T: Copy + std::fmt::Debug>(&self, name: Name, ty: Type, values: &[T]) -> Result<(), Diagnostic> {
+        // SAFETY: the library copies `values.len()` elements of the stated type.
+        let status =
+            unsafe { sys::cudnnBackendSetAttribute(self.0, name, ty, values.len() as i64, values.as_ptr().cast()) };
+        check(status, &format!("{name:?} = {values:?}"))
+    }
+
+    fn set_integers(&self, name: Name, values: &[usize]) -> Result<(), Diagnostic> {
+        let values: Vec<i64> = values.iter().map(|&value| value as i64).collect();
+        self.set(name, Type::CUDNN_TYPE_INT64, &values)
+    }
+
+    fn set_descriptors(&self, name: Name, values: &[&Descriptor]) -> Result<(), Diagnostic> {
+        let values: Vec<sys::cudnnBackendDescriptor_t> = values.iter().map(|value| value.0).collect();
+        self.set(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &values)
+    }
+
+    fn finalize(&self) -> Result<(), Diagnostic> {
+        // SAFETY: the descriptor lives.
+        check(unsafe { sys::cudnnBackendFinalize(self.0) }, "a description")
+    }
+
+    /// Fills `values`, and gives how many there are. `T` must be the type that `ty` stands for.
+    fn get<T>(&self, name: Name, ty: Type, values: &mut [T]) -> Result<usize, Diagnostic> {
+        let mut n = 0i64;
+        let (len, into) = (values.len() as i64, values.as_mut_ptr().cast::<c_void>());
+        // SAFETY: the library writes at most `len` elements of the stated type.
+        check(unsafe { sys::cudnnBackendGetAttribute(self.0, name, ty, len, &mut n, into) }, &format!("{name:?}"))?;
+        Ok(n.clamp(0, len) as usize)
+    }
+
+    /// Of heuristics: the first `n` configurations.
+    fn configurations(&self, n: usize) -> Result<Vec<Descriptor>, Diagnostic> {
+        let mut made = Vec::new();
+        for _ in 0..n {
+            made.push(Descriptor::new(Object::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)?);
+        }
+        let mut raw: Vec<sys::cudnnBackendDescriptor_t> = made.iter().map(|descriptor| descriptor.0).collect();
+        let found = self.get(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &mut raw)?;
+        made.truncate(found);
+        Ok(made)
+    }
+
+    /// Of a configuration: whether its engine rounds float32 before it multiplies; when it cannot be told, it does.
+    fn rounds_inputs(&self) -> bool {
+        use sys::cudnnBackendNumericalNote_t as Note;
+        let Ok(engine) = Descriptor::new(Object::CUDNN_BACKEND_ENGINE_DESCRIPTOR) else { return true };
+        let mut raw = [engine.0];
+        if self.get(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &mut raw).is_err() {
+            return true;
+        }
+        let mut notes = [Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE; 16];
+        match engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, Type::CUDNN_TYPE_NUMERICAL_NOTE, &mut notes) {
+            Ok(n) => notes[..n].iter().any(|note| {
+                matches!(note, Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE | Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)
+            }),
+            Err(_) => true,
+        }
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: nothing else holds the descriptor.
+        unsafe { sys::cudnnBackendDestroyDescriptor(self.0) };
+    }
+}
+
+/// Operations and the tensors between them; the library refers to all of them.
+#[derive(Debug)]
+struct OperationGraph {
+    graph: Descriptor,
+    #[allow(dead_code)]
+    parts: Vec<Descriptor>,
+}
+
+fn tensor(dims: [usize; 4], id: i64, is_half: bool, is_virtual: bool) -> Result<Descriptor, Diagnostic> {
+    let [_, channels, height, width] = dims;
+    let strides = [height * width * channels, 1, width * channels, channels];
+    // Results between operations are kept as they are accumulated.
+    let element = match is_half && !is_virtual {
+        true => sys::cudnnDataType_t::CUDNN_DATA_HALF,
+        false => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+    };
+    let tensor = Descriptor::new(Object::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?;
+    tensor.set(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &[element])?;
+    tensor.set_integers(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, &dims)?;
+    tensor.set_integers(Name::CUDNN_ATTR_TENSOR_STRIDES, &strides)?;
+    tensor.set(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, Type::CUDNN_TYPE_INT64, &[id])?;
+    tensor.set_integers(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[16])?;
+    tensor.set(Name::CUDNN_ATTR_TENSOR_IS_VIRTUAL, Type::CUDNN_TYPE_BOOLEAN, &[u8::from(is_virtual)])?;
+    tensor.finalize()?;
+    Ok(tensor)
+}
+
+fn graph(
+    handle: sys::cudnnHandle_t,
+    convolution: &Convolution,
+    residual_first: bool,
+) -> Result<OperationGraph, Diagnostic> {
+    use sys::cudnnPointwiseMode_t as Mode;
+    let half = convolution.is_half;
+    let float = [sys::cudnnDataType_t::CUDNN_DATA_FLOAT];
+    let mut following = Vec::new();
+    if convolution.has_bias {
+        following.push((Mode::CUDNN_POINTWISE_ADD, Some(tensor([1, convolution.filter[0], 1, 1], BIAS, half, false)?)));
+    }
+    if convolution.has_residual {
+        let residual = (Mode::CUDNN_POINTWISE_ADD, Some(tensor(convolution.output, RESIDUAL, half, false)?));
+        following.insert(if residual_first { 0 } else { following.len() }, residual);
+    }
+    if convolution.has_relu {
+        following.push((Mode::CUDNN_POINTWISE_RELU_FWD, None));
+    }
+    let between = |at: usize, n: usize| {
+        let is_last = at == n;
+        tensor(convolution.output, if is_last { OUT } else { 10 + at as i64 }, half, !is_last)
+    };
+    let description = Descriptor::new(Object::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?;
+    let mode = [sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION];
+    let [top, left, bottom, right] = convolution.pads;
+    description.set(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &float)?;
+    description.set(Name::CUDNN_ATTR_CONVOLUTION_CONV_MODE, Type::CUDNN_TYPE_CONVOLUTION_MODE, &mode)?;
+    description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, &[2])?;
+    description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, &[top, left])?;
+    description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, &[bottom, right])?;
+    description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, &convolution.strides)?;
+    description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_DILATIONS, &convolution.dilations)?;
+    description.finalize()?;
+    let input = tensor(convolution.input, INPUT, half, false)?;
+    let filter = tensor(convolution.filter, FILTER, half, false)?;
+    let mut current = between(0, following.len())?;
+    let operation = Descriptor::new(Object::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR)?;
+    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, &[&input])?;
+    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, &[&filter])?;
+    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, &[&current])?;
+    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, &[&description])?;
+    operation.set(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, Type::CUDNN_TYPE_FLOAT, &[1.0f32])?;
+    operation.set(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, Type::CUDNN_TYPE_FLOAT, &[0.0f32])?;
+    operation.finalize()?;
+    let mut operations = vec![operation];
+    let mut parts = vec![description, input, filter];
+    let n = following.len();
+    for (at, (mode, other)) in following.into_iter().enumerate() {
+        let next = between(at + 1, n)?;
+        let pointwise = Descriptor::new(Object::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?;
+        pointwise.set(Name::CUDNN_ATTR_POINTWISE_MODE, Type::CUDNN_TYPE_POINTWISE_MODE, &[mode])?;
+        pointwise.set(Name::CUDNN_ATTR_POINTWISE_MATH_PREC, Type::CUDNN_TYPE_DATA_TYPE, &float)?;
+        pointwise.finalize()?;
+        let operation = Descriptor::new(Object::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)?;
+        operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, &[&pointwise])?;
+        operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, &[&current])?;
+        if let Some(other) = &other {
+            operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, &[other])?;
+        }
+        operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, &[&next])?;
+        operation.finalize()?;
+        operations.push(operation);
+        parts.extend([pointwise, std::mem::replace(&mut current, next)]);
+        parts.extend(other);
+    }
+    parts.push(current);
+    let graph = Descriptor::new(Object::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?;
+    let all: Vec<&Descriptor> = operations.iter().collect();
+    graph.set_descriptors(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &all)?;
+    graph.set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?;
+    graph.finalize()?;
+    parts.extend(operations);
+    Ok(OperationGraph { graph, parts })
+}

@@ -1,0 +1,366 @@
+//! The driver's objects under safe wrappers: device, memory, streams, events, kernels, graphs.
+//!
+//! Every call is checked. Objects hold the device's primary context, which lives as long as the program.
+
+#![allow(unsafe_code)]
+
+use crate::libraries::{Library, require};
+use cudarc::driver::sys;
+use eutectic_ir::diag::{Diagnostic, Kind};
+use std::ffi::{CStr, CString, c_void};
+use std::ptr;
+use std::sync::Arc;
+
+/// Turns a status of the driver into an error that names the call: `B0302`, or `B0303` when memory ran out.
+fn check(status: sys::CUresult, call: &str) -> Result<(), Diagnostic> {
+    if status == sys::CUresult::CUDA_SUCCESS {
+        return Ok(());
+    }
+    let mut text = ptr::null();
+    // SAFETY: the driver is present, since it gave a status; it points `text` to a static string or leaves it.
+    let reason = unsafe {
+        if sys::cuGetErrorString(status, &mut text) == sys::CUresult::CUDA_SUCCESS && !text.is_null() {
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        } else {
+            format!("{status:?}")
+        }
+    };
+    let (kind, code) = match status {
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => (Kind::Limit, "B0303"),
+        _ => (Kind::Io, "B0302"),
+    };
+    Err(Diagnostic::error(kind, code, format!("the CUDA driver refused {call}: {reason}")))
+}
+
+/// A GPU with its primary context.
+#[derive(Debug)]
+pub struct Device {
+    context: sys::CUcontext,
+    /// Its name.
+    pub name: String,
+    /// Compute capability: 90 for 9.0.
+    pub architecture: usize,
+    /// Multiprocessors.
+    pub n_multiprocessors: usize,
+    /// Bytes of second-level cache.
+    pub cache_bytes: usize,
+    /// Version of the driver's interface: 13000 for 13.0.
+    pub driver_version: i32,
+}
+
+// SAFETY: a context may be made current in any thread; the driver locks what it shares.
+unsafe impl Send for Device {}
+// SAFETY: as above.
+unsafe impl Sync for Device {}
+
+impl Device {
+    /// Opens the first GPU and makes it current in this thread. Errors: no driver, no GPU.
+    pub fn open() -> Result<Arc<Self>, Diagnostic> {
+        require(Library::Driver)?;
+        let mut device = 0;
+        let mut context = ptr::null_mut();
+        let mut name = [0 as std::ffi::c_char; 128];
+        let mut driver_version = 0;
+        // SAFETY: the driver is present, and every pointer is to a local of the type that the call writes.
+        unsafe {
+            check(sys::cuInit(0), "to start")?;
+            check(sys::cuDeviceGet(&mut device, 0), "a device")?;
+            check(sys::cuDeviceGetName(name.as_mut_ptr(), 127, device), "the device's name")?;
+            check(sys::cuDriverGetVersion(&mut driver_version), "its version")?;
+            check(sys::cuDevicePrimaryCtxRetain(&mut context, device), "a context")?;
+            check(sys::cuCtxSetCurrent(context), "a context")?;
+        }
+        let attribute = |which| {
+            let mut value = 0;
+            // SAFETY: as above.
+            check(unsafe { sys::cuDeviceGetAttribute(&mut value, which, device) }, "an attribute")?;
+            Ok::<usize, Diagnostic>(value.max(0) as usize)
+        };
+        use sys::CUdevice_attribute as Attribute;
+        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        // SAFETY: the driver ends the name with a zero within the 127 bytes that it may write.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
+        Ok(Arc::new(Self {
+            context,
+            name,
+            architecture: major * 10 + minor,
+            n_multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            cache_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
+            driver_version,
+        }))
+    }
+
+    /// Makes the device current in this thread; to be called first by whatever may run in another one.
+    pub fn bind(&self) -> Result<(), Diagnostic> {
+        // SAFETY: the context lives as long as the program.
+        check(unsafe { sys::cuCtxSetCurrent(self.context) }, "a context")
+    }
+}
+
+/// An address in the device's memory.
+pub type Address = u64;
+
+/// Memory of the device, freed when dropped.
+#[derive(Debug)]
+pub struct Memory {
+    address: Address,
+    len: usize,
+    device: Arc<Device>,
+}
+
+impl Memory {
+    /// At least `len` bytes, aligned to 256. Errors: out of memory.
+    pub fn new(device: &Arc<Device>, len: usize) -> Result<Self, Diagnostic> {
+        let mut address = 0;
+        // SAFETY: the context is current; the driver writes an address.
+        check(unsafe { sys::cuMemAlloc_v2(&mut address, len.max(256)) }, &format!("{len} bytes of memory"))?;
+        Ok(Self { address, len, device: Arc::clone(device) })
+    }
+
+    /// Memory that holds `bytes`.
+    pub fn of(device: &Arc<Device>, bytes: &[u8]) -> Result<Self, Diagnostic> {
+        let memory = Self::new(device, bytes.len())?;
+        memory.write(0, bytes)?;
+        Ok(memory)
+    }
+
+    /// Where it begins.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Its length in bytes.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn range(&self, at: usize, len: usize) -> Result<Address, Diagnostic> {
+        match at.checked_add(len) {
+            Some(end) if end <= self.len => Ok(self.address + at as u64),
+            _ => Err(Diagnostic::error(
+                Kind::Invalid,
+                "B0302",
+                format!("bytes {at}..+{len} of a buffer of {}", self.len),
+            )),
+        }
+    }
+
+    /// Copies `bytes` to position `at`. Errors: beyond the end.
+    pub fn write(&self, at: usize, bytes: &[u8]) -> Result<(), Diagnostic> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let to = self.range(at, bytes.len())?;
+        // SAFETY: both ranges have the length, and the call returns when the source may be changed.
+        check(unsafe { sys::cuMemcpyHtoD_v2(to, bytes.as_ptr().cast::<c_void>(), bytes.len()) }, "a copy to the device")
+    }
+
+    /// Copies `len` bytes from position `at` to the host, behind all work that is not on another stream.
+    pub fn read(&self, at: usize, len: usize) -> Result<Vec<u8>, Diagnostic> {
+        let mut bytes = vec![0u8; len];
+        if len > 0 {
+            let from = self.range(at, len)?;
+            // SAFETY: both ranges have the length.
+            check(
+                unsafe { sys::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast::<c_void>(), from, len) },
+                "a copy from the device",
+            )?;
+        }
+        Ok(bytes)
+    }
+
+    /// Sets every byte.
+    pub fn fill(&self, byte: u8) -> Result<(), Diagnostic> {
+        if self.len == 0 {
+            return Ok(());
+        }
+        // SAFETY: the range is this memory.
+        check(unsafe { sys::cuMemsetD8_v2(self.address, byte, self.len) }, "to fill memory")
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: nothing else holds the address; the driver waits for work that is in flight.
+        unsafe {
+            if self.device.bind().is_ok() {
+                sys::cuMemFree_v2(self.address);
+            }
+        }
+    }
+}
+
+/// An order of work.
+#[derive(Debug)]
+pub struct Stream(sys::CUstream);
+
+// SAFETY: a stream may be used from any thread in which its context is current.
+unsafe impl Send for Stream {}
+
+impl Stream {
+    /// A stream that does not wait for the default one.
+    pub fn new() -> Result<Self, Diagnostic> {
+        let mut stream = ptr::null_mut();
+        // SAFETY: the context is current; 1 is CU_STREAM_NON_BLOCKING.
+        check(unsafe { sys::cuStreamCreate(&mut stream, 1) }, "a stream")?;
+        Ok(Self(stream))
+    }
+
+    /// The driver's handle, which the libraries take.
+    pub fn handle(&self) -> *mut c_void {
+        self.0.cast()
+    }
+
+    /// Waits for all work.
+    pub fn synchronize(&self) -> Result<(), Diagnostic> {
+        // SAFETY: the stream lives.
+        check(unsafe { sys::cuStreamSynchronize(self.0) }, "to finish")
+    }
+
+    /// Records what `work` enqueues as a graph instead of running it.
+    pub fn capture(&self, work: &mut dyn FnMut() -> Result<(), Diagnostic>) -> Result<Graph, Diagnostic> {
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream lives; the capture is ended below on every path.
+        check(unsafe { sys::cuStreamBeginCapture_v2(self.0, mode) }, "to record a graph")?;
+        let outcome = work();
+        let (mut graph, mut replay) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the graph is destroyed once; the executable form does not need it.
+        unsafe {
+            let ended = check(sys::cuStreamEndCapture(self.0, &mut graph), "to record a graph");
+            outcome?;
+            ended?;
+            let made = check(sys::cuGraphInstantiateWithFlags(&mut replay, graph, 0), "to prepare a graph");
+            sys::cuGraphDestroy(graph);
+            made?;
+        }
+        Ok(Graph(replay))
+    }
+
+    /// Enqueues `graph`.
+    pub fn replay(&self, graph: &Graph) -> Result<(), Diagnostic> {
+        // SAFETY: both live.
+        check(unsafe { sys::cuGraphLaunch(graph.0, self.0) }, "to replay a graph")
+    }
+
+    /// Enqueues `kernel` with `arguments`, the addresses of its parameters.
+    ///
+    /// The kernel must take as many pointers and touch only what they point to; kernels are generated together with
+    /// their arguments, in one place.
+    pub fn launch(&self, kernel: &Kernel, shape: Launch, arguments: &[Address]) -> Result<(), Diagnostic> {
+        let mut values = arguments.to_vec();
+        let mut parameters: Vec<*mut c_void> = values.iter_mut().map(|value| ptr::from_mut(value).cast()).collect();
+        let [grid, rows] = shape.grid;
+        // SAFETY: the driver copies the parameters before it returns.
+        let status = unsafe {
+            sys::cuLaunchKernel(
+                kernel.function,
+                grid,
+                rows,
+                1,
+                shape.threads,
+                1,
+                1,
+                shape.shared_bytes,
+                self.0,
+                parameters.as_mut_ptr(),
+                ptr::null_mut(),
+            )
+        };
+        check(status, "to launch a kernel")
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: nothing else holds the stream.
+        unsafe { sys::cuStreamDestroy_v2(self.0) };
+    }
+}
+
+/// How a kernel is launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Blocks in x and y.
+    pub grid: [u32; 2],
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared_bytes: u32,
+}
+
+/// A recorded order of work.
+#[derive(Debug)]
+pub struct Graph(sys::CUgraphExec);
+
+// SAFETY: as for streams.
+unsafe impl Send for Graph {}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: nothing else holds the graph.
+        unsafe { sys::cuGraphExecDestroy(self.0) };
+    }
+}
+
+/// A point in a stream.
+#[derive(Debug)]
+pub struct Event(sys::CUevent);
+
+impl Event {
+    /// An event with timing.
+    pub fn new() -> Result<Self, Diagnostic> {
+        let mut event = ptr::null_mut();
+        // SAFETY: the context is current; 0 is CU_EVENT_DEFAULT.
+        check(unsafe { sys::cuEventCreate(&mut event, 0) }, "an event")?;
+        Ok(Self(event))
+    }
+
+    /// Marks the present end of `stream`.
+    pub fn record(&self, stream: &Stream) -> Result<(), Diagnostic> {
+        // SAFETY: both live.
+        check(unsafe { sys::cuEventRecord(self.0, stream.0) }, "to record an event")
+    }
+
+    /// Waits for this event; the seconds since `start`, which was recorded before.
+    pub fn seconds_since(&self, start: &Event) -> Result<f64, Diagnostic> {
+        let mut milliseconds = 0.0;
+        // SAFETY: both live and were recorded.
+        unsafe {
+            check(sys::cuEventSynchronize(self.0), "to wait for an event")?;
+            check(sys::cuEventElapsedTime_v2(&mut milliseconds, start.0, self.0), "a time")?;
+        }
+        Ok(f64::from(milliseconds) / 1e3)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: nothing else holds the event.
+        unsafe { sys::cuEventDestroy_v2(self.0) };
+    }
+}
+
+/// A loaded kernel. It stays loaded as long as the program runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    function: sys::CUfunction,
+}
+
+// SAFETY: functions are immutable handles.
+unsafe impl Send for Kernel {}
+
+impl Kernel {
+    /// Loads `name` from machine code.
+    pub fn load(image: &[u8], name: &str) -> Result<Self, Diagnostic> {
+        let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
+        let name = CString::new(name).unwrap_or_default();
+        // SAFETY: the image is machine code with its own length in its header, and lives through the call.
+        unsafe {
+            check(sys::cuModuleLoadData(&mut module, image.as_ptr().cast()), "a module")?;
+            check(sys::cuModuleGetFunction(&mut function, module, name.as_ptr()), "a kernel")?;
+        }
+        Ok(Self { function })
+    }
+}

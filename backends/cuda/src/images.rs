@@ -1,0 +1,258 @@
+//! Convolutions and pools, channels last.
+
+use crate::convolution::Convolution;
+use crate::driver::Launch;
+use crate::flat::{FlatCall, Refusal, ValueAt};
+use crate::plan::{Place, Planner, Step, Work};
+use crate::region::{Generated, PRELUDE, literal};
+use crate::units::Epilogue;
+use crate::view::{Class, Precision, Scalar, View, channels_last};
+use std::fmt::Write;
+
+const THREADS: usize = 128;
+
+/// Attribute `name` for both spatial axes; an image of one axis has a first one of size 1.
+fn pair(call: &FlatCall, name: &str, otherwise: usize, is_flat: bool) -> Option<[usize; 2]> {
+    let given = call.attrs.ints(name).unwrap_or(&[]);
+    let sizes: Vec<usize> = given.iter().map(|&size| usize::try_from(size).ok()).collect::<Option<_>>()?;
+    match (sizes.as_slice(), is_flat) {
+        ([], _) => Some([otherwise; 2]),
+        ([size], true) => Some([if name == "kernel_shape" { 1 } else { otherwise }, *size]),
+        ([rows, columns], false) => Some([*rows, *columns]),
+        _ => None,
+    }
+}
+
+/// Padding before (rows, columns) and after.
+fn pads(call: &FlatCall, is_flat: bool) -> Option<[usize; 4]> {
+    let given = call.attrs.ints("pads").unwrap_or(&[]);
+    let sizes: Vec<usize> = given.iter().map(|&size| usize::try_from(size).ok()).collect::<Option<_>>()?;
+    match (sizes.as_slice(), is_flat) {
+        ([], _) => Some([0; 4]),
+        ([before, after], true) => Some([0, *before, 0, *after]),
+        ([top, left, bottom, right], false) => Some([*top, *left, *bottom, *right]),
+        _ => None,
+    }
+}
+
+fn four(shape: &[usize]) -> Option<[usize; 4]> {
+    match *shape {
+        [n, c, w] => Some([n, c, 1, w]),
+        [n, c, h, w] => Some([n, c, h, w]),
+        _ => None,
+    }
+}
+
+/// Plans a convolution with its epilogue.
+pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epilogue) -> Result<(), Refusal> {
+    let flat = planner.flat;
+    let call = &flat.calls[calls[0]];
+    let output = flat.calls[calls[calls.len() - 1]].outputs[0];
+    let refuse = |reason: &str| Refusal::new("", reason);
+    let (Some(input), Some(filter)) = (call.input(0), call.input(1)) else { return Err(refuse("an input is missing")) };
+    let shape =
+        |value: ValueAt| four(&flat.values[value].shape).ok_or_else(|| refuse("it is neither flat nor an image"));
+    let is_flat = flat.values[input].shape.len() == 3;
+    let order = channels_last(flat.values[input].shape.len());
+    let fits = || refuse("its attributes do not fit");
+    // A bias of zeros stands for none.
+    let is_zero = |value: &ValueAt| {
+        flat.values[*value]
+            .constant
+            .as_ref()
+            .is_some_and(|tensor| tensor.to_f64s().is_some_and(|all| all.iter().all(|&x| x == 0.0)))
+    };
+    let bias = call.input(2).filter(|value| !is_zero(value));
+    let convolution = Convolution {
+        input: shape(input)?,
+        filter: shape(filter)?,
+        output: shape(output)?,
+        pads: pads(call, is_flat).ok_or_else(fits)?,
+        strides: pair(call, "strides", 1, is_flat).ok_or_else(fits)?,
+        dilations: pair(call, "dilations", 1, is_flat).ok_or_else(fits)?,
+        is_half: planner.scalar(output)? == Scalar::F16,
+        tf32: planner.precision == Precision::Tf32,
+        has_bias: bias.is_some(),
+        has_residual: epilogue.residual.is_some(),
+        has_relu: epilogue.relu,
+    };
+    let images = planner.dense(input, &order, &call.name)?;
+    let filters = planner.dense(filter, &order, &call.name)?;
+    let bias = bias.map(|value| planner.dense(value, &[0], &call.name)).transpose()?;
+    let residual = epilogue.residual.map(|value| planner.dense(value, &order, &call.name)).transpose()?;
+    let scalar = planner.scalar(output)?;
+    let out = planner.fresh(scalar, &flat.values[output].shape, &order);
+    let group =
+        usize::try_from(call.attrs.int("group").unwrap_or(1)).ok().filter(|&group| group > 0).ok_or_else(fits)?;
+    if convolution.filter[1] * group != convolution.input[1] || convolution.filter[0] % group != 0 {
+        return Err(fits());
+    }
+    let otherwise = direct(
+        &convolution,
+        group,
+        scalar,
+        [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref(), Some(&out)],
+    );
+    let reads: Vec<usize> = [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|view| view.buffer)
+        .collect();
+    let counts: usize = images.count() + filters.count() + out.count() + residual.as_ref().map_or(0, View::count);
+    let flops = 2.0 * out.count() as f64 * convolution.filter[1..].iter().product::<usize>() as f64;
+    let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
+    planner.plan.steps.push(Step {
+        name: names.join("+"),
+        nodes: calls.iter().map(|&at| flat.calls[at].name.clone()).collect(),
+        reads,
+        writes: vec![out.buffer],
+        flops,
+        bytes: (counts * scalar.bytes()) as f64,
+        work: Work::Convolution {
+            input: Place::of(&images),
+            filter: Place::of(&filters),
+            bias: bias.as_ref().map(Place::of),
+            residual: residual.as_ref().map(Place::of),
+            out: Place::of(&out),
+            convolution,
+            otherwise: otherwise.ok_or_else(|| refuse("it has too many elements"))?,
+        },
+    });
+    planner.views[output] = Some(out);
+    Ok(())
+}
+
+/// Parameters and the coordinates of one output element a thread.
+fn opening(views: &[&View], out: [usize; 4]) -> Option<String> {
+    let [n, k, p, q] = out;
+    let count = n * k * p * q;
+    if count >= 1 << 31 || views.iter().any(|view| view.offset + view.count() >= 1 << 31) {
+        return None;
+    }
+    let mut text = format!("{PRELUDE}extern \"C\" __global__ void __launch_bounds__({THREADS}) region(");
+    for (at, view) in views.iter().enumerate() {
+        let is_last = at + 1 == views.len();
+        let (constant, end) = if is_last { ("", ") {\n") } else { ("const ", ", ") };
+        let _ = write!(text, "{constant}{}* __restrict__ p{at}{end}", view.scalar.spelled());
+    }
+    let _ = write!(
+        text,
+        "  const unsigned at = blockIdx.x * {THREADS}u + threadIdx.x;\n  if (at >= {count}u) return;\n  \
+         const int k = at % {k}u, q = at / {k}u % {q}u, p = at / {}u % {p}u, n = at / {}u;\n",
+        k * q,
+        k * q * p
+    );
+    Some(text)
+}
+
+fn generated(source: String, views: &[&View], count: usize) -> Option<Generated> {
+    Some(Generated {
+        source,
+        name: "region",
+        launch: Launch {
+            grid: [u32::try_from(count.div_ceil(THREADS)).ok()?.max(1), 1],
+            threads: THREADS as u32,
+            shared_bytes: 0,
+        },
+        parameters: views.iter().map(|view| view.buffer).collect(),
+    })
+}
+
+/// A convolution without any library: one output element a thread. It serves shapes that cuDNN declines, and depthwise
+/// convolutions, which have nothing for matrix units to do.
+fn direct(conv: &Convolution, group: usize, scalar: Scalar, views: [Option<&View>; 5]) -> Option<Generated> {
+    let present: Vec<&View> = views.into_iter().flatten().collect();
+    let [_, channels, height, width] = conv.input;
+    let [k, depth, rows, columns] = conv.filter;
+    let mut text = opening(&present, conv.output)?;
+    let ([top, left, ..], [down, across], [dilate_rows, dilate_columns]) = (conv.pads, conv.strides, conv.dilations);
+    let offset = |view: usize| present[view].offset;
+    let _ = write!(
+        text,
+        "  const int first = k / {}u * {depth}u;\n  float sum = 0.f;\n  \
+         for (int r = 0; r < {rows}; ++r) {{\n    const int y = p * {down} - {top} + r * {dilate_rows};\n    if (y < 0 || y >= {height}) continue;\n    \
+         for (int s = 0; s < {columns}; ++s) {{\n      const int x = q * {across} - {left} + s * {dilate_columns};\n      if (x < 0 || x >= {width}) continue;\n      \
+         const {element}* image = p0 + {}u + ((n * {height}u + y) * {width}u + x) * {channels}u + first;\n      \
+         const {element}* filter = p1 + {}u + ((k * {rows}u + r) * {columns}u + s) * {depth}u;\n      \
+         for (int c = 0; c < {depth}; ++c) sum += get(image[c]) * get(filter[c]);\n    }}\n  }}\n",
+        k / group,
+        offset(0),
+        offset(1),
+        element = scalar.spelled(),
+    );
+    let mut next = 2;
+    if conv.has_bias {
+        let _ = writeln!(text, "  sum += get(p{next}[k + {}u]);", offset(next));
+        next += 1;
+    }
+    if conv.has_residual {
+        let _ = writeln!(text, "  sum += get(p{next}[at + {}u]);", offset(next));
+        next += 1;
+    }
+    if conv.has_relu {
+        text.push_str("  sum = relu(sum);\n");
+    }
+    let _ = writeln!(text, "  put(p{next}[at + {}u], sum);\n}}", offset(next));
+    generated(text, &present, conv.output.iter().product())
+}
+
+/// Whether `call` is a pool over windows that has a kernel.
+pub(crate) fn is_pool(call: &FlatCall) -> bool {
+    (call.is("MaxPool") || call.is("AveragePool")) && call.outputs.len() == 1
+}
+
+/// Plans a pool over windows.
+pub(crate) fn pool(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal> {
+    let flat = planner.flat;
+    let output = call.outputs[0];
+    let refuse = |reason: &str| Refusal::new("", reason);
+    let input = call.input(0).ok_or_else(|| refuse("its input is missing"))?;
+    let rank = flat.values[input].shape.len();
+    let fits = || refuse("its attributes do not fit");
+    let image = four(&flat.values[input].shape).ok_or_else(|| refuse("it is neither flat nor an image"))?;
+    let result = four(&flat.values[output].shape).ok_or_else(fits)?;
+    let is_flat = rank == 3;
+    let [rows, columns] = pair(call, "kernel_shape", 1, is_flat).ok_or_else(fits)?;
+    let [down, across] = pair(call, "strides", 1, is_flat).ok_or_else(fits)?;
+    let [dilate_rows, dilate_columns] = pair(call, "dilations", 1, is_flat).ok_or_else(fits)?;
+    let [top, left, bottom, right] = pads(call, is_flat).ok_or_else(fits)?;
+    let order = channels_last(rank);
+    let images = planner.dense(input, &order, &call.name)?;
+    let scalar = planner.scalar(output)?;
+    let out = planner.fresh(scalar, &flat.values[output].shape, &order);
+    let [_, channels, height, width] = image;
+    let views = [&images, &out];
+    let mut text = opening(&views, result).ok_or_else(|| refuse("it has too many elements"))?;
+    let is_max = call.is("MaxPool");
+    let start = if is_max { literal(f64::NEG_INFINITY, Class::Real) } else { "0.f".into() };
+    let combine = if is_max { "so_far = larger(so_far, x)" } else { "so_far += x" };
+    // An average counts the padding when it is told to, but never what lies beyond it.
+    let (counted_below, counted_rows, counted_left, counted_columns) = match call.attrs.flag("count_include_pad") {
+        true => (-(top as i64), height + bottom, -(left as i64), width + right),
+        false => (0, height, 0, width),
+    };
+    let _ = write!(
+        text,
+        "  float so_far = {start};\n  int n_counted = 0;\n  \
+         for (int r = 0; r < {rows}; ++r) for (int s = 0; s < {columns}; ++s) {{\n    \
+         const int y = p * {down} - {top} + r * {dilate_rows}, x_at = q * {across} - {left} + s * {dilate_columns};\n    \
+         if (y >= {counted_below} && y < {counted_rows} && x_at >= {counted_left} && x_at < {counted_columns}) ++n_counted;\n    \
+         if (y < 0 || y >= {height} || x_at < 0 || x_at >= {width}) continue;\n    \
+         const float x = get(p0[{offset}u + ((n * {height}u + y) * {width}u + x_at) * {channels}u + k]);\n    {combine};\n  }}\n",
+        offset = images.offset,
+    );
+    let result_text = if is_max { "so_far" } else { "so_far / (n_counted > 0 ? n_counted : 1)" };
+    let _ = writeln!(text, "  put(p1[at], {result_text});\n}}");
+    let generated = generated(text, &views, out.count()).ok_or_else(|| refuse("it has too many elements"))?;
+    planner.plan.steps.push(Step {
+        work: Work::Kernel(generated),
+        name: call.op.name().into(),
+        nodes: vec![call.name.clone()],
+        reads: vec![images.buffer],
+        writes: vec![out.buffer],
+        flops: 0.0,
+        bytes: ((images.count() + out.count()) * scalar.bytes()) as f64,
+    });
+    planner.views[output] = Some(out);
+    Ok(())
+}

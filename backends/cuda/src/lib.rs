@@ -1,0 +1,43 @@
+//! The CUDA backend: plans a model, generates and tunes its kernels, and replays the whole program as one graph.
+//!
+//! | step | where |
+//! |---|---|
+//! | the model as one list of calls with known types | `flat.rs` |
+//! | which calls become one kernel | `units.rs` |
+//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `attention.rs`, `views.rs` |
+//! | CUDA C++ of regions | `region.rs`, `pointwise.rs` |
+//! | memory | `arena.rs` |
+//! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
+//! | tuning and execution | `backend.rs`, `program.rs` |
+//!
+//! Everything above the wrappers runs and is tested without a GPU. Nothing panics without NVIDIA's libraries: they are
+//! opened at run time, and an absent one is an error that says what to install.
+
+mod arena;
+mod attention;
+mod backend;
+mod compile;
+mod convolution;
+mod driver;
+mod flat;
+mod gather;
+mod gemm;
+mod images;
+mod libraries;
+mod plan;
+mod pointwise;
+mod product;
+mod products;
+mod program;
+mod region;
+mod regions;
+mod units;
+mod view;
+mod views;
+
+pub use backend::Cuda;
+pub use compile::Cache;
+pub use compile::compile;
+pub use libraries::{Library, require};
+pub use program::{CudaProgram, Footprint, Profile};
+pub use view::Precision;

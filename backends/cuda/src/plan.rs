@@ -1,0 +1,363 @@
+//! From a flat model to kernels with buffers: layouts are chosen, views cost nothing, weights are laid out once.
+
+use crate::convolution::Convolution;
+use crate::flat::{Flat, Refusal, ValueAt};
+use crate::product::Product;
+use crate::region::Generated;
+use crate::units::{Kind, Unit, units};
+use crate::view::{Precision, Scalar, View, row_major, strides_in_order};
+use crate::{attention, images, products, regions, views};
+use eutectic_ir::attr::Name;
+use eutectic_ir::tensor::Tensor;
+use eutectic_ir::types::Element;
+use std::collections::HashMap;
+
+/// What a buffer holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Content {
+    /// A result, at a place that the arena gives it.
+    Arena,
+    /// The graph's input with this number.
+    Input(usize),
+    /// Known before the run.
+    Constant(Vec<u8>),
+}
+
+/// Memory that kernels read and write.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Buffer {
+    /// Its length.
+    pub bytes: usize,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// A place in a buffer, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The buffer.
+    pub buffer: usize,
+    /// Bytes from its beginning.
+    pub offset: usize,
+}
+
+impl Place {
+    /// Where a view begins.
+    pub fn of(view: &View) -> Self {
+        Self { buffer: view.buffer, offset: view.offset * view.scalar.bytes() }
+    }
+}
+
+/// What one step runs.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    /// A generated kernel; its parameters are the beginnings of buffers.
+    Kernel(Generated),
+    /// A matrix product.
+    Product { product: Product, left: Place, right: Place, bias: Option<Place>, residual: Option<Place>, out: Place },
+    /// A convolution, and the kernel that runs it where cuDNN does not.
+    Convolution {
+        convolution: Convolution,
+        input: Place,
+        filter: Place,
+        bias: Option<Place>,
+        residual: Option<Place>,
+        out: Place,
+        otherwise: Generated,
+    },
+}
+
+/// One launch.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// What runs.
+    pub work: Work,
+    /// Its name for the listing: the operators that it computes.
+    pub name: String,
+    /// The nodes that it computes.
+    pub nodes: Vec<Name>,
+    /// Buffers that it reads.
+    pub reads: Vec<usize>,
+    /// Buffers that it writes.
+    pub writes: Vec<usize>,
+    /// Floating-point operations of products and convolutions; elsewhere bytes are what counts.
+    pub flops: f64,
+    /// Bytes of its operands and results.
+    pub bytes: f64,
+}
+
+/// A model as a list of launches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    /// In order of execution.
+    pub steps: Vec<Step>,
+    /// All memory.
+    pub buffers: Vec<Buffer>,
+    /// The graph's inputs.
+    pub inputs: Vec<(View, Element)>,
+    /// The graph's outputs.
+    pub outputs: Vec<(View, Element)>,
+}
+
+/// Plans `flat` in `precision`; `fuse` allows kernels that run several calls.
+///
+/// Errors: every call that there is no kernel for.
+pub(crate) fn plan(flat: &Flat, precision: Precision, fuse: bool) -> Result<Plan, Vec<Refusal>> {
+    let mut planner = Planner::new(flat, precision);
+    let mut refusals = Vec::new();
+    for (at, &value) in flat.inputs.iter().enumerate() {
+        // Inputs lie in memory as they are given, whatever the precision of the program.
+        let known = &flat.values[value];
+        let given = if known.element == Element::Float { Precision::F32 } else { precision };
+        match Scalar::of(known.element, given) {
+            Some(scalar) => {
+                let buffer = planner.buffer(known.shape.iter().product::<usize>() * scalar.bytes(), Content::Input(at));
+                let view = View::dense(buffer, scalar, &known.shape, &row_major(known.shape.len()));
+                planner.plan.inputs.push((view.clone(), known.element));
+                planner.views[value] = Some(view);
+            }
+            None => refusals.push(Refusal::new(format!("input {at}"), format!("its elements are {}", known.element))),
+        }
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    for unit in units(flat, fuse) {
+        if let Err(refusal) = planner.unit(&unit) {
+            refusals.push(refusal);
+            // What depends on a refused call would be refused for that reason only.
+            for &value in unit.calls.iter().flat_map(|&call| &flat.calls[call].outputs) {
+                planner.refused[value] = true;
+            }
+        }
+    }
+    refusals.retain(|refusal| !refusal.reason.0.is_empty());
+    let outputs: &[ValueAt] = if refusals.is_empty() { &flat.outputs } else { &[] };
+    for (at, &value) in outputs.iter().enumerate() {
+        if let Err(refusal) = planner.output(value) {
+            refusals.push(Refusal { call: format!("output {at}"), ..refusal });
+        }
+    }
+    if refusals.is_empty() { Ok(planner.plan) } else { Err(refusals) }
+}
+
+/// A plan while it is made.
+pub(crate) struct Planner<'a> {
+    pub flat: &'a Flat,
+    pub precision: Precision,
+    pub plan: Plan,
+    /// Where each value lies, as far as it is computed.
+    pub views: Vec<Option<View>>,
+    constants: HashMap<(ValueAt, Scalar, Vec<usize>), View>,
+    refused: Vec<bool>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(flat: &'a Flat, precision: Precision) -> Self {
+        let n = flat.values.len();
+        Self {
+            flat,
+            precision,
+            plan: Plan::default(),
+            views: vec![None; n],
+            constants: HashMap::new(),
+            refused: vec![false; n],
+        }
+    }
+
+    /// A new buffer.
+    pub fn buffer(&mut self, bytes: usize, content: Content) -> usize {
+        self.plan.buffers.push(Buffer { bytes, content });
+        self.plan.buffers.len() - 1
+    }
+
+    /// A new dense tensor whose axes lie in `order`.
+    pub fn fresh(&mut self, scalar: Scalar, shape: &[usize], order: &[usize]) -> View {
+        let buffer = self.buffer(shape.iter().product::<usize>() * scalar.bytes(), Content::Arena);
+        View::dense(buffer, scalar, shape, order)
+    }
+
+    /// How `value` is stored.
+    pub fn scalar(&self, value: ValueAt) -> Result<Scalar, Refusal> {
+        let element = self.flat.values[value].element;
+        Scalar::of(element, self.precision)
+            .ok_or_else(|| Refusal::new("", format!("no kernel computes with {element}")))
+    }
+
+    /// Where `value` lies. Errors: it was refused (with an empty reason), or a constant of a foreign type.
+    pub fn view(&mut self, value: ValueAt) -> Result<View, Refusal> {
+        if let Some(view) = &self.views[value] {
+            return Ok(view.clone());
+        }
+        if self.flat.values[value].constant.is_some() {
+            let rank = self.flat.values[value].shape.len();
+            return self.constant(value, &row_major(rank));
+        }
+        let reason = if self.refused[value] { "" } else { "a value that it reads is not computed" };
+        Err(Refusal::new("", reason))
+    }
+
+    /// The constant `value`, its axes in `order`.
+    pub fn constant(&mut self, value: ValueAt, order: &[usize]) -> Result<View, Refusal> {
+        let scalar = self.scalar(value)?;
+        let key = (value, scalar, order.to_vec());
+        if let Some(view) = self.constants.get(&key) {
+            return Ok(view.clone());
+        }
+        let known = &self.flat.values[value];
+        let tensor = known.constant.as_ref().ok_or_else(|| Refusal::new("", "a constant is expected"))?;
+        let bytes = stored(tensor, scalar, order).ok_or_else(|| Refusal::new("", "a constant cannot be converted"))?;
+        let buffer = self.buffer(bytes.len(), Content::Constant(bytes));
+        let view = View::dense(buffer, scalar, tensor.shape(), order);
+        self.constants.insert(key, view.clone());
+        Ok(view)
+    }
+
+    /// `value` dense in `order` and stored as the program stores it: as it lies, laid out beforehand, or copied.
+    pub fn dense(&mut self, value: ValueAt, order: &[usize], reader: &Name) -> Result<View, Refusal> {
+        if self.views[value].is_none() && self.flat.values[value].constant.is_some() {
+            return self.constant(value, order);
+        }
+        let view = self.view(value)?;
+        let scalar = self.scalar(value)?;
+        self.copied(view, scalar, order, reader)
+    }
+
+    /// `view` dense in `order` and stored as `scalar`, copied when it is not.
+    pub fn copied(&mut self, view: View, scalar: Scalar, order: &[usize], reader: &Name) -> Result<View, Refusal> {
+        if view.scalar == scalar && view.is_dense_in(order) && view.offset * scalar.bytes() % 16 == 0 {
+            let strides = strides_in_order(&view.shape, order);
+            return Ok(View { strides, ..view });
+        }
+        let out = self.fresh(scalar, &view.shape, order);
+        self.copy(view, out.clone(), reader)?;
+        Ok(out)
+    }
+
+    /// A kernel that copies `from` to `to`, of the same shape.
+    pub fn copy(&mut self, from: View, to: View, reader: &Name) -> Result<(), Refusal> {
+        let generated =
+            regions::copy(from.clone(), to.clone()).ok_or_else(|| Refusal::new("", "it cannot be copied"))?;
+        let bytes = (from.count() * from.scalar.bytes() + to.count() * to.scalar.bytes()) as f64;
+        self.plan.steps.push(Step {
+            work: Work::Kernel(generated),
+            name: "copy".into(),
+            nodes: vec![reader.clone()],
+            reads: vec![from.buffer],
+            writes: vec![to.buffer],
+            flops: 0.0,
+            bytes,
+        });
+        Ok(())
+    }
+
+    fn unit(&mut self, unit: &Unit) -> Result<(), Refusal> {
+        let flat = self.flat;
+        let call = &flat.calls[unit.calls[0]];
+        let outcome = match &unit.kind {
+            Kind::Region => regions::lower(self, &unit.calls),
+            Kind::Anchor(epilogue) if call.is("Conv") => images::convolution(self, &unit.calls, epilogue),
+            Kind::Anchor(epilogue) => products::product(self, &unit.calls, epilogue),
+            Kind::Single => match views::lower(self, call) {
+                None if call.is("Attention")
+                    && self.precision == Precision::F16
+                    && attention::has_kernel(flat, call) =>
+                {
+                    attention::lower(self, call)
+                }
+                None if images::is_pool(call) => images::pool(self, call),
+                None => Err(Refusal::new("", "there is no kernel for it")),
+                Some(outcome) => outcome,
+            },
+        };
+        outcome.map_err(|refusal| {
+            let described =
+                if call.name.is_empty() { call.op.to_string() } else { format!("{} `{}`", call.op, call.name) };
+            Refusal { call: described, ..refusal }
+        })
+    }
+
+    /// Makes `value` an output: dense, row-major, of its own element type.
+    fn output(&mut self, value: ValueAt) -> Result<(), Refusal> {
+        let known = &self.flat.values[value];
+        let stored = if known.element == Element::Float { Precision::F32 } else { self.precision };
+        let scalar = Scalar::of(known.element, stored)
+            .ok_or_else(|| Refusal::new("", format!("its elements are {}", known.element)))?;
+        let view = self.view(value)?;
+        let order = row_major(view.shape.len());
+        let view = self.copied(view, scalar, &order, &Name::new_static("output"))?;
+        self.plan.outputs.push((view, known.element));
+        Ok(())
+    }
+}
+
+/// The bytes of `tensor` on the device: elements as `scalar`, axes in `order`.
+fn stored(tensor: &Tensor, scalar: Scalar, order: &[usize]) -> Option<Vec<u8>> {
+    let shape = tensor.shape();
+    let permuted: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
+    let strides = strides_in_order(shape, &row_major(shape.len()));
+    let steps: Vec<usize> = order.iter().map(|&axis| strides[axis]).collect();
+    let is_plain = order.iter().copied().eq(0..shape.len());
+    let positions = Positions { sizes: permuted, steps, count: tensor.count(), is_plain };
+    Some(match scalar {
+        Scalar::F32 => {
+            let values: Vec<f32> = reals(tensor)?;
+            positions.map(|at| values[at].to_le_bytes())
+        }
+        Scalar::F16 => {
+            let values: Vec<f32> = reals(tensor)?;
+            positions.map(|at| half::f16::from_f32(values[at]).to_le_bytes())
+        }
+        Scalar::I64 => {
+            let values = tensor.to_i64s()?;
+            positions.map(|at| values[at].to_le_bytes())
+        }
+        Scalar::I32 => {
+            let values = tensor.to_i64s()?;
+            positions.map(|at| (values[at] as i32).to_le_bytes())
+        }
+        Scalar::U8 | Scalar::I8 | Scalar::Bool => {
+            let bytes = tensor.bytes();
+            positions.map(|at| [bytes[at]])
+        }
+    })
+}
+
+fn reals(tensor: &Tensor) -> Option<Vec<f32>> {
+    match tensor.view::<f32>() {
+        Some(values) => Some(values.into_owned()),
+        None => Some(tensor.to_f64s()?.into_iter().map(|value| value as f32).collect()),
+    }
+}
+
+struct Positions {
+    sizes: Vec<usize>,
+    steps: Vec<usize>,
+    count: usize,
+    is_plain: bool,
+}
+
+impl Positions {
+    fn map<const N: usize>(&self, bytes: impl Fn(usize) -> [u8; N]) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.count * N);
+        if self.is_plain {
+            (0..self.count).for_each(|at| all.extend(bytes(at)));
+            return all;
+        }
+        let mut index = vec![0usize; self.sizes.len()];
+        let mut at = 0;
+        for _ in 0..self.count {
+            all.extend(bytes(at));
+            for axis in (0..index.len()).rev() {
+                index[axis] += 1;
+                at += self.steps[axis];
+                if index[axis] < self.sizes[axis] {
+                    break;
+                }
+                at -= self.steps[axis] * self.sizes[axis];
+                index[axis] = 0;
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,264 @@
+//! Matrix products by cuBLASLt, with bias, residual and activation in the same kernel.
+
+#![allow(unsafe_code)]
+
+use crate::driver::{Address, Stream};
+use crate::libraries::{Library, require};
+use cudarc::cublaslt::sys;
+use eutectic_ir::diag::{Diagnostic, Kind};
+use std::ffi::c_void;
+use std::ptr;
+
+/// Bytes that a product may use besides its operands.
+pub const WORKSPACE: usize = 32 << 20;
+
+/// How one operand lies in memory. A row-major matrix has `leading` elements from one row to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// The elements of a column are adjacent, not those of a row.
+    pub is_transposed: bool,
+    /// Elements from one row, or when transposed one column, to the next.
+    pub leading: usize,
+    /// Elements from one matrix of the batch to the next; 0 when all share one.
+    pub batch_stride: usize,
+}
+
+/// What follows the product and its additions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// max(x, 0).
+    Relu,
+    /// GELU in its tanh form, the only one that cuBLASLt has.
+    GeluTanh,
+}
+
+/// `out[m, n] = activation(left[m, k] right[k, n] + bias[n] + residual[m, n])`, `batch` times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// Terms of each sum.
+    pub k: usize,
+    /// Number of products.
+    pub batch: usize,
+    /// The left operand.
+    pub left: Matrix,
+    /// The right operand.
+    pub right: Matrix,
+    /// The result, never transposed; the residual lies the same way.
+    pub out: Matrix,
+    /// Elements are float16, not float32.
+    pub is_half: bool,
+    /// float32 may be rounded to tf32 before it is multiplied.
+    pub tf32: bool,
+    /// A row is added.
+    pub has_bias: bool,
+    /// A matrix is added.
+    pub has_residual: bool,
+    /// What follows.
+    pub activation: Activation,
+}
+
+/// Where the operands of one product are.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    /// The left operand.
+    pub left: Address,
+    /// The right operand.
+    pub right: Address,
+    /// The bias, or 0.
+    pub bias: Address,
+    /// The residual, or 0.
+    pub residual: Address,
+    /// The result.
+    pub out: Address,
+}
+
+fn check(status: sys::cublasStatus_t, call: &str) -> Result<(), Diagnostic> {
+    if status == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
+        return Ok(());
+    }
+    Err(Diagnostic::error(Kind::Io, "B0305", format!("cuBLASLt refused {call}: {status:?}")))
+}
+
+/// The library's state.
+#[derive(Debug)]
+pub struct CublasLt {
+    handle: sys::cublasLtHandle_t,
+}
+
+// SAFETY: the handle may be used from any thread.
+unsafe impl Send for CublasLt {}
+
+impl CublasLt {
+    /// Starts the library. Errors: absent, or it refuses.
+    pub fn new() -> Result<Self, Diagnostic> {
+        require(Library::CublasLt)?;
+        let mut handle = ptr::null_mut();
+        // SAFETY: the library is present and writes a handle.
+        check(unsafe { sys::cublasLtCreate(&mut handle) }, "to start")?;
+        Ok(Self { handle })
+    }
+
+    /// Its version, such as 130100.
+    pub fn version(&self) -> usize {
+        // SAFETY: no preconditions.
+        unsafe { sys::cublasLtGetVersion() }
+    }
+
+    /// Up to `n` ways to compute `product`, the library's favourite first. Errors: it has none.
+    pub fn plans(&self, product: &Product, n: usize) -> Result<Vec<ProductPlan>, Diagnostic> {
+        use sys::cublasComputeType_t as Compute;
+        use sys::cublasLtMatmulDescAttributes_t as Attribute;
+        let compute = match (product.is_half, product.tf32) {
+            (false, true) => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
+            _ => Compute::CUBLAS_COMPUTE_32F,
+        };
+        let scalar = sys::cudaDataType_t::CUDA_R_32F;
+        let mut description = ptr::null_mut();
+        // SAFETY: the handle lives; the descriptor is owned by the plan below.
+        check(unsafe { sys::cublasLtMatmulDescCreate(&mut description, compute, scalar) }, "a description")?;
+        let set = |which, value: &i32| {
+            let value = ptr::from_ref(value).cast::<c_void>();
+            // SAFETY: these attributes are 32-bit integers.
+            check(unsafe { sys::cublasLtMatmulDescSetAttribute(description, which, value, 4) }, "an attribute")
+        };
+        // The library is column-major: it sees every row-major matrix transposed, and computes right^T left^T.
+        set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &i32::from(product.right.is_transposed))?;
+        set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &i32::from(product.left.is_transposed))?;
+        let epilogue = match (product.has_bias, product.activation) {
+            (false, Activation::None) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT,
+            (false, Activation::Relu) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_RELU,
+            (false, Activation::GeluTanh) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU,
+            (true, Activation::None) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
+            (true, Activation::Relu) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_RELU_BIAS,
+            (true, Activation::GeluTanh) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
+        };
+        set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as i32))?;
+        let Product { m, n: columns, k, .. } = *product;
+        let right = layout(product, product.right, k, columns)?;
+        let left = layout(product, product.left, m, k)?;
+        let out = layout(product, product.out, m, columns)?;
+        let mut preference = ptr::null_mut();
+        let mut found = vec![blank(); n];
+        let mut n_found = 0;
+        // SAFETY: every descriptor lives; `found` has `n` places.
+        unsafe {
+            check(sys::cublasLtMatmulPreferenceCreate(&mut preference), "a preference")?;
+            let limit = ptr::from_ref(&WORKSPACE).cast::<c_void>();
+            let which = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+            check(sys::cublasLtMatmulPreferenceSetAttribute(preference, which, limit, 8), "a preference")?;
+            let status = sys::cublasLtMatmulAlgoGetHeuristic(
+                self.handle,
+                description,
+                right,
+                left,
+                out,
+                out,
+                preference,
+                n as i32,
+                found.as_mut_ptr(),
+                &mut n_found,
+            );
+            sys::cublasLtMatmulPreferenceDestroy(preference);
+            check(status, &format!("{product:?}"))?;
+        }
+        found.truncate(n_found.max(0) as usize);
+        let plan = |result: sys::cublasLtMatmulHeuristicResult_t| ProductPlan {
+            product: *product,
+            handle: self.handle,
+            description,
+            right,
+            left,
+            out,
+            algorithm: result.algo,
+        };
+        Ok(found.into_iter().map(plan).collect())
+    }
+}
+
+fn blank() -> sys::cublasLtMatmulHeuristicResult_t {
+    // SAFETY: the type is plain numbers, for which zeros are valid (its status is CUBLAS_STATUS_SUCCESS).
+    unsafe { std::mem::zeroed() }
+}
+
+fn layout(
+    product: &Product,
+    matrix: Matrix,
+    rows: usize,
+    columns: usize,
+) -> Result<sys::cublasLtMatrixLayout_t, Diagnostic> {
+    use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
+    let element = if product.is_half { sys::cudaDataType_t::CUDA_R_16F } else { sys::cudaDataType_t::CUDA_R_32F };
+    let (rows, columns) = if matrix.is_transposed { (rows, columns) } else { (columns, rows) };
+    let mut layout = ptr::null_mut();
+    let (batch, stride) = (product.batch as i32, matrix.batch_stride as i64);
+    // SAFETY: the attributes have the sizes that the library documents.
+    unsafe {
+        let made =
+            sys::cublasLtMatrixLayoutCreate(&mut layout, element, rows as u64, columns as u64, matrix.leading as i64);
+        check(made, "a layout")?;
+        let count = ptr::from_ref(&batch).cast::<c_void>();
+        let which = Attribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
+        check(sys::cublasLtMatrixLayoutSetAttribute(layout, which, count, 4), "a batch")?;
+        let stride = ptr::from_ref(&stride).cast::<c_void>();
+        let which = Attribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET;
+        check(sys::cublasLtMatrixLayoutSetAttribute(layout, which, stride, 8), "a batch")?;
+    }
+    Ok(layout)
+}
+
+/// One way to compute a product. Descriptors are shared between the plans of a product and live as long as the program.
+#[derive(Clone, Copy, Debug)]
+pub struct ProductPlan {
+    product: Product,
+    handle: sys::cublasLtHandle_t,
+    description: sys::cublasLtMatmulDesc_t,
+    right: sys::cublasLtMatrixLayout_t,
+    left: sys::cublasLtMatrixLayout_t,
+    out: sys::cublasLtMatrixLayout_t,
+    algorithm: sys::cublasLtMatmulAlgo_t,
+}
+
+// SAFETY: descriptors are plain data of the host.
+unsafe impl Send for ProductPlan {}
+
+impl ProductPlan {
+    /// Enqueues the product. `workspace` has [`WORKSPACE`] bytes.
+    pub fn enqueue(&self, stream: &Stream, at: Operands, workspace: Address) -> Result<(), Diagnostic> {
+        let (one, beta) = (1.0f32, if self.product.has_residual { 1.0f32 } else { 0.0 });
+        let added = if self.product.has_residual { at.residual } else { at.out };
+        let pointer = |address: Address| address as usize as *const c_void;
+        // SAFETY: descriptors live; the planner gives addresses of operands with the planned sizes.
+        unsafe {
+            if self.product.has_bias {
+                let which = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+                let bias = ptr::from_ref(&at.bias).cast::<c_void>();
+                check(sys::cublasLtMatmulDescSetAttribute(self.description, which, bias, 8), "a bias")?;
+            }
+            let status = sys::cublasLtMatmul(
+                self.handle,
+                self.description,
+                ptr::from_ref(&one).cast(),
+                pointer(at.right),
+                self.right,
+                pointer(at.left),
+                self.left,
+                ptr::from_ref(&beta).cast(),
+                pointer(added),
+                self.out,
+                pointer(at.out).cast_mut(),
+                self.out,
+                &self.algorithm,
+                pointer(workspace).cast_mut(),
+                WORKSPACE,
+                stream.handle().cast(),
+            );
+            check(status, &format!("{:?}", self.product))
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Matrix products: which operands cuBLASLt can read where they lie.
+
+use crate::flat::Refusal;
+use crate::plan::{Place, Planner, Step, Work};
+use crate::product::{Activation, Matrix, Product};
+use crate::units::Epilogue;
+use crate::view::{Precision, Scalar, View, row_major};
+
+/// The last two axes of `view` as a matrix, and one stride for all axes before them; `None` when strides cannot say it.
+pub(crate) fn matrix(view: &View) -> Option<Matrix> {
+    let rank = view.shape.len();
+    let (rows, columns) = (view.shape[rank - 2], view.shape[rank - 1]);
+    let (down, across) = (view.strides[rank - 2], view.strides[rank - 1]);
+    let (is_transposed, leading) = match () {
+        () if (across == 1 || columns == 1) && rows == 1 => (false, columns),
+        () if (across == 1 || columns == 1) && down >= columns => (false, down),
+        () if (down == 1 || rows == 1) && columns == 1 => (true, rows),
+        () if (down == 1 || rows == 1) && across >= rows => (true, across),
+        () => return None,
+    };
+    let mut batch_stride = None;
+    let mut expected = 0;
+    for axis in (0..rank - 2).rev().filter(|&axis| view.shape[axis] != 1) {
+        match batch_stride {
+            None => batch_stride = Some(view.strides[axis]),
+            Some(_) if view.strides[axis] == expected => {}
+            Some(_) => return None,
+        }
+        expected = view.strides[axis] * view.shape[axis];
+    }
+    let batch_stride = batch_stride.unwrap_or(0);
+    let is_aligned = |elements: usize| elements * view.scalar.bytes() % 16 == 0;
+    // Unaligned operands are read, but by slow kernels; a copy is cheaper. Odd shapes are what they are.
+    let wants = is_aligned(leading) || view.is_dense_in(&row_major(rank));
+    (wants && (view.offset == 0 || is_aligned(view.offset))).then_some(Matrix { is_transposed, leading, batch_stride })
+}
+
+/// Plans a product with its epilogue.
+pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogue) -> Result<(), Refusal> {
+    let flat = planner.flat;
+    let call = &flat.calls[calls[0]];
+    let output = flat.calls[calls[calls.len() - 1]].outputs[0];
+    let refuse = |reason: &str| Refusal::new("", reason);
+    let (Some(left), Some(right)) = (call.input(0), call.input(1)) else { return Err(refuse("an input is missing")) };
+    let scalar = planner.scalar(output)?;
+    if !matches!(scalar, Scalar::F16 | Scalar::F32) {
+        return Err(refuse("there is no kernel for products of integers"));
+    }
+    let shape = flat.values[call.outputs[0]].shape.clone();
+    let view = |planner: &mut Planner, value, is_left: bool| {
+        let mut view: View = planner.view(value)?;
+        if view.scalar != scalar {
+            let order = row_major(view.shape.len());
+            view = planner.copied(view, scalar, &order, &call.name)?;
+        }
+        // A vector is a row on the left and a column on the right.
+        if let [size] = view.shape[..] {
+            let stride = view.strides[0];
+            (view.shape, view.strides) = if is_left {
+                (vec![1, size], vec![size * stride, stride])
+            } else {
+                (vec![size, 1], vec![stride, size * stride])
+            };
+        }
+        Ok::<View, Refusal>(view)
+    };
+    let (mut left, mut right) = (view(planner, left, true)?, view(planner, right, false)?);
+    let [m, k] = left.shape[left.shape.len() - 2..] else { return Err(refuse("an operand has no axes")) };
+    let n = right.shape[right.shape.len() - 1];
+    let outer = |view: &View| view.shape[..view.shape.len() - 2].to_vec();
+    let batch_axes = if outer(&left).len() >= outer(&right).len() { outer(&left) } else { outer(&right) };
+    let n_axes = batch_axes.len();
+    // Broadcast axis by axis: the larger size of the two.
+    let size = |view: &View, at: usize| {
+        let sizes = outer(view);
+        (at + sizes.len()).checked_sub(n_axes).map_or(1, |at| sizes[at])
+    };
+    let batch_axes: Vec<usize> = (0..n_axes).map(|at| size(&left, at).max(size(&right, at))).collect();
+    let batch: usize = batch_axes.iter().product();
+    if m * n * k * batch == 0 {
+        return Err(refuse("there is no kernel for a product without elements"));
+    }
+    let whole = |view: &View, rows: usize, columns: usize| {
+        let shape: Vec<usize> = batch_axes.iter().copied().chain([rows, columns]).collect();
+        view.broadcast(&shape).ok_or_else(|| refuse("its operands do not broadcast"))
+    };
+    let shares_right = outer(&right).iter().all(|&size| size == 1);
+    let (mut m, mut batch) = (m, batch);
+    if shares_right && batch > 1 {
+        // One tall matrix instead of many that share their right operand.
+        let dense = match left.reshaped(&[batch * m, k]).filter(|view| matrix(view).is_some()) {
+            Some(tall) => tall,
+            None => {
+                let order = row_major(left.shape.len());
+                let dense = planner.copied(left.clone(), scalar, &order, &call.name)?;
+                dense.reshaped(&[batch * m, k]).ok_or_else(|| refuse("its operands do not broadcast"))?
+            }
+        };
+        left = dense;
+        right = right.reshaped(&[k, n]).unwrap_or(View {
+            shape: vec![k, n],
+            strides: right.strides[right.strides.len() - 2..].to_vec(),
+            ..right
+        });
+        (m, batch) = (batch * m, 1);
+    } else {
+        (left, right) = (whole(&left, m, k)?, whole(&right, k, n)?);
+    }
+    let laid_out = |planner: &mut Planner, view: View| match matrix(&view) {
+        Some(found) => Ok((view, found)),
+        None => {
+            let order = row_major(view.shape.len());
+            let view = planner.copied(view, scalar, &order, &call.name)?;
+            let found = matrix(&view).ok_or_else(|| refuse("its operands cannot be laid out"))?;
+            Ok((view, found))
+        }
+    };
+    let (left, left_matrix) = laid_out(planner, left)?;
+    let (right, right_matrix) = laid_out(planner, right)?;
+    let bias = epilogue.bias.map(|value| {
+        let rank = flat.values[value].shape.len();
+        planner.dense(value, &row_major(rank), &call.name)
+    });
+    let bias = bias.transpose()?;
+    let residual =
+        epilogue.residual.map(|value| planner.dense(value, &row_major(shape.len()), &call.name)).transpose()?;
+    let out = planner.fresh(scalar, &shape, &row_major(shape.len()));
+    let product = Product {
+        m,
+        n,
+        k,
+        batch,
+        left: left_matrix,
+        right: right_matrix,
+        out: Matrix { is_transposed: false, leading: n, batch_stride: m * n },
+        is_half: scalar == Scalar::F16,
+        tf32: planner.precision == Precision::Tf32,
+        has_bias: bias.is_some(),
+        has_residual: residual.is_some(),
+        activation: match (epilogue.relu, epilogue.gelu_tanh) {
+            (true, _) => Activation::Relu,
+            (_, true) => Activation::GeluTanh,
+            _ => Activation::None,
+        },
+    };
+    let reads =
+        [Some(&left), Some(&right), bias.as_ref(), residual.as_ref()].into_iter().flatten().map(|view| view.buffer);
+    let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
+    let elements = batch * (m * k + m * n) + if product.right.batch_stride == 0 { k * n } else { batch * k * n };
+    planner.plan.steps.push(Step {
+        name: names.join("+"),
+        nodes: calls.iter().map(|&at| flat.calls[at].name.clone()).collect(),
+        reads: reads.collect(),
+        writes: vec![out.buffer],
+        flops: 2.0 * (m * n * k * batch) as f64,
+        bytes: (elements * scalar.bytes()) as f64,
+        work: Work::Product {
+            product,
+            left: Place::of(&left),
+            right: Place::of(&right),
+            bias: bias.as_ref().map(Place::of),
+            residual: residual.as_ref().map(Place::of),
+            out: Place::of(&out),
+        },
+    });
+    planner.views[output] = Some(out);
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! From calls to the region that one generated kernel computes.
+
+use crate::flat::{FlatCall, Refusal, ValueAt};
+use crate::plan::{Planner, Step, Work};
+use crate::pointwise::{RowOperator, pointwise};
+use crate::region::{Generated, Input, Lookup, Made, Operand, Reduction, Region, Register, Value, literal};
+use crate::units::{Role, role, row_shape, space};
+use crate::view::{Class, View, row_major};
+use eutectic_ir::types::normalize_axis;
+use std::collections::HashMap;
+
+/// A kernel that copies `from` to `to`, of the same shape, converting the elements.
+pub(crate) fn copy(from: View, to: View) -> Option<Generated> {
+    let class = from.scalar.class();
+    let value = Value { made: Made::Load(0), class, is_row: false };
+    Region {
+        shape: to.shape.clone(),
+        n_column_axes: 0,
+        operands: vec![Operand { view: from, lookup: None }],
+        values: vec![value],
+        stores: vec![(0, to)],
+    }
+    .generate()
+}
+
+/// Plans one kernel for `calls`.
+pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusal> {
+    let flat = planner.flat;
+    let mut roles = vec![None; flat.calls.len()];
+    for &at in calls {
+        roles[at] = role(flat, &flat.calls[at]);
+    }
+    let space = space(flat, &roles, calls);
+    // A single call may reduce axes that are not the last ones: the kernel sees them last.
+    let (shape, n_columns, axes) = match (space, &roles[calls[0]]) {
+        (Some((shape, n)), _) => {
+            let axes = row_major(shape.len());
+            (shape, n, axes)
+        }
+        (None, Some(Role::Row(_, columns))) => {
+            let shape = &flat.values[flat.calls[calls[0]].input(0).unwrap_or_default()].shape;
+            let rows = (0..shape.len()).filter(|axis| !columns.contains(axis));
+            let axes: Vec<usize> = rows.chain(columns.iter().copied()).collect();
+            (axes.iter().map(|&axis| shape[axis]).collect(), columns.len(), axes)
+        }
+        _ => return Err(Refusal::new("", "its results have several shapes")),
+    };
+    let region =
+        Region { shape, n_column_axes: n_columns, operands: Vec::new(), values: Vec::new(), stores: Vec::new() };
+    let mut building = Building { planner, region, axes, registers: HashMap::new(), bytes: 0.0 };
+    for &at in calls {
+        let call = &flat.calls[at];
+        match roles[at].take() {
+            Some(Role::Pointwise) => building.pointwise(call)?,
+            Some(Role::Row(operator, _)) => building.row(call, operator)?,
+            Some(Role::Lookup) => building.lookup(call)?,
+            None => return Err(Refusal::new("", "there is no kernel for it")),
+        }
+    }
+    building.finish(calls)
+}
+
+struct Building<'a, 'b> {
+    planner: &'a mut Planner<'b>,
+    region: Region,
+    /// Axis `i` of the region is axis `axes[i]` of the values.
+    axes: Vec<usize>,
+    registers: HashMap<ValueAt, Register>,
+    bytes: f64,
+}
+
+impl Building<'_, '_> {
+    fn add(&mut self, made: Made, class: Class, is_row: bool) -> Register {
+        self.region.values.push(Value { made, class, is_row });
+        self.region.values.len() - 1
+    }
+
+    fn class(&self, value: ValueAt) -> Result<Class, Refusal> {
+        Ok(self.planner.scalar(value)?.class())
+    }
+
+    /// A constant of one element.
+    fn single(&self, value: ValueAt) -> Option<f64> {
+        self.planner.flat.values[value].constant.as_ref().filter(|tensor| tensor.count() == 1)?.as_single()
+    }
+
+    /// `view` over the region's shape.
+    fn over_region(&self, view: &View) -> Option<View> {
+        let mut shape = vec![0; self.axes.len()];
+        self.axes.iter().zip(&self.region.shape).for_each(|(&axis, &size)| shape[axis] = size);
+        Some(view.broadcast(&shape)?.transposed(&self.axes))
+    }
+
+    fn is_row(&self, view: &View) -> bool {
+        let first = self.region.shape.len() - self.region.n_column_axes;
+        self.region.n_column_axes > 0 && view.strides[first..].iter().all(|&stride| stride == 0)
+    }
+
+    fn input(&mut self, value: ValueAt) -> Result<Input, Refusal> {
+        if let Some(&register) = self.registers.get(&value) {
+            return Ok(Input::Register(register));
+        }
+        let class = self.class(value)?;
+        if let Some(number) = self.single(value) {
+            return Ok(Input::Literal(literal(number, class)));
+        }
+        let view = self.planner.view(value)?;
+        let view = self.over_region(&view).ok_or_else(|| Refusal::new("", "an input does not broadcast"))?;
+        let register = self.load(Operand { view, lookup: None }, class);
+        self.registers.insert(value, register);
+        Ok(Input::Register(register))
+    }
+
+    fn load(&mut self, operand: Operand, class: Class) -> Register {
+        let is_row =
+            self.is_row(&operand.view) && operand.lookup.as_ref().is_none_or(|lookup| self.is_row(&lookup.positions));
+        let distinct: usize = operand
+            .view
+            .shape
+            .iter()
+            .zip(&operand.view.strides)
+            .filter(|(_, stride)| **stride != 0)
+            .map(|(size, _)| size)
+            .product();
+        self.bytes += (distinct * operand.view.scalar.bytes()) as f64;
+        self.region.operands.push(operand);
+        self.add(Made::Load(self.region.operands.len() - 1), class, is_row)
+    }
+
+    /// The same value as a register of `class`.
+    fn converted(&mut self, input: Input, class: Class) -> Input {
+        match input {
+            Input::Register(register) if self.region.values[register].class != class => {
+                let is_row = self.region.values[register].is_row;
+                let text = match class {
+                    Class::Real => "(float)$0",
+                    Class::Integer => "(long long)$0",
+                    Class::Truth => "($0 != 0)",
+                };
+                Input::Register(self.add(Made::Expression(text.into(), vec![input]), class, is_row))
+            }
+            input => input,
+        }
+    }
+
+    fn expression(&mut self, template: impl Into<String>, inputs: Vec<Input>, class: Class) -> Register {
+        let rows = |input: &Input| match input {
+            Input::Register(register) => self.region.values[*register].is_row,
+            Input::Literal(_) => true,
+        };
+        let is_row = self.region.n_column_axes > 0 && inputs.iter().all(rows);
+        self.add(Made::Expression(template.into(), inputs), class, is_row)
+    }
+
+    fn pointwise(&mut self, call: &FlatCall) -> Result<(), Refusal> {
+        let flat = self.planner.flat;
+        let given: Vec<ValueAt> = call.inputs.iter().flatten().copied().collect();
+        let output = call.outputs[0];
+        let first = given.first().map(|&value| self.class(value)).transpose()?.unwrap_or(Class::Real);
+        let single = |at: usize| call.input(at).and_then(|value| self.single(value));
+        let found = pointwise(call, flat.values[output].element, given.len(), first, &single);
+        let found = found.ok_or_else(|| Refusal::new("", "there is no kernel for it"))?;
+        let is_cast = call.is("CastLike");
+        let mut inputs = Vec::new();
+        for (at, &value) in given.iter().enumerate().filter(|(at, _)| !is_cast || *at == 0) {
+            // A number is spelled in the class that the expression computes in.
+            let wanted = found.wants.unwrap_or(if at == 0 { Class::Truth } else { found.class });
+            let input = match self.single(value) {
+                Some(number) if !self.registers.contains_key(&value) => Input::Literal(literal(number, wanted)),
+                _ => self.input(value)?,
+            };
+            inputs.push(self.converted(input, wanted));
+        }
+        let register = self.expression(found.template, inputs, found.class);
+        self.registers.insert(output, register);
+        Ok(())
+    }
+
+    fn row(&mut self, call: &FlatCall, operator: RowOperator) -> Result<(), Refusal> {
+        let given = |at: usize| call.input(at).ok_or_else(|| Refusal::new("", format!("input {at} is missing")));
+        let input = self.input(given(0)?)?;
+        let input = self.converted(input, Class::Real);
+        // Even a row of one value has elements here.
+        let x = match input {
+            Input::Register(register) if !self.region.values[register].is_row => register,
+            input => self.add(Made::Expression("$0".into(), vec![input]), Class::Real, false),
+        };
+        let columns: usize = self.region.shape[self.region.shape.len() - self.region.n_column_axes..].iter().product();
+        let inverse = literal(1.0 / columns as f64, Class::Real);
+        let register = Input::Register;
+        let reduced = |this: &mut Self, reduction, from| this.add(Made::Reduced(reduction, from), Class::Real, true);
+        let result = match operator {
+            RowOperator::Softmax => {
+                let top = reduced(self, Reduction::Max, x);
+                let powers = self.expression("expf($0 - $1)", vec![register(x), register(top)], Class::Real);
+                let sum = reduced(self, Reduction::Sum, powers);
+                let inverse = self.expression("1.f / $0", vec![register(sum)], Class::Real);
+                self.expression("($0 * $1)", vec![register(powers), register(inverse)], Class::Real)
+            }
+            RowOperator::LogSoftmax => {
+                let top = reduced(self, Reduction::Max, x);
+                let shifted = self.expression("($0 - $1)", vec![register(x), register(top)], Class::Real);
+                let powers = self.expression("expf($0)", vec![register(shifted)], Class::Real);
+                let sum = reduced(self, Reduction::Sum, powers);
+                let log = self.expression("logf($0)", vec![register(sum)], Class::Real);
+                self.expression("($0 - $1)", vec![register(shifted), register(log)], Class::Real)
+            }
+            RowOperator::LayerNormalization { epsilon } => {
+                let sum = reduced(self, Reduction::Sum, x);
+                let mean = self.expression(format!("($0 * {inverse})"), vec![register(sum)], Class::Real);
+                let centred = self.expression("($0 - $1)", vec![register(x), register(mean)], Class::Real);
+                let scaled = self.scaled_to_unit(centred, &inverse, epsilon);
+                self.affine(call, scaled)?
+            }
+            RowOperator::RmsNormalization { epsilon } => {
+                let scaled = self.scaled_to_unit(x, &inverse, epsilon);
+                self.affine(call, scaled)?
+            }
+            RowOperator::Reduce { reduction, is_mean } => {
+                let total = reduced(self, reduction, x);
+                match is_mean {
+                    true => self.expression(format!("($0 * {inverse})"), vec![register(total)], Class::Real),
+                    false => total,
+                }
+            }
+        };
+        self.registers.insert(call.outputs[0], result);
+        Ok(())
+    }
+
+    /// `from` over the root of its mean square.
+    fn scaled_to_unit(&mut self, from: Register, inverse: &str, epsilon: f32) -> Register {
+        let squares = self.expression("($0 * $0)", vec![Input::Register(from)], Class::Real);
+        let sum = self.add(Made::Reduced(Reduction::Sum, squares), Class::Real, true);
+        let epsilon = literal(f64::from(epsilon), Class::Real);
+        let root =
+            self.expression(format!("rsqrtf($0 * {inverse} + {epsilon})"), vec![Input::Register(sum)], Class::Real);
+        self.expression("($0 * $1)", vec![Input::Register(from), Input::Register(root)], Class::Real)
+    }
+
+    /// Scale and bias of a normalization, its second and third inputs.
+    fn affine(&mut self, call: &FlatCall, mut from: Register) -> Result<Register, Refusal> {
+        for (at, template) in [(1, "($0 * $1)"), (2, "($0 + $1)")] {
+            if let Some(value) = call.input(at) {
+                let other = self.input(value)?;
+                let other = self.converted(other, Class::Real);
+                from = self.expression(template, vec![Input::Register(from), other], Class::Real);
+            }
+        }
+        Ok(from)
+    }
+
+    fn lookup(&mut self, call: &FlatCall) -> Result<(), Refusal> {
+        let missing = || Refusal::new("", "an input is missing");
+        let (data, positions) = (call.input(0).ok_or_else(missing)?, call.input(1).ok_or_else(missing)?);
+        let (data, positions) = (self.planner.view(data)?, self.planner.view(positions)?);
+        let axis = normalize_axis(call.attrs.int("axis").unwrap_or(0), data.shape.len());
+        let axis = axis.ok_or_else(|| Refusal::new("", "its axis is out of range"))?;
+        let class = data.scalar.class();
+        let n_positions = positions.shape.len();
+        let around = |view: &[usize], inside: Vec<usize>| -> Vec<usize> {
+            view[..axis].iter().copied().chain(inside).chain(view[axis + 1..].iter().copied()).collect()
+        };
+        let shape = around(&data.shape, positions.shape.clone());
+        let elements =
+            View { shape: shape.clone(), strides: around(&data.strides, vec![0; n_positions]), ..data.clone() };
+        let zeros = vec![0; data.shape.len()];
+        let looked_up = View { shape, strides: around(&zeros, positions.strides.clone()), ..positions };
+        let fit =
+            |this: &Self, view: &View| this.over_region(view).ok_or_else(|| Refusal::new("", "it does not broadcast"));
+        let lookup = Lookup { positions: fit(self, &looked_up)?, stride: data.strides[axis], extent: data.shape[axis] };
+        let operand = Operand { view: fit(self, &elements)?, lookup: Some(lookup) };
+        let register = self.load(operand, class);
+        self.registers.insert(call.outputs[0], register);
+        Ok(())
+    }
+
+    /// Writes what is read outside of the region, and adds the step.
+    fn finish(mut self, calls: &[usize]) -> Result<(), Refusal> {
+        let flat = self.planner.flat;
+        let mut outputs: Vec<ValueAt> = calls.iter().map(|&at| flat.calls[at].outputs[0]).collect();
+        let is_read_outside = |value: ValueAt| {
+            flat.outputs.contains(&value)
+                || flat
+                    .calls
+                    .iter()
+                    .enumerate()
+                    .any(|(at, call)| !calls.contains(&at) && call.inputs.contains(&Some(value)))
+        };
+        outputs.retain(|&value| is_read_outside(value));
+        let order = self.order();
+        for value in outputs {
+            let shape = &flat.values[value].shape;
+            let scalar = self.planner.scalar(value)?;
+            let mut register = self.registers[&value];
+            let same_rank = shape.len() == order.len();
+            let plain = row_major(shape.len());
+            let view = self.planner.fresh(scalar, shape, if same_rank { &order } else { &plain });
+            let target = if same_rank {
+                view.transposed(&self.axes)
+            } else {
+                // The columns of a reduction without `keepdims` are gone; here they have size one.
+                let n_rows = self.region.shape.len() - self.region.n_column_axes;
+                let mut target = view.clone();
+                target.shape.resize(n_rows + self.region.n_column_axes, 1);
+                target.strides.resize(n_rows + self.region.n_column_axes, 0);
+                target
+            };
+            let is_row = row_shape(&(self.region.shape.clone(), self.region.n_column_axes)) == target.shape;
+            let spread = self.region.n_column_axes > 0 && target.shape == self.region.shape;
+            if self.region.values[register].is_row && spread && !is_row {
+                register = {
+                    let class = self.region.values[register].class;
+                    self.add(Made::Expression("$0".into(), vec![Input::Register(register)]), class, false)
+                };
+            }
+            self.bytes += (view.count() * scalar.bytes()) as f64;
+            self.region.stores.push((register, target));
+            self.planner.views[value] = Some(view);
+        }
+        if self.region.stores.is_empty() {
+            return Ok(());
+        }
+        let generated =
+            self.region.generate().ok_or_else(|| Refusal::new("", "its rows are too long for one block"))?;
+        let n_reads = generated.parameters.len() - self.region.stores.len();
+        let (reads, writes) = generated.parameters.split_at(n_reads);
+        let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
+        self.planner.plan.steps.push(Step {
+            name: names.join("+"),
+            nodes: calls.iter().map(|&at| flat.calls[at].name.clone()).collect(),
+            reads: reads.to_vec(),
+            writes: writes.to_vec(),
+            flops: 0.0,
+            bytes: self.bytes,
+            work: Work::Kernel(generated),
+        });
+        Ok(())
+    }
+
+    /// The order in which results lie: that of the first whole tensor that is read, so that layouts carry on.
+    fn order(&self) -> Vec<usize> {
+        let rank = self.region.shape.len();
+        let is_whole =
+            |view: &View| view.shape.iter().zip(&view.strides).all(|(&size, &stride)| size == 1 || stride != 0);
+        let first = self.region.operands.iter().find(|operand| operand.lookup.is_none() && is_whole(&operand.view));
+        let mut order = row_major(rank);
+        if let Some(operand) = first
+            && self.region.n_column_axes == 0
+        {
+            order = operand.view.order();
+        } else if let Some(operand) = first {
+            // The region's axes may be a permutation of the values'; results lie as the input does.
+            order = operand.view.order().into_iter().map(|axis| self.axes[axis]).collect();
+        }
+        order
+    }
+}

@@ -1,0 +1,239 @@
+//! Strided views of buffers: transposing, slicing, splitting and broadcasting move no data.
+
+use eutectic_ir::types::Element;
+
+/// How an element is stored on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scalar {
+    F32,
+    F16,
+    I64,
+    I32,
+    U8,
+    I8,
+    /// One byte, zero or one.
+    Bool,
+}
+
+/// What kind of number a register holds while a kernel computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Class {
+    /// float32.
+    Real,
+    /// A 64-bit integer.
+    Integer,
+    /// A truth value.
+    Truth,
+}
+
+/// In which precision a program computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// float32 throughout.
+    F32,
+    /// float32 in memory, rounded to tf32 before it is multiplied in products and convolutions.
+    Tf32,
+    /// Every real value is stored as float16; sums are accumulated in float32.
+    F16,
+}
+
+impl Scalar {
+    /// How values of `element` are stored in a program of `precision`; `None` for what kernels cannot compute with.
+    pub fn of(element: Element, precision: Precision) -> Option<Self> {
+        Some(match (element, precision) {
+            (Element::Float | Element::Float16, Precision::F16) | (Element::Float16, _) => Scalar::F16,
+            (Element::Float, _) => Scalar::F32,
+            (Element::Int64, _) => Scalar::I64,
+            (Element::Int32, _) => Scalar::I32,
+            (Element::Uint8, _) => Scalar::U8,
+            (Element::Int8, _) => Scalar::I8,
+            (Element::Bool, _) => Scalar::Bool,
+            _ => return None,
+        })
+    }
+
+    /// Size in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Scalar::I64 => 8,
+            Scalar::F32 | Scalar::I32 => 4,
+            Scalar::F16 => 2,
+            Scalar::U8 | Scalar::I8 | Scalar::Bool => 1,
+        }
+    }
+
+    /// The type in CUDA C++, as the prelude of generated kernels defines it.
+    pub fn spelled(self) -> &'static str {
+        match self {
+            Scalar::F32 => "float",
+            Scalar::F16 => "half_t",
+            Scalar::I64 => "long long",
+            Scalar::I32 => "int",
+            Scalar::U8 => "unsigned char",
+            Scalar::I8 => "signed char",
+            Scalar::Bool => "bool",
+        }
+    }
+
+    /// What it becomes in a register.
+    pub fn class(self) -> Class {
+        match self {
+            Scalar::F32 | Scalar::F16 => Class::Real,
+            Scalar::Bool => Class::Truth,
+            _ => Class::Integer,
+        }
+    }
+}
+
+/// A tensor that lies in a buffer. Sizes, strides and the offset count elements.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct View {
+    /// The buffer.
+    pub buffer: usize,
+    /// How its elements are stored.
+    pub scalar: Scalar,
+    /// Where the first element is.
+    pub offset: usize,
+    /// Sizes of the axes.
+    pub shape: Vec<usize>,
+    /// From one element to the next along each axis; 0 repeats.
+    pub strides: Vec<usize>,
+}
+
+/// Strides of a dense tensor whose axes lie in memory in `order`, the slowest first.
+pub(crate) fn strides_in_order(shape: &[usize], order: &[usize]) -> Vec<usize> {
+    let mut strides = vec![0; shape.len()];
+    let mut stride = 1;
+    for &axis in order.iter().rev() {
+        strides[axis] = stride;
+        stride *= shape[axis].max(1);
+    }
+    strides
+}
+
+/// The axes in their own order: row-major.
+pub(crate) fn row_major(rank: usize) -> Vec<usize> {
+    (0..rank).collect()
+}
+
+/// The order of axes that convolutions work in: N, spatial axes, C.
+pub(crate) fn channels_last(rank: usize) -> Vec<usize> {
+    [0].into_iter().chain(2..rank).chain([1]).collect()
+}
+
+impl View {
+    /// The dense view of a whole buffer.
+    pub fn dense(buffer: usize, scalar: Scalar, shape: &[usize], order: &[usize]) -> Self {
+        Self { buffer, scalar, offset: 0, shape: shape.to_vec(), strides: strides_in_order(shape, order) }
+    }
+
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the elements lie without gaps in `order`.
+    pub fn is_dense_in(&self, order: &[usize]) -> bool {
+        let dense = strides_in_order(&self.shape, order);
+        (0..self.shape.len()).all(|axis| self.shape[axis] == 1 || self.strides[axis] == dense[axis])
+    }
+
+    /// The order in which the axes lie in memory, the slowest first; axes that do not move keep their places in front.
+    pub fn order(&self) -> Vec<usize> {
+        let mut order = row_major(self.shape.len());
+        order.sort_by_key(|&axis| {
+            std::cmp::Reverse(if self.shape[axis] == 1 { usize::MAX } else { self.strides[axis] })
+        });
+        order
+    }
+
+    /// Axis `i` of the result is axis `axes[i]` of this view.
+    pub fn transposed(&self, axes: &[usize]) -> Self {
+        let (shape, strides) = axes.iter().map(|&axis| (self.shape[axis], self.strides[axis])).unzip();
+        Self { shape, strides, ..self.clone() }
+    }
+
+    /// Broadcast to `shape`, which ends in sizes that this shape's fit.
+    pub fn broadcast(&self, shape: &[usize]) -> Option<Self> {
+        let lead = shape.len().checked_sub(self.shape.len())?;
+        let mut strides = vec![0; lead];
+        for (axis, (&size, &stride)) in self.shape.iter().zip(&self.strides).enumerate() {
+            strides.push(match shape[lead + axis] {
+                wanted if wanted == size => stride,
+                _ if size == 1 => 0,
+                _ => return None,
+            });
+        }
+        Some(Self { shape: shape.to_vec(), strides, ..self.clone() })
+    }
+
+    /// Every `step`-th of `len` positions of `axis`, from `start`.
+    pub fn sliced(&self, axis: usize, start: usize, len: usize, step: usize) -> Self {
+        let mut view = self.clone();
+        view.offset += start * self.strides[axis];
+        view.shape[axis] = len;
+        view.strides[axis] *= step;
+        view
+    }
+
+    /// The same elements in the same order under another shape, when strides can say it.
+    pub fn reshaped(&self, shape: &[usize]) -> Option<Self> {
+        if self.shape == shape {
+            return Some(self.clone());
+        }
+        if self.count() == 0 || self.shape.is_empty() {
+            return Some(Self { shape: shape.to_vec(), strides: vec![1; shape.len()], ..self.clone() });
+        }
+        let mut strides = vec![1; shape.len()];
+        let mut made = shape.len();
+        let mut base = self.strides[self.strides.len() - 1];
+        let (mut n_old, mut n_new) = (1, 1);
+        for axis in (0..self.shape.len()).rev() {
+            n_old *= self.shape[axis];
+            let ends = axis == 0 || (self.shape[axis - 1] != 1 && self.strides[axis - 1] != n_old * base);
+            if !ends {
+                continue;
+            }
+            while made > 0 && (n_new < n_old || shape[made - 1] == 1) {
+                made -= 1;
+                strides[made] = n_new * base;
+                n_new *= shape[made];
+            }
+            if n_new != n_old {
+                return None;
+            }
+            if axis > 0 {
+                base = self.strides[axis - 1];
+                (n_old, n_new) = (1, 1);
+            }
+        }
+        (made == 0).then(|| Self { shape: shape.to_vec(), strides, ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(shape: &[usize]) -> View {
+        View::dense(0, Scalar::F32, shape, &row_major(shape.len()))
+    }
+
+    #[test]
+    fn splitting_and_swapping_heads_moves_nothing_and_joining_them_does() {
+        let heads = view(&[1, 128, 768]).reshaped(&[1, 128, 12, 64]).expect("dense").transposed(&[0, 2, 1, 3]);
+        assert_eq!((heads.shape.clone(), heads.strides.clone()), (vec![1, 12, 128, 64], vec![98304, 64, 768, 1]));
+        assert_eq!(heads.reshaped(&[1, 12, 8192]), None);
+        let joined = heads.transposed(&[0, 2, 1, 3]).reshaped(&[128, 768]).expect("dense again");
+        assert!(joined.is_dense_in(&row_major(2)));
+    }
+
+    #[test]
+    fn a_view_of_channels_last_images_knows_its_order() {
+        let image = View::dense(0, Scalar::F16, &[2, 3, 4, 5], &channels_last(4));
+        assert_eq!(image.strides, [60, 1, 15, 3]);
+        assert_eq!(image.order(), channels_last(4));
+        assert_eq!(image.reshaped(&[2, 60]), None);
+        assert_eq!(image.sliced(1, 1, 2, 1).offset, 1);
+    }
+}

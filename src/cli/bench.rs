@@ -1,0 +1,399 @@
+//! `eutectic bench`: a model on a backend, fused against unfused, with its correctness first and its raw samples kept.
+
+use super::{Global, Outcome, misuse, print_json, render};
+use crate::backend::{Backend, Calls, Error, Options as BackendOptions, Program};
+use crate::batch;
+use crate::certificate::{difference, run_on_cpu};
+use crate::cpu::Cpu;
+use crate::cuda::{Cuda, CudaProgram};
+use crate::inputs::{seeded, sizes_from_shapes};
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
+use crate::ir::{Model, Tensor};
+use crate::measure::{Random, median, median_estimate, quantile, ratio_of_medians, verdict};
+use crate::passes::optimize::{Options, optimize};
+use crate::passes::target::Target;
+use clap::{Args, ValueEnum};
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Bytes that a program may take on a device.
+const MEMORY: usize = 64 << 30;
+/// Seconds that one sample lasts at least, so that a timer's grain does not show.
+const SAMPLE_SECONDS: f64 = 2e-3;
+/// Ratios of times within this share of 1 do not matter in practice.
+const THRESHOLD: f64 = 0.02;
+
+#[derive(Args)]
+pub(super) struct Bench {
+    /// The model
+    model: PathBuf,
+    /// What runs it
+    #[arg(long, value_enum, default_value_t = On::Cuda)]
+    backend: On,
+    /// Precision of the CUDA backend
+    #[arg(long, value_enum, default_value_t = Precision::F16)]
+    precision: Precision,
+    /// Size of the first dim of every input
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Sizes of symbolic dims: input:1x3x224x224,...
+    #[arg(long, default_value = "")]
+    shapes: String,
+    /// Which programs are timed: the fused and the unfused one, or the unfused one alone
+    #[arg(long, value_enum, default_value_t = Fusions::All)]
+    fusions: Fusions,
+    /// Samples of each program
+    #[arg(long, default_value_t = 31)]
+    samples: usize,
+    /// Seed of the inputs and of the order of samples
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Largest norm of the error over the norm of the CPU backend's result; without it, what the precision allows
+    #[arg(long)]
+    tolerance: Option<f64>,
+    /// Where raw samples go, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    raw: Option<PathBuf>,
+    /// Time every kernel alone and print the slowest
+    #[arg(long)]
+    kernels: bool,
+    /// Where compiled kernels and tuned choices are kept
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum On {
+    /// The first GPU
+    Cuda,
+    /// The CPU backend
+    Cpu,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Fusions {
+    /// Both
+    All,
+    /// The unfused program
+    None,
+}
+
+/// Precision of the CUDA backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Precision {
+    /// Single precision throughout
+    F32,
+    /// Single precision in memory, tf32 in products and convolutions
+    Tf32,
+    /// Half precision in memory, sums in single precision
+    F16,
+}
+
+impl Precision {
+    fn of_backend(self) -> crate::cuda::Precision {
+        match self {
+            Precision::F32 => crate::cuda::Precision::F32,
+            Precision::Tf32 => crate::cuda::Precision::Tf32,
+            Precision::F16 => crate::cuda::Precision::F16,
+        }
+    }
+
+    /// Largest norm of the error over the norm of the result that a deep network shows when every kernel is right.
+    fn tolerance(self) -> f64 {
+        match self {
+            Precision::F32 => 1e-4,
+            Precision::Tf32 => 5e-3,
+            Precision::F16 => 1e-2,
+        }
+    }
+}
+
+/// Runs `model` once on the first GPU. Errors: what the backend refuses.
+pub(super) fn on_cuda(
+    model: &Model,
+    inputs: &[Option<Tensor>],
+    precision: Precision,
+) -> Result<Vec<Tensor>, Diagnostics> {
+    let cuda = Cuda { precision: precision.of_backend(), cache: default_cache() };
+    let options = BackendOptions { calls: Calls::Claim, memory_limit: MEMORY };
+    let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
+    let run = || -> Result<Vec<Tensor>, Error> { cuda.compile(model, &options)?.run(&given) };
+    run().map_err(|Error(problems)| problems)
+}
+
+/// The user's cache directory; what is in it changes times of preparation, never results.
+fn default_cache() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(base.join("eutectic").join("cuda"))
+}
+
+enum Prepared {
+    Cuda(Box<CudaProgram>),
+    Cpu(Box<dyn Program>),
+}
+
+/// One program that is timed.
+struct Variant {
+    name: &'static str,
+    program: Prepared,
+    prepare_seconds: f64,
+    error: f64,
+    n_launches: usize,
+    samples: Vec<f64>,
+}
+
+impl Variant {
+    /// Seconds of `n` runs.
+    fn seconds(&mut self, n: usize) -> Result<f64, Diagnostics> {
+        match &mut self.program {
+            Prepared::Cuda(program) => program.seconds(n).map_err(|Error(problems)| problems),
+            Prepared::Cpu(program) => {
+                let start = Instant::now();
+                (0..n).try_for_each(|_| program.enqueue()).map_err(|Error(problems)| problems)?;
+                Ok(start.elapsed().as_secs_f64())
+            }
+        }
+    }
+}
+
+impl Bench {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let mut model = global.load(&self.model)?;
+        let sizes = sizes_from_shapes(&model.graph, &self.shapes)?;
+        batch::bind(&mut model, &sizes, self.batch)?;
+        let inputs = seeded(&model, &sizes, self.seed)?;
+        let reference = run_on_cpu(&model, &inputs)?;
+        let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
+        let names: &[(&'static str, bool)] = match self.fusions {
+            Fusions::All => &[("fused", true), ("unfused", false)],
+            Fusions::None => &[("unfused", false)],
+        };
+        let mut variants = Vec::new();
+        for &(name, fused) in names {
+            variants.push(self.variant(&model, name, fused, &given, &reference)?);
+        }
+        let tolerance = self.tolerance.unwrap_or(match self.backend {
+            On::Cuda => self.precision.tolerance(),
+            On::Cpu => Precision::F32.tolerance(),
+        });
+        if let Some(wrong) = variants.iter().find(|variant| variant.error.is_nan() || variant.error > tolerance) {
+            let message = format!(
+                "the {} program differs from the CPU backend by {:.2e}, more than {tolerance:.0e}",
+                wrong.name, wrong.error
+            );
+            return Err(Diagnostic::error(Kind::Invalid, "C0150", message).help("a wrong program has no time").into());
+        }
+        self.sample(&mut variants)?;
+        if let Some(path) = &self.raw {
+            self.write_raw(path, &variants).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
+        }
+        self.report(global, &variants)?;
+        Ok(0)
+    }
+
+    fn variant(
+        &self,
+        model: &Model,
+        name: &'static str,
+        fused: bool,
+        inputs: &[Tensor],
+        reference: &[Tensor],
+    ) -> Result<Variant, Diagnostics> {
+        let start = Instant::now();
+        let mut model = model.clone();
+        let target = if fused { Target::Cpu } else { Target::Onnx };
+        let rules = Options::standard(target)?.admitting(&model);
+        optimize(&mut model, &rules)?;
+        let calls = if fused { Calls::Claim } else { Calls::Inline };
+        let options = BackendOptions { calls, memory_limit: MEMORY };
+        let fail = |Error(problems): Error| problems;
+        let (program, outputs, n_launches) = match self.backend {
+            On::Cuda => {
+                let cache = self.cache.clone().or_else(default_cache);
+                let cuda = Cuda { precision: self.precision.of_backend(), cache };
+                let mut program = cuda.prepare(&model, &options).map_err(fail)?;
+                let outputs = program.run(inputs).map_err(fail)?;
+                let n_launches = program.listing().len();
+                (Prepared::Cuda(Box::new(program)), outputs, n_launches)
+            }
+            On::Cpu => {
+                let mut program = Cpu.compile(&model, &options).map_err(fail)?;
+                let outputs = program.run(inputs).map_err(fail)?;
+                let n_launches = program.listing().len();
+                (Prepared::Cpu(program), outputs, n_launches)
+            }
+        };
+        let errors = outputs.iter().zip(reference).map(|(found, expected)| relative_error(found, expected));
+        let error = errors.fold(0.0, |worst: f64, error| if error.is_nan() { error } else { worst.max(error) });
+        Ok(Variant {
+            name,
+            program,
+            prepare_seconds: start.elapsed().as_secs_f64(),
+            error,
+            n_launches,
+            samples: Vec::new(),
+        })
+    }
+
+    /// Warm-up, then one sample of each variant at a time, in random order.
+    fn sample(&self, variants: &mut [Variant]) -> Result<(), Diagnostics> {
+        let mut counts = Vec::new();
+        for variant in variants.iter_mut() {
+            let once = variant.seconds(3)? / 3.0;
+            let n = ((SAMPLE_SECONDS / once).ceil() as usize).clamp(1, 10_000);
+            let until = Instant::now();
+            while until.elapsed().as_secs_f64() < 0.2 {
+                variant.seconds(n)?;
+            }
+            counts.push(n);
+        }
+        let mut random = Random::new(self.seed.wrapping_add(1));
+        for _ in 0..self.samples {
+            for at in random.order(variants.len()) {
+                let seconds = variants[at].seconds(counts[at])? / counts[at] as f64;
+                variants[at].samples.push(seconds);
+            }
+        }
+        Ok(())
+    }
+
+    fn environment(variants: &[Variant]) -> Value {
+        let found = variants.iter().find_map(|variant| match &variant.program {
+            Prepared::Cuda(program) => Some(program.environment()),
+            Prepared::Cpu(_) => None,
+        });
+        let pairs = found.unwrap_or_default().into_iter().map(|(name, value)| (name.to_string(), json!(value)));
+        Value::Object(pairs.collect())
+    }
+
+    fn write_raw(&self, path: &PathBuf, variants: &[Variant]) -> std::io::Result<()> {
+        let mut file = BufWriter::new(File::options().create(true).append(true).open(path)?);
+        let environment = Self::environment(variants);
+        for variant in variants {
+            let line = json!({
+                "model": self.model.file_name().map(|name| name.to_string_lossy().into_owned()),
+                "backend": format!("{:?}", self.backend).to_lowercase(),
+                "precision": format!("{:?}", self.precision).to_lowercase(),
+                "batch": self.batch.unwrap_or(1),
+                "variant": variant.name,
+                "error": variant.error,
+                "launches": variant.n_launches,
+                "prepare_seconds": variant.prepare_seconds,
+                "environment": environment,
+                "seconds": variant.samples,
+            });
+            writeln!(file, "{line}")?;
+        }
+        file.flush()
+    }
+
+    fn report(&self, global: &Global, variants: &[Variant]) -> Result<(), Diagnostics> {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header([
+            "program",
+            "median ms",
+            "95 % interval",
+            "p99 ms",
+            "runs/s",
+            "launches",
+            "error",
+            "prepared in s",
+        ]);
+        let mut rows = Vec::new();
+        for variant in variants {
+            let estimate = median_estimate(&variant.samples, self.seed);
+            let p99 = quantile(&variant.samples, 0.99);
+            table.add_row([
+                variant.name.to_string(),
+                format!("{:.4}", estimate.value * 1e3),
+                format!("{:.4} to {:.4}", estimate.low * 1e3, estimate.high * 1e3),
+                format!("{:.4}", p99 * 1e3),
+                format!("{:.1}", self.batch.unwrap_or(1) as f64 / estimate.value),
+                variant.n_launches.to_string(),
+                format!("{:.2e}", variant.error),
+                format!("{:.1}", variant.prepare_seconds),
+            ]);
+            rows.push(json!({
+                "program": variant.name, "median": estimate.value, "low": estimate.low, "high": estimate.high, "p99": p99,
+                "launches": variant.n_launches, "error": variant.error, "prepare_seconds": variant.prepare_seconds,
+            }));
+        }
+        let ratio = match variants {
+            [fused, unfused] => Some(ratio_of_medians(&unfused.samples, &fused.samples, self.seed)),
+            _ => None,
+        };
+        if global.json {
+            let ratio = ratio.map(|ratio| json!({ "value": ratio.value, "low": ratio.low, "high": ratio.high }));
+            print_json(
+                &json!({ "programs": rows, "unfused_over_fused": ratio, "environment": Self::environment(variants) }),
+            );
+            return Ok(());
+        }
+        println!("{table}");
+        for variant in variants {
+            if let Prepared::Cuda(program) = &variant.program {
+                let footprint = program.footprint();
+                let shown = |bytes: usize| render::bytes(bytes as f64);
+                println!(
+                    "{}: weights {}, results {} ({} without sharing), scratch {}",
+                    variant.name,
+                    shown(footprint.weights),
+                    shown(footprint.results),
+                    shown(footprint.unshared),
+                    shown(footprint.workspace)
+                );
+                if self.kernels {
+                    print_kernels(program)?;
+                }
+            }
+        }
+        if let Some(ratio) = ratio {
+            let verdict = format!("{:?}", verdict(ratio, THRESHOLD)).to_uppercase();
+            println!("fused is {verdict}: {:.2} times ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high);
+        }
+        Ok(())
+    }
+}
+
+/// Norm of the difference over the norm of `expected`; infinite for another shape or type.
+fn relative_error(found: &Tensor, expected: &Tensor) -> f64 {
+    let (Some(x), Some(y)) = (found.to_f64s(), expected.to_f64s()) else {
+        return difference(String::new(), found, expected).max_rel;
+    };
+    if found.shape() != expected.shape() || found.element() != expected.element() {
+        return f64::INFINITY;
+    }
+    let distance: f64 = x.iter().zip(&y).map(|(x, y)| (x - y).powi(2)).sum();
+    let norm: f64 = y.iter().map(|y| y * y).sum();
+    if distance == 0.0 { 0.0 } else { (distance / norm).sqrt() }
+}
+
+fn print_kernels(program: &CudaProgram) -> Result<(), Diagnostics> {
+    let mut profiles = program.profile().map_err(|Error(problems)| problems)?;
+    let total: f64 = profiles.iter().map(|profile| profile.seconds).sum();
+    profiles.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["us", "share", "kind", "kernel", "first node", "TFLOP/s", "GB/s"]);
+    for profile in profiles.iter().take(40) {
+        table.add_row([
+            format!("{:.2}", profile.seconds * 1e6),
+            format!("{:.1} %", 100.0 * profile.seconds / total),
+            profile.launch.kind.clone(),
+            profile.launch.name.clone(),
+            profile.launch.nodes.first().map(ToString::to_string).unwrap_or_default(),
+            if profile.flops > 0.0 { format!("{:.1}", profile.flops / profile.seconds / 1e12) } else { String::new() },
+            format!("{:.0}", profile.bytes / profile.seconds / 1e9),
+        ]);
+    }
+    let mid = median(&profiles.iter().map(|profile| profile.seconds).collect::<Vec<f64>>());
+    println!("{table}");
+    println!("{} kernels, {:.1} us in all, {:.2} us the middle one", profiles.len(), total * 1e6, mid * 1e6);
+    Ok(())
+}
