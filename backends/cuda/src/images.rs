@@ -23,8 +23,11 @@ fn pair(call: &FlatCall, name: &str, otherwise: usize, is_flat: bool) -> Option<
     }
 }
 
-/// Padding before (rows, columns) and after.
+/// Padding before (rows, columns) and after. `None` when it is to be found from the sizes, which the canonical form has done.
 fn pads(call: &FlatCall, is_flat: bool) -> Option<[usize; 4]> {
+    if call.attrs.string("auto_pad").is_some_and(|auto_pad| auto_pad.starts_with("SAME")) {
+        return None;
+    }
     let given = call.attrs.ints("pads").unwrap_or(&[]);
     let sizes: Vec<usize> = given.iter().map(|&size| usize::try_from(size).ok()).collect::<Option<_>>()?;
     match (sizes.as_slice(), is_flat) {

@@ -79,6 +79,8 @@ pub(crate) fn pointwise(
         "Swish" => real(format!("($0 * sigmoid({} * $0))", attribute("alpha"))),
         "Mish" => real("($0 * tanhf(log1pf(expf($0))))".into()),
         "PRelu" => real("($0 < 0.f ? $1 * $0 : $0)".into()),
+        // With a third input it may be training, and what it drops is random.
+        "Dropout" if n > 2 => None,
         "Identity" | "Dropout" | "Cast" | "CastLike" => {
             let template = if class == Class::Truth { "($0 != 0)" } else { "$0" };
             Some(Pointwise { template: template.into(), class, wants: (class != Class::Truth).then_some(class) })

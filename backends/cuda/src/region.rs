@@ -239,6 +239,11 @@ impl Region {
         let columns: usize = axes.sizes[n_row_axes..].iter().product();
         let rows: usize = axes.sizes[..n_row_axes].iter().product();
         let innermost = axes.sizes.len().checked_sub(1).filter(|&last| last >= n_row_axes);
+        // Neighbours that are looked up at places of their own do not lie side by side.
+        let scattered = operands.iter().any(|(_, positions)| {
+            positions.is_some_and(|at| axes.strides[at].last().is_some_and(|&stride| stride != 0))
+        });
+        let innermost = innermost.filter(|_| !scattered);
         let width = innermost.map_or(1, |last| self.width(&touched, &axes, last));
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
         let mut code = Writer { text: String::from(PRELUDE), width };
@@ -302,8 +307,10 @@ impl Region {
     fn width(&self, touched: &[Touched], axes: &Axes, last: usize) -> usize {
         let widest = touched.iter().map(|touched| touched.view.scalar.bytes()).max().unwrap_or(4);
         let narrowest = touched.iter().map(|touched| touched.view.scalar.bytes()).min().unwrap_or(4).max(2);
+        let looked_up = || self.operands.iter().filter_map(|operand| operand.lookup.as_ref());
         let fits = |width: usize| {
             axes.sizes[last] % width == 0
+                && looked_up().all(|lookup| lookup.stride % width == 0)
                 && touched.iter().zip(&axes.strides).all(|(touched, strides)| {
                     let others =
                         strides[..last].iter().all(|stride| stride % width == 0) && touched.view.offset % width == 0;
@@ -360,11 +367,9 @@ impl Region {
                     .copied()
                     .filter(|_| parts.axes.sizes.len() > parts.n_row_axes)
                     .unwrap_or(0);
-                let varies =
-                    positions.is_some_and(|at| parts.axes.strides[at].last().is_some_and(|&stride| stride != 0));
                 let width = code.width;
                 let address = self.address((at, positions), *operand, &column, &looked_up, parts.index);
-                if varies || width == 1 {
+                if width == 1 {
                     code.line(format!("    v{register}[k * {width}] = get({address});"));
                 } else if stride == 1 {
                     let element = self.operands[*operand].view.scalar.spelled();
