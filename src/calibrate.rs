@@ -1,7 +1,7 @@
 //! Calibration: a model runs on samples, and what each of its values was is counted.
 
-use crate::backend::{Backend, Calls, Error, Options};
-use crate::cpu::Cpu;
+use crate::backend::Error;
+use crate::certificate::prepare_on_cpu;
 use crate::files::{load_npy, load_npz};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::{Model, Tensor, infer};
@@ -33,9 +33,7 @@ pub fn calibrate(
         seen.graph.add_output(name, id);
     }
     let mut histograms: Vec<Histogram> = vec![Histogram::default(); watched.len()];
-    const MEMORY: usize = 64 << 30;
-    let options = Options { calls: Calls::Claim, memory_limit: MEMORY };
-    let mut program = Cpu.compile(&seen, &options).map_err(|Error(problems)| problems)?;
+    let mut program = prepare_on_cpu(&seen)?;
     for (at, sample) in samples.enumerate() {
         let inputs: Vec<Tensor> = sample?.into_iter().map_while(|input| input).collect();
         let outputs = program.run(&inputs).map_err(|Error(problems)| problems)?;
@@ -46,6 +44,7 @@ pub fn calibrate(
         }
         progress(at + 1);
     }
+    model.intact()?;
     let name = |id| model.graph.value(id).name.clone();
     Ok(Ranges(watched.into_iter().map(name).zip(histograms).collect()))
 }

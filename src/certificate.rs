@@ -68,16 +68,21 @@ pub fn run_values_on_cpu(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Res
     with_cpu(model, inputs, |program, given: &[Value<Tensor>]| program.run_values(given))
 }
 
+/// Prepares `model` for repeated runs on the CPU backend. Errors: what it cannot run.
+pub fn prepare_on_cpu(model: &Model) -> Result<Box<dyn Program>, Diagnostics> {
+    const MEMORY: usize = 64 << 30;
+    let options = Options { calls: Calls::Claim, memory_limit: MEMORY };
+    Cpu.compile(model, &options).map_err(|Error(problems)| problems)
+}
+
 fn with_cpu<T: Clone>(
     model: &Model,
     inputs: &[Option<T>],
     run: impl FnOnce(&mut dyn Program, &[T]) -> Result<Vec<T>, Error>,
 ) -> Result<Vec<T>, Diagnostics> {
-    const MEMORY: usize = 64 << 30;
-    let options = Options { calls: Calls::Claim, memory_limit: MEMORY };
     // Inputs that have defaults stand last in every file that has them at all; the backend takes the rest.
     let given: Vec<T> = inputs.iter().map_while(Clone::clone).collect();
-    let mut program = Cpu.compile(model, &options).map_err(|Error(problems)| problems)?;
+    let mut program = prepare_on_cpu(model)?;
     let outputs = run(program.as_mut(), &given).map_err(|Error(problems)| problems)?;
     model.intact()?;
     Ok(outputs)

@@ -113,14 +113,13 @@ mod with_tensorrt {
         pub(super) fn lower(&self, path: &Path, global: &Global) -> Outcome {
             let mut model = global.load(path)?;
             let source = model.clone();
-            let hash = file_hash(path)?;
             let options = self.build_options(&model)?;
             if !self.as_is {
                 optimize(&mut model, &Options::standard(Target::TensorRt)?)?;
             }
             if self.precision.is_asked() {
                 let likeliest = if self.opt_shapes.is_empty() { &self.shapes } else { &self.opt_shapes };
-                self.precision.apply(&mut model, &hash, likeliest, global)?;
+                self.precision.apply(&mut model, path, likeliest, global)?;
             }
             let start = Instant::now();
             let tensorrt = TensorRt { worker: worker(self.trt_lib.as_deref())?, options };
@@ -128,7 +127,7 @@ mod with_tensorrt {
             model.intact()?;
             let seconds = start.elapsed().as_secs_f64();
             if let Some(file) = &self.save_engine {
-                engine.save(file, &hash).map_err(|error| Diagnostics::from(error.diagnostic()))?;
+                engine.save(file, &file_hash(path)?).map_err(|error| Diagnostics::from(error.diagnostic()))?;
             }
             let parsed = self.cross_check.then(|| self.by_parser(source, &model, &tensorrt)).transpose()?;
             let parsed = parsed.map(|parsed| {

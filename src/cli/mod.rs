@@ -201,8 +201,17 @@ impl Global {
 /// SHA-256 of a file, in hexadecimal: what names a model in caches and manifests.
 fn file_hash(path: &Path) -> Result<String, Diagnostics> {
     use sha2::{Digest, Sha256};
-    let bytes = std::fs::read(path).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
-    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    use std::io::Read;
+    let unreadable = |error: std::io::Error| misuse(format!("{}: {error}", path.display()));
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(unreadable)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            n => hash.update(&buffer[..n]),
+        }
+    }
 }
 
 /// An error about what was typed.

@@ -1,6 +1,6 @@
 //! What `quantize` and `lower` share: lower precision as trtexec's flags ask for it, calibration included.
 
-use super::{Global, misuse};
+use super::{Global, file_hash, misuse};
 use crate::calibrate::{Sample, calibrate, load_cache, read_sample, samples_in, save_cache};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostic, Diagnostics};
@@ -13,7 +13,7 @@ use crate::passes::pipeline::types;
 use crate::passes::precision::{Autocast, Calibrator, Format, Quantize, Ranges, autocast, name_values, quantize};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub(super) struct Precision {
@@ -62,18 +62,18 @@ impl Precision {
         }
     }
 
-    /// Lowers the precision of `model`, which is optimized and inlined; `hash` names the file that it comes from. Symbolic
-    /// dims that no sample settles have the sizes that `shapes` gives.
+    /// Lowers the precision of `model`, which is optimized and inlined; `file` is where it comes from. Symbolic dims that no
+    /// sample settles have the sizes that `shapes` gives.
     pub(super) fn apply(
         &self,
         model: &mut Model,
-        hash: &str,
+        file: &Path,
         shapes: &str,
         global: &Global,
     ) -> Result<Vec<PassReport>, Diagnostics> {
         let format = self.format();
         let wants_ranges = matches!(format, Some(Format::Int8 | Format::Float8)) || self.calib.is_some();
-        let ranges = if wants_ranges { Some(self.ranges(model, hash, shapes, global)?) } else { None };
+        let ranges = if wants_ranges { Some(self.ranges(model, file, shapes, global)?) } else { None };
         let mut passes: Vec<Pass> = Vec::new();
         if let Some(format) = format {
             passes.push(quantize(self.quantization(format, ranges.clone().unwrap_or_default())));
@@ -102,7 +102,7 @@ impl Precision {
     pub(super) fn ranges(
         &self,
         model: &mut Model,
-        hash: &str,
+        file: &Path,
         shapes: &str,
         global: &Global,
     ) -> Result<Ranges, Diagnostics> {
@@ -114,11 +114,11 @@ impl Precision {
         };
         if path.is_file() {
             name_values(&mut model.graph);
-            return Ok(load_cache(path, hash)?.0);
+            return Ok(load_cache(path, &file_hash(file)?)?.0);
         }
         let files = samples_in(path)?;
         let source = model.clone();
-        let mut samples = files.iter().map(|file| -> Result<Sample, Diagnostics> { read_sample(&source, file) });
+        let mut samples = files.iter().map(|sample| -> Result<Sample, Diagnostics> { read_sample(&source, sample) });
         let bar = if global.quiet { ProgressBar::hidden() } else { ProgressBar::new(files.len() as u64) };
         if let Ok(style) = ProgressStyle::with_template("calibrating {bar:30} {pos}/{len} samples, {eta} left") {
             bar.set_style(style);
@@ -126,7 +126,7 @@ impl Precision {
         let ranges = calibrate(model, &mut samples, &mut |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         if let Some(cache) = &self.calib_cache {
-            save_cache(cache, &ranges, hash, files.len())?;
+            save_cache(cache, &ranges, &file_hash(file)?, files.len())?;
         }
         if ranges.0.values().any(|seen| seen.n_not_finite() > 0) {
             return Err(misuse(

@@ -39,14 +39,13 @@ impl Quantize {
             return Err(misuse("say which precision: --fp16, --bf16, --int8, --fp8 or --int4"));
         }
         let mut model = global.load(&self.model)?;
-        let hash = super::file_hash(&self.model)?;
         let options = Options::standard(Target::Onnx)?.admitting(&model);
         optimize(&mut model, &options)?;
         if self.sensitivity {
-            return self.rank(model, &hash, global);
+            return self.rank(model, global);
         }
         let before = model.clone();
-        let reports = self.precision.apply(&mut model, &hash, &self.shapes, global)?;
+        let reports = self.precision.apply(&mut model, &self.model, &self.shapes, global)?;
         let changed = |name: &str| {
             reports.iter().filter(|report| report.name == name).map(|report| report.change.n_changed).sum::<usize>()
         };
@@ -72,11 +71,11 @@ impl Quantize {
     }
 
     /// Prints what quantizing each layer alone does to the outputs, the worst first.
-    fn rank(&self, mut model: Model, hash: &str, global: &Global) -> Outcome {
+    fn rank(&self, mut model: Model, global: &Global) -> Outcome {
         let Some(format) = self.precision.format() else {
             return Err(misuse("sensitivity is of --int8, --fp8 or --int4"));
         };
-        let ranges = self.precision.ranges(&mut model, hash, &self.shapes, global)?;
+        let ranges = self.precision.ranges(&mut model, &self.model, &self.shapes, global)?;
         // A layer is named by its node; one without a name gets one.
         for (at, id) in candidates(&model.graph).into_iter().enumerate() {
             if model.graph.node(id).name.is_empty() {
