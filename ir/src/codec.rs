@@ -54,18 +54,31 @@ fn mask(bits: usize) -> u8 {
     (1 << bits) - 1
 }
 
-/// Codes of fewer than 8 bits, one a byte, packed with the first in the lowest bits. Higher bits are ignored.
+/// Codes of fewer than 8 bits, one a byte, packed with the first in the lowest bits; those of 6 bits go on in the next
+/// byte. Higher bits are ignored.
 pub fn pack(bits: usize, codes: impl IntoIterator<Item = u8>) -> Vec<u8> {
-    let (mut bytes, per_byte) = (Vec::new(), 8 / bits);
-    for (index, code) in codes.into_iter().enumerate() {
-        if index % per_byte == 0 {
-            bytes.push(0);
-        }
-        if let Some(last) = bytes.last_mut() {
-            *last |= (code & mask(bits)) << (index % per_byte * bits);
+    let (mut bytes, mut pending, mut n_pending) = (Vec::new(), 0u16, 0);
+    for code in codes {
+        pending |= u16::from(code & mask(bits)) << n_pending;
+        n_pending += bits;
+        if n_pending >= 8 {
+            bytes.push(pending as u8);
+            (pending, n_pending) = (pending >> 8, n_pending - 8);
         }
     }
+    if n_pending > 0 {
+        bytes.push(pending as u8);
+    }
     bytes
+}
+
+/// Code `index` of packed `bytes`; `None` behind the end.
+pub fn unpack(bits: usize, bytes: &[u8], index: usize) -> Option<u8> {
+    let (at, skipped) = (index * bits / 8, index * bits % 8);
+    let low = u16::from(*bytes.get(at)?);
+    // Read only where the code goes on.
+    let high = if skipped + bits > 8 { u16::from(*bytes.get(at + 1)?) } else { 0 };
+    Some(((low | high << 8) >> skipped) as u8 & mask(bits))
 }
 
 /// Element `index` of packed little-endian `bytes`; `None` for strings and complex, and behind the end.
@@ -92,8 +105,8 @@ pub fn decode(element: Element, bytes: &[u8], index: usize) -> Option<f64> {
         Element::Bool => f64::from(u8::from(read!(u8) != 0)),
         element if element.bits() == 8 => narrow::decode(element, read!(u8))?,
         element if (1..8).contains(&element.bits()) => {
-            let (bits, per_byte) = (element.bits(), 8 / element.bits());
-            let code = bytes.get(index / per_byte)? >> (index % per_byte * bits) & mask(bits);
+            let bits = element.bits();
+            let code = unpack(bits, bytes, index)?;
             let negative = element.kind() == ElementKind::Signed && code >> (bits - 1) == 1;
             match narrow::decode(element, code) {
                 Some(value) => value,
@@ -110,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_code_of_a_packed_type_is_read_back() {
-        for element in [Element::Uint4, Element::Int4, Element::Uint2, Element::Int2, Element::Float4E2M1] {
+        for element in Element::ALL.iter().copied().filter(|element| (1..8).contains(&element.bits())) {
             let codes = 0..1u8 << element.bits();
             // An odd count leaves the last byte partly unused.
             let bytes = pack(element.bits(), codes.clone().chain([1]));

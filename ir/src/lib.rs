@@ -4,7 +4,7 @@
 //! only serialization.
 
 pub mod attr;
-mod codec;
+pub mod codec;
 pub mod diag;
 pub mod dim;
 pub mod eval;

@@ -1,8 +1,8 @@
-//! Floating-point numbers of 8 and 4 bits: what their codes mean, and how numbers are rounded to them.
+//! Floating-point numbers of 8, 6 and 4 bits: what their codes mean, and how numbers are rounded to them.
 //!
 //! Sources: the Cast operator of ONNX (rounding, saturation); Micikevicius et al., FP8 Formats for Deep Learning, 2022
 //! (E4M3FN, E5M2); Noune et al., 8-bit Numerical Formats for Deep Neural Networks, 2022 (the FNUZ forms); OCP
-//! Microscaling Formats 1.0 (E2M1, E8M0).
+//! Microscaling Formats 1.0 (E2M1, E2M3, E3M2, E8M0).
 
 use crate::types::Element;
 
@@ -32,6 +32,8 @@ static E4M3FNUZ: Format = Format { exponent_bits: 4, mantissa_bits: 3, bias: 8, 
 static E5M2: Format = Format { exponent_bits: 5, mantissa_bits: 2, bias: 15, specials: Specials::LargestExponent };
 static E5M2FNUZ: Format = Format { exponent_bits: 5, mantissa_bits: 2, bias: 16, specials: Specials::NegativeZero };
 static E2M1: Format = Format { exponent_bits: 2, mantissa_bits: 1, bias: 1, specials: Specials::Absent };
+static E2M3: Format = Format { exponent_bits: 2, mantissa_bits: 3, bias: 1, specials: Specials::Absent };
+static E3M2: Format = Format { exponent_bits: 3, mantissa_bits: 2, bias: 3, specials: Specials::Absent };
 
 fn format(element: Element) -> Option<&'static Format> {
     match element {
@@ -40,6 +42,8 @@ fn format(element: Element) -> Option<&'static Format> {
         Element::Float8E5M2 => Some(&E5M2),
         Element::Float8E5M2FNUZ => Some(&E5M2FNUZ),
         Element::Float4E2M1 => Some(&E2M1),
+        Element::Float6E2M3 => Some(&E2M3),
+        Element::Float6E3M2 => Some(&E3M2),
         _ => None,
     }
 }

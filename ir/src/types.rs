@@ -64,6 +64,8 @@ elements! {
     Float8E8M0 = 24, "float8e8m0", 8, Real;
     Uint2 = 25, "uint2", 2, Unsigned;
     Int2 = 26, "int2", 2, Signed;
+    Float6E2M3 = 27, "float6e2m3", 6, Real;
+    Float6E3M2 = 28, "float6e3m2", 6, Real;
 }
 
 /// What kind of number an element is.

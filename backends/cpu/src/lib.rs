@@ -4,6 +4,7 @@
 //! code comes from `pulp`, which checks the machine at run time.
 #![forbid(unsafe_code)]
 
+pub mod attention;
 pub mod broadcast;
 pub mod chain;
 mod claim;

@@ -35,6 +35,8 @@ pub(crate) fn element(data_type: i32) -> Option<(u32, &'static str)> {
         24 => (8, "float8e8m0"),
         25 => (2, "uint2"),
         26 => (2, "int2"),
+        27 => (6, "float6e2m3"),
+        28 => (6, "float6e3m2"),
         _ => return None,
     })
 }

@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::proto::{LOCATION_EXTERNAL, TensorProto};
 use crate::scan::limit;
 use bytes::Bytes;
+use eutectic_ir::codec::pack;
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::stored::Stored;
 use eutectic_ir::tensor::{Data, TensorError};
@@ -51,7 +52,8 @@ pub(crate) fn import(
         return import_strings(proto, found, &shape, count);
     }
     let expected = byte_length(&proto.dims, proto.data_type)?;
-    let n_entries = if element.bits() < 8 { expected } else { count };
+    // Elements of 2 and 4 bits share an entry of `int32_data`.
+    let n_entries = if matches!(element.bits(), 2 | 4) { expected } else { count };
     let bytes = match found {
         None if expected == 0 => Bytes::new(),
         None => return Err(invalid(format!("dims {:?} ask for {expected} bytes, but there are none", proto.dims))),
@@ -73,7 +75,6 @@ pub(crate) fn element(code: Option<i32>) -> Result<Element, Diagnostic> {
     let code = code.unwrap_or(0);
     Element::from_code(code).ok_or_else(|| match code {
         0 => Diagnostic::error(Kind::Invalid, "I0110", "an element type is missing"),
-        27 | 28 => Diagnostic::error(Kind::Unsupported, "I0110", "6-bit floats are not supported"),
         other => {
             let message = format!("the element type {other} does not exist in ONNX {}", crate::ONNX);
             Diagnostic::error(Kind::Invalid, "I0110", message)
@@ -160,6 +161,13 @@ fn typed_field(proto: TensorProto, field: &str, element: Element, n_entries: u64
                 Bool => narrowed(values, element, |value| matches!(value, 0 | 1).then_some([value as u8])),
                 Uint16 | Float16 | Bfloat16 => {
                     narrowed(values, element, |value| u16::try_from(value).ok().map(u16::to_le_bytes))
+                }
+                // An entry each, unlike all other narrow types.
+                Float6E2M3 | Float6E3M2 => {
+                    let codes = narrowed(values, element, |value| {
+                        u8::try_from(value).ok().filter(|code| code >> 6 == 0).map(|code| [code])
+                    })?;
+                    Ok(pack(6, codes).into())
                 }
                 // Eight bits, or several narrower elements packed into a byte.
                 _ => narrowed(values, element, |value| u8::try_from(value).ok().map(u8::to_le_bytes)),

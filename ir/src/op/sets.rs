@@ -4,6 +4,8 @@ use crate::types::Element::{self, *};
 
 /// Every element type.
 pub const ALL: &[Element] = Element::ALL;
+/// Every element type of opset 25 to 27: no 6-bit floats.
+pub const BEFORE_28: &[Element] = Element::ALL.split_at(Element::ALL.len() - 2).0;
 /// Every element type of opset 13: no narrow floats, no integers below a byte.
 pub const STANDARD: &[Element] = &[
     Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Bfloat16, Float16, Float, Double, String, Bool,
@@ -40,8 +42,12 @@ pub const NOT_COMPLEX: &[Element] = &[
     Float8E8M0,
     Uint2,
     Int2,
+    Float6E2M3,
+    Float6E3M2,
 ];
-/// Every element type but strings.
+/// Every element type of opset 25 to 27 but complex numbers.
+pub const NOT_COMPLEX_BEFORE_28: &[Element] = NOT_COMPLEX.split_at(NOT_COMPLEX.len() - 2).0;
+/// Every element type of opset 25 to 27 but strings.
 pub const NOT_TEXT: &[Element] = &[
     Float,
     Uint8,

@@ -37,6 +37,7 @@ static CAST_LIKE: OpDef = OpDef {
     versions: &[15, 19, 21, 23, 24, 25],
     inputs: &[Param::required("input", "T1"), Param::required("target_type", "T2")],
     attrs: &[AttrDef::string("round_mode", "up"), AttrDef::int("saturate", 1)],
+    types: &[("T1", sets::NOT_COMPLEX_BEFORE_28), ("T2", sets::NOT_COMPLEX_BEFORE_28)],
     infer: |call| infer_cast(call, call.argument(1)?.ty().element()),
     eval: eval!(cast_like),
     // The second input is not read, and does not broadcast.
@@ -205,7 +206,7 @@ static IDENTITY: OpDef = OpDef {
     versions: &[1, 13, 14, 16, 19, 21, 23, 24, 25],
     inputs: &[Param::required("input", "V")],
     outputs: &[Param::required("output", "V")],
-    types: &[("V", sets::ALL)],
+    types: &[("V", sets::BEFORE_28)],
     infer: infer_identity,
     eval: eval_values!(identity),
     work: |_, _| Some(Work::free()),

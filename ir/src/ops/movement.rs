@@ -112,7 +112,7 @@ static TRANSPOSE: OpDef = OpDef {
     inputs: &[Param::required("data", "T")],
     outputs: &[Param::required("transposed", "T")],
     attrs: &[AttrDef::optional("perm", AttrKind::Ints)],
-    types: &[("T", sets::ALL)],
+    types: &[("T", sets::BEFORE_28)],
     infer: |call| {
         let data = call.input(0)?;
         let perm = permutation(call.attrs.ints("perm"), data.ty.rank())?;

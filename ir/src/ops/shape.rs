@@ -97,7 +97,7 @@ static SHAPE: OpDef = OpDef {
     inputs: &[Param::required("data", "T")],
     outputs: &[Param::required("shape", "T1")],
     attrs: &[AttrDef::int("start", 0), AttrDef::optional("end", AttrKind::Int)],
-    types: &[("T", sets::ALL), ("T1", sets::INT64)],
+    types: &[("T", sets::BEFORE_28), ("T1", sets::INT64)],
     infer: |call| {
         if let Argument::Other(Type::Unranked(_)) = call.argument(0)? {
             return Ok(vec![Some(Fact::new(Element::Int64, [call.fresh(0)]))]);
@@ -136,7 +136,7 @@ static SIZE: OpDef = OpDef {
     versions: &[1, 13, 19, 21, 23, 24, 25],
     inputs: &[Param::required("data", "T")],
     outputs: &[Param::required("size", "T1")],
-    types: &[("T", sets::ALL), ("T1", sets::INT64)],
+    types: &[("T", sets::BEFORE_28), ("T1", sets::INT64)],
     infer: |call| {
         let count = call.argument(0)?.tensor().and_then(|data| data.ty.count());
         Ok(vec![Some(Fact::new(Element::Int64, []).with(count.map(|count| vec![count])))])
@@ -455,7 +455,7 @@ static CONSTANT: OpDef = OpDef {
         AttrDef::optional("value_string", AttrKind::String),
         AttrDef::optional("value_strings", AttrKind::Strings),
     ],
-    types: &[("T", sets::ALL)],
+    types: &[("T", sets::BEFORE_28)],
     infer: |call| {
         let tensor = constant_tensor(call.attrs)?;
         let small = tensor.shape().len() <= 1 && tensor.count() <= MOST_CONTENTS && tensor.element().is_integer();

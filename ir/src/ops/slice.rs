@@ -163,7 +163,7 @@ static PAD: OpDef = OpDef {
     ],
     outputs: &[Param::required("output", "T")],
     attrs: &[AttrDef::string("mode", "constant")],
-    types: &[("T", sets::ALL), ("tensor(int64)", &[Element::Int64]), ("Tind", sets::INDEX)],
+    types: &[("T", sets::BEFORE_28), ("tensor(int64)", &[Element::Int64]), ("Tind", sets::INDEX)],
     infer: infer_pad,
     eval: eval!(pad),
     ..OpDef::BASE

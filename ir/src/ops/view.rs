@@ -17,7 +17,7 @@ static RESHAPE: OpDef = OpDef {
     inputs: &[Param::required("data", "T"), Param::required("shape", "tensor(int64)")],
     outputs: &[Param::required("reshaped", "T")],
     attrs: &[AttrDef::int("allowzero", 0)],
-    types: &[("T", sets::ALL), ("tensor(int64)", sets::INT64)],
+    types: &[("T", sets::BEFORE_28), ("tensor(int64)", sets::INT64)],
     infer: infer_reshape,
     unranked: true,
     eval: eval!(reshape),
@@ -121,7 +121,7 @@ static FLATTEN: OpDef = OpDef {
     inputs: &[Param::required("input", "T")],
     outputs: &[Param::required("output", "T")],
     attrs: &[AttrDef::int("axis", 1)],
-    types: &[("T", sets::ALL)],
+    types: &[("T", sets::BEFORE_28)],
     infer: |call| {
         if let Argument::Other(Type::Unranked(element)) = call.argument(0)? {
             return Ok(vec![Some(Fact::new(*element, [call.fresh(0), call.fresh(1)]))]);
@@ -157,7 +157,7 @@ static SQUEEZE: OpDef = OpDef {
     versions: &[1, 11, 13, 21, 23, 24, 25],
     inputs: &[Param::required("data", "T"), Param::optional("axes", "tensor(int64)")],
     outputs: &[Param::required("squeezed", "T")],
-    types: &[("T", sets::ALL), ("tensor(int64)", sets::INT64)],
+    types: &[("T", sets::BEFORE_28), ("tensor(int64)", sets::INT64)],
     infer: infer_squeeze,
     eval: eval!(squeeze),
     work: |_, _| Some(Work::free()),
@@ -206,7 +206,7 @@ static UNSQUEEZE: OpDef = OpDef {
     versions: &[1, 11, 13, 21, 23, 24, 25],
     inputs: &[Param::required("data", "T"), Param::required("axes", "tensor(int64)")],
     outputs: &[Param::required("expanded", "T")],
-    types: &[("T", sets::ALL), ("tensor(int64)", sets::INT64)],
+    types: &[("T", sets::BEFORE_28), ("tensor(int64)", sets::INT64)],
     infer: infer_unsqueeze,
     eval: eval!(unsqueeze),
     work: |_, _| Some(Work::free()),

@@ -248,13 +248,15 @@ impl Writer {
         if width >= 8 {
             self.bytes.extend_from_slice(&bits.to_le_bytes()[..width / 8]);
         } else {
-            let per_byte = 8 / width;
-            let at = self.n_written % per_byte;
-            if at == 0 {
-                self.bytes.push(0);
+            let used = self.n_written * width % 8;
+            let spread = (bits as u16) << used;
+            match self.bytes.last_mut() {
+                Some(last) if used != 0 => *last |= spread as u8,
+                _ => self.bytes.push(spread as u8),
             }
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (bits as u8) << (at * width);
+            // A code of 6 bits may go on in the next byte.
+            if used + width > 8 {
+                self.bytes.push((spread >> 8) as u8);
             }
         }
         self.n_written += 1;

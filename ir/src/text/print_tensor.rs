@@ -1,6 +1,7 @@
 //! Prints the data of tensors so that they read back bit by bit.
 
 use super::print::{PrintOptions, Weights, quote};
+use crate::codec::unpack;
 use crate::tensor::{Data, Seed, Tensor};
 use crate::types::{Element, ElementKind};
 use std::fmt::Write;
@@ -164,10 +165,9 @@ fn each<const WIDTH: usize>(out: &mut String, bytes: &[u8], print: impl Fn(&mut 
 
 fn narrow(out: &mut String, bytes: &[u8], element: Element, count: usize) {
     let (width, signed) = (element.bits(), element.kind() == ElementKind::Signed);
-    let per_byte = 8 / width;
     for index in 0..count {
         out.push_str(if index == 0 { "" } else { ", " });
-        let raw = bytes.get(index / per_byte).copied().unwrap_or(0) >> (index % per_byte * width) & ((1 << width) - 1);
+        let raw = unpack(width, bytes, index).unwrap_or(0);
         let negative = signed && raw >> (width - 1) == 1;
         int(out, i16::from(raw) - if negative { 1 << width } else { 0 });
     }

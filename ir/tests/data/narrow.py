@@ -23,6 +23,8 @@ TYPES = {
     "float8e5m2": ml_dtypes.float8_e5m2,
     "float8e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
     "float4e2m1": ml_dtypes.float4_e2m1fn,
+    "float6e2m3": ml_dtypes.float6_e2m3fn,
+    "float6e3m2": ml_dtypes.float6_e3m2fn,
     "float8e8m0": ml_dtypes.float8_e8m0fnu,
 }
 INFINITY = 0x7F800000
@@ -62,7 +64,7 @@ def fnv(values):
 def lines():
     for name, dtype in TYPES.items():
         is_power = name == "float8e8m0"
-        n_codes = 16 if name == "float4e2m1" else 256
+        n_codes = 1 << {"float4": 4, "float6": 6}.get(name[:6], 8)
         numbers = np.arange(n_codes, dtype=np.uint8).view(dtype).astype(np.float32)
         bits = np.where(np.isnan(numbers), 0x7FC00000, numbers.view(np.uint32))
         yield name, "decode", " ".join(f"{value:08x}" for value in bits)

@@ -1,6 +1,7 @@
 //! From calls of the IR to kernels. One family a file; [`TABLE`] is the one list of operators that have a fast kernel.
 //! Every other operator, and every call that a fast kernel declines, runs on the reference interpreter.
 
+mod attention;
 mod conv;
 mod matmul;
 mod moves;
@@ -60,6 +61,7 @@ pub(crate) type Prepare = fn(&mut Setup<'_>) -> Result<Option<Kernel>, Reason>;
 
 /// The operators of `ai.onnx` that have a fast kernel.
 pub(crate) const TABLE: &[(&[(&str, Prepare)], &str)] = &[
+    (attention::KERNELS, "attention"),
     (conv::KERNELS, "convolution and pooling"),
     (matmul::KERNELS, "matrix multiplication"),
     (moves::KERNELS, "data movement"),

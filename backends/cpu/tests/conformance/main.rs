@@ -1,6 +1,7 @@
 //! Every fast kernel against the reference interpreter in f64: one call, then the same call behind a convolution, where
 //! values are kept channels-last.
 
+mod attention;
 mod moves;
 mod norm;
 mod pointwise;

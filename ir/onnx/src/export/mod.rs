@@ -321,6 +321,7 @@ fn ir_version(
             Float4E2M1 => 11,
             Float8E8M0 => 12,
             Int2 | Uint2 => 13,
+            Float6E2M3 | Float6E3M2 => 14,
             _ => 0,
         });
     }

@@ -86,6 +86,7 @@ pub(super) const WIDENED: &[(u64, &[Element], &[&str])] = &[
     (28, &[Bfloat16, Double, Float16], &["Celu"]),
     (28, &[Bfloat16], &["Compress", "Einsum", "OneHot", "ReverseSequence", "Unique"]),
     (28, &[Bfloat16, Float4E2M1, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Uint2, Uint4], &["Optional", "OptionalGetElement", "OptionalHasElement"]),
+    (28, &[Float6E2M3, Float6E3M2], &["Cast", "DequantizeLinear", "Optional", "OptionalGetElement", "OptionalHasElement", "QuantizeLinear"]),
     (28, &[Int16, Int32, Int64, Int8], &["BitShift"]),
 ];
 

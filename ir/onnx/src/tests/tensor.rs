@@ -1,6 +1,7 @@
 //! Tensors whose fields, shape and data do not fit, and those that do.
 
 use super::*;
+use eutectic_ir::codec::unpack;
 use eutectic_ir::{Element, Tensor};
 
 #[track_caller]
@@ -89,7 +90,6 @@ fn element_types_that_do_not_exist_are_refused() {
     refused(TensorProto { data_type: None, ..raw(0, &[1], 4) }, Kind::Invalid, "missing");
     refused(raw(99, &[1], 4), Kind::Invalid, "99 does not exist");
     refused(raw(-1, &[1], 4), Kind::Invalid, "-1 does not exist");
-    refused(raw(27, &[4], 3), Kind::Unsupported, "6-bit");
 }
 
 // C11
@@ -138,6 +138,8 @@ fn sparse_and_unnamed_initializers_are_refused() {
 fn every_element_type_is_read_from_its_fields_and_written_bit_by_bit() {
     for &element in Element::ALL.iter().filter(|element| element.bits() > 0) {
         let bytes: Vec<u8> = match element {
+            // As many bytes as hold whole elements.
+            Element::Float6E2M3 | Element::Float6E3M2 => (0..=255).chain(0..=127).collect(),
             Element::Bool => (0..=255).map(|byte| byte & 1).collect(),
             _ => (0..=255).flat_map(|byte: u8| [byte, byte.wrapping_mul(29), !byte, byte ^ 0x80]).collect(),
         };
@@ -145,7 +147,7 @@ fn every_element_type_is_read_from_its_fields_and_written_bit_by_bit() {
         let (n_short, last) = if element.bits() < 8 { (1, bytes.len() - 1) } else { (0, bytes.len()) };
         let dims = [(bytes.len() * 8 / element.bits()) as i64 - n_short];
         let mut bytes = bytes;
-        bytes.get_mut(last).into_iter().for_each(|last| *last &= (1 << (8 - element.bits())) - 1);
+        bytes.get_mut(last).into_iter().for_each(|last| *last &= (1u8 << (8 - element.bits())) - 1);
         let raw = TensorProto { raw_data: Some(bytes.clone().into()), ..raw(element.code(), &dims, 0) };
         assert_eq!(read_as(raw.clone()), bytes, "{element}");
         let typed = TensorProto { raw_data: None, ..raw.clone() };
@@ -168,6 +170,10 @@ fn every_element_type_is_read_from_its_fields_and_written_bit_by_bit() {
             Element::Int8 => TensorProto { int32_data: words(&bytes, |word| i8::from_le_bytes(word).into()), ..typed },
             _ if element.bits() == 16 => {
                 TensorProto { int32_data: words(&bytes, |word| u16::from_le_bytes(word).into()), ..typed }
+            }
+            Element::Float6E2M3 | Element::Float6E3M2 => {
+                let code = |at| unpack(6, &bytes, at as usize).expect("a code").into();
+                TensorProto { int32_data: (0..dims[0]).map(code).collect(), ..typed }
             }
             _ => TensorProto { int32_data: words(&bytes, |word| u8::from_le_bytes(word).into()), ..typed },
         };
