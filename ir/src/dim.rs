@@ -50,6 +50,19 @@ impl Dim {
         Dim::symbol(format!("?{scope}.{index}"))
     }
 
+    /// The smaller of this dim and `bound`, as a symbol of which [`Dim::is_minimum_of`] tells all that is known.
+    pub fn minimum(&self, bound: i64) -> Self {
+        Dim::symbol(format!("?min({self}, {bound})"))
+    }
+
+    /// True when it is the smaller of `other` and a known bound of at least 1. What broadcasts it together with `other` has the
+    /// size `other`: it is equal to that, or it is the bound, which a larger size meets only when the bound is 1.
+    pub fn is_minimum_of(&self, other: &Dim) -> bool {
+        let Some(name) = self.as_symbol().filter(|name| name.starts_with("?min(")) else { return false };
+        let bound = name.strip_prefix(&format!("?min({other}, ")).and_then(|rest| rest.strip_suffix(')'));
+        bound.and_then(|bound| bound.parse::<i64>().ok()).is_some_and(|bound| bound >= 1)
+    }
+
     /// True when it holds a fresh symbol, so that comparing it with another dim proves nothing.
     pub fn is_unknown(&self) -> bool {
         let mut unknown = false;
