@@ -478,6 +478,14 @@ mod tests {
     }
 
     #[test]
+    fn a_minimum_tells_of_which_dim_it_is() {
+        let minimum = dim("m + 1").minimum(512);
+        assert!(minimum.is_minimum_of(&dim("1 + m")) && minimum.is_unknown());
+        assert!(!minimum.is_minimum_of(&dim("m")) && !dim("m").is_minimum_of(&dim("m")));
+        assert!(!dim("m").minimum(0).is_minimum_of(&dim("m")), "nothing meets an empty axis");
+    }
+
+    #[test]
     fn equal_expressions_have_one_normal_form() {
         assert_eq!(dim("n + 2*m - n"), dim("m*2"));
         assert_eq!(dim("(n + 1)*(n - 1)"), dim("n*n - 1"));
