@@ -1,7 +1,7 @@
 """Counts nodes after the other optimizers: ``python tests/python/peers.py EUTECTIC MODELS -o TABLE.tsv``.
 
-EUTECTIC is the program; MODELS a folder of ``*.onnxtxt`` or ``*.onnx``. Needs onnx, onnxruntime, onnxsim, onnxslim, onnxoptimizer
-and onnxscript, each run as its documentation says for everyday use. A line of the table is a model; ``#`` lines at the top
+EUTECTIC is the program; MODELS a folder of ``*.onnxtxt`` or ``*.onnx``. The others are those of ``tests/requirements-peers.txt``, each run
+as its documentation says for everyday use. A line of the table is a model; ``#`` lines at the top
 give the versions. A count is of the calls of the main graph, constants apart. Behind it stands
 
 - ``*`` when the result calls operators of another domain than ONNX's own, or functions,
