@@ -50,6 +50,19 @@ impl Dim {
         Dim::symbol(format!("?{scope}.{index}"))
     }
 
+    /// The smaller of this dim and `bound`, as a symbol of which [`Dim::is_minimum_of`] tells all that is known.
+    pub fn minimum(&self, bound: i64) -> Self {
+        Dim::symbol(format!("?min({self}, {bound})"))
+    }
+
+    /// True when it is the smaller of `other` and a known bound of at least 1. What broadcasts it together with `other` has the
+    /// size `other`: it is equal to that, or it is the bound, which a larger size meets only when the bound is 1.
+    pub fn is_minimum_of(&self, other: &Dim) -> bool {
+        let Some(name) = self.as_symbol().filter(|name| name.starts_with("?min(")) else { return false };
+        let bound = name.strip_prefix(&format!("?min({other}, ")).and_then(|rest| rest.strip_suffix(')'));
+        bound.and_then(|bound| bound.parse::<i64>().ok()).is_some_and(|bound| bound >= 1)
+    }
+
     /// True when it holds a fresh symbol, so that comparing it with another dim proves nothing.
     pub fn is_unknown(&self) -> bool {
         let mut unknown = false;
@@ -462,6 +475,14 @@ mod tests {
 
     fn dim(text: &str) -> Dim {
         Dim::parse(text).expect(text)
+    }
+
+    #[test]
+    fn a_minimum_tells_of_which_dim_it_is() {
+        let minimum = dim("m + 1").minimum(512);
+        assert!(minimum.is_minimum_of(&dim("1 + m")) && minimum.is_unknown());
+        assert!(!minimum.is_minimum_of(&dim("m")) && !dim("m").is_minimum_of(&dim("m")));
+        assert!(!dim("m").minimum(0).is_minimum_of(&dim("m")), "nothing meets an empty axis");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | `Conv`, `ConvTranspose` | three inputs always: a missing bias is a weight of C_out repeated zeros. `kernel_shape`, `strides`, `dilations`, `pads`, `group` explicit, `auto_pad` is `NOTSET` (`ConvTranspose`: also `output_padding`) |
 //! | `MaxPool`, `AveragePool`, `LpPool` | `strides`, `dilations`, `pads` explicit, `auto_pad` is `NOTSET` |
 //! | `Gemm` | `Add (Mul (MatMul (Transpose (A), Transpose (B)), alpha), Mul (C, beta))`, without what `transA`, `transB`, `alpha`, `beta` and an absent `C` make idle; `alpha` and `beta` are weights of rank 0, the product is the first input of `Add` |
+//! | `Einsum` of two tensors that is a product of matrices | `MatMul`, with `Transpose` of the last two axes where an operand asks for it |
 //! | `Sum`, `Max`, `Min` of one input, `Mean` of one input | gone |
 //! | `Sum`, `Max`, `Min` of more | a chain of binary calls from the left: `Add (Add (a, b), c)` |
 //! | `SplitToSequence` read by `SequenceAt` at constant positions | `Split`; `Squeeze` behind it where `keepdims` is 0 |
@@ -36,6 +37,7 @@
 //! [`tidy`](crate::tidy) gives the forms back that people write.
 
 mod axes;
+mod einsum;
 mod linear;
 mod split;
 mod window;
@@ -87,6 +89,7 @@ fn canonicalize_call(graph: &mut Graph, id: NodeId) -> Option<()> {
         "ConvTranspose" => window::convolution(graph, id, true),
         "MaxPool" | "AveragePool" | "LpPool" => window::pool(graph, id),
         "Gemm" => linear::gemm(graph, id),
+        "Einsum" => einsum::product(graph, id),
         "Sum" => linear::chain(graph, id, Some("Add")),
         "Max" => linear::chain(graph, id, Some("Max")),
         "Min" => linear::chain(graph, id, Some("Min")),

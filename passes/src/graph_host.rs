@@ -212,4 +212,8 @@ impl Sink for GraphHost {
         self.built_weights.push(value);
         value
     }
+
+    fn given(&self) -> Vec<ValueId> {
+        self.graph.inputs().to_vec()
+    }
 }

@@ -27,8 +27,9 @@ pub fn prepare(budget: FoldBudget) -> Pipeline {
     Pipeline(vec![Pass::until_stable(MOST_ROUNDS, round), types()])
 }
 
-/// What comes after rules, before export: constants that rules left computed, nothing twice, nothing idle, and the forms
-/// that people write, for a file of operator set `opset`.
+/// What comes after rules, before export: constants and shapes that rules left computed, nothing twice, nothing idle, and the
+/// forms that people write, for a file of operator set `opset`.
 pub fn finish(budget: FoldBudget, opset: u64) -> Pipeline {
-    Pipeline(vec![Pass::until_stable(MOST_ROUNDS, vec![fold(budget), cse(), dce()]), tidy(opset), dce(), types()])
+    let round = vec![fold(budget), shapes(), cse(), dce()];
+    Pipeline(vec![Pass::until_stable(MOST_ROUNDS, round), tidy(opset), dce(), types()])
 }

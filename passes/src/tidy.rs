@@ -9,6 +9,7 @@
 
 use crate::pass::{Change, Pass};
 use crate::rewire::{bodies_of, call, replace_result};
+use crate::target::FUSION_DOMAIN;
 use eutectic_ir::graph::{Graph, NodeId, ValueId};
 use eutectic_ir::tensor::Data;
 use eutectic_ir::types::Element;
@@ -30,11 +31,12 @@ pub fn tidy_graph(graph: &mut Graph, opset: u64) -> usize {
         if !graph.has_node(id) {
             continue;
         }
-        let Some(def) = graph.node(id).op.builtin().filter(|def| def.domain.is_empty()) else { continue };
-        let changed = match def.name {
-            "Conv" | "ConvTranspose" => drop_zero(graph, id, 2),
-            "Pad" if graph.node(id).inputs().len() == 3 => drop_zero(graph, id, 2),
-            "Add" => gemm(graph, id, opset),
+        let op = &graph.node(id).op;
+        let changed = match (op.domain(), op.name()) {
+            ("", "Conv" | "ConvTranspose") => drop_zero(graph, id, 2),
+            ("", "Pad") if graph.node(id).inputs().len() == 3 => drop_zero(graph, id, 2),
+            ("", "Add") => gemm(graph, id, opset),
+            (FUSION_DOMAIN, "MatMulAdd") => gemm(graph, id, opset),
             _ => None,
         };
         n_changed += usize::from(changed.is_some());
@@ -57,15 +59,9 @@ fn drop_zero(graph: &mut Graph, id: NodeId, slot: usize) -> Option<()> {
     is_zero.then_some(())
 }
 
-/// A B + C with a constant C is one `Gemm`.
+/// A B + C with a constant C is one `Gemm`. The fused call that means it stays, unless `Gemm` takes a transposition in.
 fn gemm(graph: &mut Graph, id: NodeId, opset: u64) -> Option<()> {
-    let node = graph.node(id);
-    let (left, right) = (node.input(0)?, node.input(1)?);
-    let (product, c) = if is_product(graph, left) { (left, right) } else { (right, left) };
-    if !is_product(graph, product) || graph.value(product).uses().len() != 1 {
-        return None;
-    }
-    let (matmul, _) = graph.producer(product)?;
+    let (matmul, c) = product_and_term(graph, id)?;
     let (a, b) = (graph.node(matmul).input(0)?, graph.node(matmul).input(1)?);
     let constant = graph.weight(c)?;
     let (a_type, b_type) = (graph.ty(a)?, graph.ty(b)?);
@@ -83,15 +79,20 @@ fn gemm(graph: &mut Graph, id: NodeId, opset: u64) -> Option<()> {
         return None;
     }
     let ((a, transposes_a), (b, transposes_b)) = (before_transpose(graph, a), before_transpose(graph, b));
+    if matmul == id && !transposes_a && !transposes_b {
+        return None;
+    }
     let attrs = [("transA", Attr::Int(transposes_a.into())), ("transB", Attr::Int(transposes_b.into()))];
     let result = call(graph, "Gemm", attrs, [Some(a), Some(b), Some(c)])?;
     let gemm = graph.producer(result)?.0;
     graph.node_mut(gemm).name = graph.node(matmul).name.clone();
-    replace_result(graph, id, result);
     let transpositions: Vec<NodeId> =
         graph.node(matmul).reads().filter_map(|read| graph.producer(read)).map(|(node, _)| node).collect();
+    replace_result(graph, id, result);
     // Each is refused while something else reads it.
-    let _ = graph.remove_node(matmul);
+    if matmul != id {
+        let _ = graph.remove_node(matmul);
+    }
     if transposes_a || transposes_b {
         for transposition in transpositions {
             if graph.has_node(transposition) {
@@ -100,6 +101,18 @@ fn gemm(graph: &mut Graph, id: NodeId, opset: u64) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// The call that multiplies, and what is added to the product: of a fused call, it and its third input.
+fn product_and_term(graph: &Graph, id: NodeId) -> Option<(NodeId, ValueId)> {
+    let node = graph.node(id);
+    if node.op.domain() == FUSION_DOMAIN {
+        return Some((id, node.input(2)?));
+    }
+    let (left, right) = (node.input(0)?, node.input(1)?);
+    let (product, term) = if is_product(graph, left) { (left, right) } else { (right, left) };
+    let is_shared = graph.value(product).uses().len() != 1;
+    if is_shared || !is_product(graph, product) { None } else { Some((graph.producer(product)?.0, term)) }
 }
 
 fn is_product(graph: &Graph, value: ValueId) -> bool {

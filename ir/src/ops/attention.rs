@@ -277,7 +277,7 @@ fn attention<S: Scalar>(call: &EvalCall<S>) -> Result<Vec<Datum<S>>, Reason> {
             // A query that sees no key attends to nothing.
             let blind = biases.iter().all(|&bias| bias == S::from_f64(f64::NEG_INFINITY));
             let weights = if blind { vec![S::from_int(0); n_keys] } else { softmax(&logits) };
-            let column = |at: usize| row_of_values[at..].iter().step_by(v_width).copied();
+            let column = |at: usize| row_of_values.iter().skip(at).step_by(v_width).copied();
             y.extend((0..v_width).map(|at| S::dot(weights.iter().copied().zip(column(at)))));
             if call.n_outputs > 3 {
                 match mode {

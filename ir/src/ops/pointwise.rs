@@ -71,6 +71,8 @@ pub(super) fn broadcast_dim(a: &Dim, b: &Dim) -> Option<Option<Dim>> {
         (Some(_), Some(_)) => return None,
         (Some(_), None) => a.clone(),
         (None, Some(_)) => b.clone(),
+        (None, None) if b.is_minimum_of(a) => a.clone(),
+        (None, None) if a.is_minimum_of(b) => b.clone(),
         (None, None) => return Some(None),
     }))
 }

@@ -89,6 +89,12 @@ fn slice_length(dim: &Dim, start: &Dim, end: &Dim, step: i64) -> Option<Dim> {
     if let (Some(size), Some(start), Some(end)) = (dim.as_size(), start.as_known(), end.as_known()) {
         return Some(indices(size, start, end, step).len().into());
     }
+    // What is cut from a table up to a symbolic length ends with the shorter of both.
+    if let (Some(size @ 1..), Some(0), None, 1) = (dim.as_known(), start.as_known(), end.as_known(), step)
+        && end.lower_bound()? >= 0
+    {
+        return Some(end.minimum(size));
+    }
     if step < 0 {
         let from_last = start.as_known().is_some_and(|start| start == -1 || start >= FAR);
         let to_first = end.as_known().is_some_and(|end| end <= -FAR);
@@ -340,6 +346,8 @@ mod tests {
             ("float[p + s]", "p", "p + s", "1", "float[s]"),
             ("float[p + s]", "0", "p", "1", "float[p]"),
             ("float[n]", "0", "m", "1", "float[?t.0]"),
+            ("float[512]", "0", "m", "1", "float[?min(m, 512)]"),
+            ("float[512]", "0", "m - 1", "1", "float[?t.0]"),
             ("float[n]", "3", "2", "0", "the step is zero"),
             ("int64[3] = n,4,m", "1", "3", "1", "int64[2] = 4,m"),
             ("int64[3] = n,4,m", "-1", "-9223372036854775807", "-1", "int64[3] = m,4,n"),

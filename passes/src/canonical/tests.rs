@@ -137,3 +137,21 @@ fn a_weight_that_others_read_keeps_its_contents() {
 
 mod arithmetic;
 mod windows;
+
+#[test]
+fn an_einstein_sum_that_is_a_product_of_matrices_becomes_one() {
+    let operators_of = |equation: &str| {
+        let mut graph = Graph::new("test");
+        let mut input = |name: &str| graph.add_input(name, Some(crate::testing::ty(Element::Float, &["2", "n", "3", "3"])), None);
+        let inputs = [input("a"), input("b")];
+        let y = call(&mut graph, "Einsum", &[("equation", Attr::String(equation.into()))], &inputs);
+        operators(&check(&model_of(graph, y), canonical))
+    };
+    assert_eq!(operators_of("bhid,bhdj->bhij"), "MatMul");
+    assert_eq!(operators_of("bhid, bhjd -> bhij"), "Transpose MatMul");
+    assert_eq!(operators_of("bhjd,bhid->bhij"), "Transpose MatMul");
+    assert_eq!(operators_of("bhdi,bhjd->bhij"), "Transpose Transpose MatMul");
+    for other in ["bhid,bhjd->bhijd", "bhii,bhij->bhij", "bhid,bhjd->bij", "bhid,bhjd"] {
+        assert_eq!(operators_of(other), "Einsum", "{other}");
+    }
+}

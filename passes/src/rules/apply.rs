@@ -21,6 +21,8 @@ pub trait Sink: Host {
     ) -> Result<SmallVec<[Self::Value; 2]>, Reason>;
     /// Adds a weight.
     fn add_weight(&mut self, tensor: Tensor) -> Self::Value;
+    /// The inputs of the graph.
+    fn given(&self) -> Vec<Self::Value>;
 }
 
 /// What a rule says about one match.
@@ -198,10 +200,13 @@ impl<S: Sink> Builder<'_, S> {
         self.built_in("Concat", attrs, &parts)
     }
 
-    // A symbolic dim is read off the shape of a matched value that has it. A root's shape would make a loop.
+    // A symbolic dim is read off the shape of an input, so that all rules read it off the same one, or of a matched value that
+    // has it. A root's shape would make a loop.
     fn dim(&mut self, dim: &Dim) -> Result<S::Value, Reason> {
-        let place = self.found.values.iter().enumerate().find_map(|(at, binding)| {
-            let value = binding.one().filter(|_| !self.rule.roots.iter().any(|(left, _)| left.index() == at))?;
+        let is_root = |at: usize| self.rule.roots.iter().any(|(left, _)| left.index() == at);
+        let matched = self.found.values.iter().enumerate().filter(|(at, _)| !is_root(*at));
+        let mut holders = self.sink.given().into_iter().chain(matched.filter_map(|(_, binding)| binding.one()));
+        let place = holders.find_map(|value| {
             let axis = self.sink.ty(value)?.shape.iter().position(|found| found == dim)?;
             Some((value, axis as i64))
         });

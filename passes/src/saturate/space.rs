@@ -17,6 +17,7 @@ pub struct Space {
     pub(super) root: Id,
     /// The class of each original value, by value index.
     pub(super) classes: FxHashMap<ValueId, Id>,
+    inputs: Vec<Id>,
     absent: Id,
 }
 
@@ -33,7 +34,7 @@ impl Space {
         let order = walk::order(graph).map_err(|_| Reason::new("the graph has a cycle"))?;
         let mut egraph = EGraph::new(Tables::default());
         let absent = egraph.add(ENode::new(Head::Absent, []));
-        let mut space = Self { egraph, root: absent, classes: FxHashMap::default(), absent };
+        let mut space = Self { egraph, root: absent, classes: FxHashMap::default(), inputs: Vec::new(), absent };
         for (id, value) in graph.values() {
             let head = match value.def() {
                 Def::Input { .. } | Def::Capture(_) => Head::Leaf(id.index() as u32),
@@ -48,6 +49,7 @@ impl Space {
             space.egraph.analysis.given = None;
             space.classes.insert(id, class);
         }
+        space.inputs = graph.inputs().iter().filter_map(|input| space.classes.get(input).copied()).collect();
         for id in order {
             space.add_node(graph, facts, id)?;
         }
@@ -293,5 +295,9 @@ impl Sink for Space {
     fn add_weight(&mut self, tensor: Tensor) -> Id {
         let index = self.egraph.analysis.intern_weight(tensor, true);
         self.egraph.add(ENode::new(Head::Weight(index), []))
+    }
+
+    fn given(&self) -> Vec<Id> {
+        self.inputs.clone()
     }
 }
