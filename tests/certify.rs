@@ -102,7 +102,8 @@ fn parsed(text: &str) -> Model {
 fn optimized(model: &Model) -> (Model, Vec<Computed>) {
     let mut copy = model.clone();
     let options = Options::standard(Target::Portable).unwrap_or_else(|problems| panic!("{problems}")).admitting(model);
-    let report = optimize(&mut copy, &Options { record: true, ..options }).unwrap_or_else(|problems| panic!("{problems}"));
+    let report =
+        optimize(&mut copy, &Options { record: true, ..options }).unwrap_or_else(|problems| panic!("{problems}"));
     (copy, report.passes.into_iter().flat_map(|pass| pass.change.computed).collect())
 }
 
@@ -140,11 +141,23 @@ fn neighbours(attr: &Attr) -> Vec<Attr> {
         Attr::Float(value) => vec![Attr::Float(value * 1.001 + 1e-6)],
         Attr::Ints(values) => (0..values.len())
             .flat_map(|at| {
-                [1, -1].map(|step| Attr::Ints(values.iter().enumerate().map(|(k, value)| if k == at { value + step } else { *value }).collect()))
+                [1, -1].map(|step| {
+                    Attr::Ints(
+                        values
+                            .iter()
+                            .enumerate()
+                            .map(|(k, value)| if k == at { value + step } else { *value })
+                            .collect(),
+                    )
+                })
             })
             .chain((values.len() > 1).then(|| Attr::Ints(values.iter().rev().copied().collect())))
             .collect(),
-        Attr::String(value) => ["none", "tanh"].into_iter().filter(|other| *other != value.as_str()).map(|other| Attr::String(other.into())).collect(),
+        Attr::String(value) => ["none", "tanh"]
+            .into_iter()
+            .filter(|other| *other != value.as_str())
+            .map(|other| Attr::String(other.into()))
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -160,7 +173,9 @@ fn nearby(tensor: &Tensor) -> Vec<Tensor> {
     let up = |x: f64| f64::from(f32::from_bits((x as f32).to_bits() + 1));
     let n = values.len();
     // A constant is what is meant by it: a unit more does not change that.
-    let step = |at: usize| move |values: &mut Vec<f64>| values[at] = if n == 1 { values[at] * 1.001 + 1e-3 } else { up(values[at]) };
+    let step = |at: usize| {
+        move |values: &mut Vec<f64>| values[at] = if n == 1 { values[at] * 1.001 + 1e-3 } else { up(values[at]) }
+    };
     [with(&step(0)), with(&step(n - 1)), with(&|values| values.swap(0, n - 1))].into_iter().flatten().collect()
 }
 
@@ -177,7 +192,9 @@ fn mutants(model: &Model) -> Vec<(String, Model)> {
         let node = model.graph.node(id);
         for (name, attr) in node.attrs.iter() {
             for other in neighbours(attr) {
-                add(format!("{}: {name} = {other:?}", node.op), &|mutant| mutant.graph.node_mut(id).attrs.set(name.clone(), other.clone()));
+                add(format!("{}: {name} = {other:?}", node.op), &|mutant| {
+                    mutant.graph.node_mut(id).attrs.set(name.clone(), other.clone())
+                });
             }
         }
         let inputs: Vec<Option<ValueId>> = node.inputs().to_vec();
@@ -226,7 +243,11 @@ fn a_broken_model_is_never_certified() {
         let inputs = telling_inputs(&model);
         let results = |model: &Model| {
             let run = run_model::<f64>(model, &inputs).ok()?;
-            Some(run.iter().map(|datum| (datum.shape.clone(), datum.real().map(<[f64]>::to_vec).ok())).collect::<Vec<_>>())
+            Some(
+                run.iter()
+                    .map(|datum| (datum.shape.clone(), datum.real().map(<[f64]>::to_vec).ok()))
+                    .collect::<Vec<_>>(),
+            )
         };
         let expected = results(&after);
         let (mut n_refused, mut n_same) = (0, 0);

@@ -32,5 +32,10 @@ pub fn prepare(budget: FoldBudget, record: bool) -> Pipeline {
 /// that people write, for a file of operator set `opset`.
 /// With `record`, the report of folding tells what was computed.
 pub fn finish(budget: FoldBudget, opset: u64, record: bool) -> Pipeline {
-    Pipeline(vec![Pass::until_stable(MOST_ROUNDS, vec![fold(budget, record), cse(), dce()]), tidy(opset), dce(), types()])
+    Pipeline(vec![
+        Pass::until_stable(MOST_ROUNDS, vec![fold(budget, record), cse(), dce()]),
+        tidy(opset),
+        dce(),
+        types(),
+    ])
 }

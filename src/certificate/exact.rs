@@ -8,12 +8,31 @@ use crate::field::prime::{LANES, primes, random_of, scramble};
 use crate::field::{Drawn, Evaluation, Origins, Value, equal, evaluate, is_undefined};
 use crate::inputs::Sizes;
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
-use crate::ir::eval::{Datum, EvalError};
+use crate::ir::eval::Datum;
 use crate::ir::graph::{Def, Graph, ValueId};
 use crate::ir::{Element, Model, Tensor};
+use crate::passes::cost::{CostModel, Device};
+use crate::passes::greedy;
 use crate::passes::pass::Computed;
+use crate::passes::rules::{Library, Rule};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Laws of functions that hold in no field: these rules are applied to both models first, where they stand. `eutectic rules
+/// verify` verifies each of them, as every other.
+const LEMMAS: &[&str] = &[
+    "softmax",
+    "log_softmax",
+    "relu_of_sigmoid",
+    "relu_of_softmax",
+    "clip_of_relu",
+    "clip_of_clip",
+    "clip_after_relu",
+    "relu_after_clip",
+    "abs_of_max",
+    "leaky_relu_of_max",
+];
 
 /// What exact arithmetic says of two models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -54,6 +73,8 @@ pub struct Exact {
     /// The probability that different models agree, at most: degree / p for each prime p, results of functions taken as independent
     /// variables.
     pub bound: f64,
+    /// Rules that were applied to both models first, because no field knows their law.
+    pub lemmas: Vec<String>,
     /// Functions of which it is only used that equal operands give equal results.
     pub functions: Vec<String>,
     /// The weights.
@@ -72,7 +93,13 @@ impl Exact {
 /// Compares `after` with `before` in every lane, on inputs drawn from `seed`; `computed` tells how weights of `after` were made.
 ///
 /// Errors: inputs or outputs that do not correspond, or inputs of unknown type.
-pub fn certify(before: &Model, after: &Model, computed: &[Computed], sizes: &Sizes, seed: u64) -> Result<Exact, Diagnostics> {
+pub fn certify(
+    before: &Model,
+    after: &Model,
+    computed: &[Computed],
+    sizes: &Sizes,
+    seed: u64,
+) -> Result<Exact, Diagnostics> {
     let begun = std::time::Instant::now();
     let mut origins = Origins::of(&before.graph);
     for call in computed {
@@ -81,18 +108,17 @@ pub fn certify(before: &Model, after: &Model, computed: &[Computed], sizes: &Siz
     let inputs = drawn_inputs(before, sizes, seed)?;
     let others = corresponding(before, after, &inputs)?;
     let weights = weights(after, &mut origins, computed);
-    let ((left, right), weights) = std::thread::scope(|scope| {
-        let audit = &origins;
-        let left = spawn(scope, &before.graph, &inputs, audit);
-        let right = evaluate(&after.graph, &others, audit);
-        ((left.join().unwrap_or_else(|_| Err(broken())), right), weights)
-    });
+    let ((first, mut lemmas), (second, others_lemmas)) = (with_lemmas(before)?, with_lemmas(after)?);
+    lemmas.extend(others_lemmas);
+    let (left, right) =
+        rayon::join(|| evaluate(&first.graph, &inputs, &origins), || evaluate(&second.graph, &others, &origins));
     let mut certificate = Exact {
         verdict: Verdict::NotCovered,
         reason: None,
         primes: primes().each_ref().map(|prime| prime.modulus as u64),
         degree: 0,
         bound: 1.0,
+        lemmas: lemmas.into_iter().collect(),
         functions: Vec::new(),
         weights,
         seconds: 0.0,
@@ -107,17 +133,14 @@ pub fn certify(before: &Model, after: &Model, computed: &[Computed], sizes: &Siz
     Ok(certificate)
 }
 
-fn broken() -> EvalError {
-    EvalError { call: "the evaluation".into(), reason: crate::ir::Reason::new("a thread ended early") }
-}
-
-fn spawn<'scope, 'a: 'scope>(
-    scope: &'scope std::thread::Scope<'scope, 'a>,
-    graph: &'a Graph,
-    inputs: &'a [Value],
-    origins: &'a Origins,
-) -> std::thread::ScopedJoinHandle<'scope, Result<Evaluation, EvalError>> {
-    scope.spawn(move || evaluate(graph, inputs, origins))
+/// A copy of `model` to which [`LEMMAS`] are applied, and which of them were. Errors: a built-in rule does not load.
+fn with_lemmas(model: &Model) -> Result<(Model, BTreeSet<String>), Diagnostics> {
+    let mut copy = model.clone();
+    let library = Library::built_in()?;
+    let rules: Vec<Arc<Rule>> = LEMMAS.iter().filter_map(|name| library.rule(name)).cloned().collect();
+    let done = greedy::rewrite(&mut copy, &rules, &CostModel::new(Device::h200()), &|_| true, greedy::Limits::STANDARD);
+    let applied = done.rules.iter().filter(|rule| rule.n_applied > 0).map(|rule| rule.name.to_string());
+    Ok((copy, applied.collect()))
 }
 
 fn judge(certificate: &mut Exact, model: &Model, left: &Evaluation, right: &Evaluation) {
@@ -209,7 +232,8 @@ fn rows_indexed(graph: &Graph, input: ValueId) -> u64 {
 fn corresponding(before: &Model, after: &Model, inputs: &[Value]) -> Result<Vec<Value>, Diagnostics> {
     let names = |model: &Model| model.graph.outputs().iter().map(|output| output.name.to_string()).collect::<Vec<_>>();
     if names(before) != names(after) {
-        let message = format!("the outputs differ: `{}` and `{}`", names(before).join("`, `"), names(after).join("`, `"));
+        let message =
+            format!("the outputs differ: `{}` and `{}`", names(before).join("`, `"), names(after).join("`, `"));
         return Err(Diagnostic::error(Kind::Invalid, "C0130", message).into());
     }
     let given: BTreeMap<&str, &Value> =
@@ -219,7 +243,9 @@ fn corresponding(before: &Model, after: &Model, inputs: &[Value]) -> Result<Vec<
         let value = after.graph.value(id);
         match (given.get(value.name.as_str()), value.def()) {
             (Some(&given), _) => found.push(given.clone()),
-            (None, Def::Input { default: Some(default), .. }) => found.extend(Datum::of_tensor(default).ok().map(Value::Numbers)),
+            (None, Def::Input { default: Some(default), .. }) => {
+                found.extend(Datum::of_tensor(default).ok().map(Value::Numbers))
+            }
             _ => {
                 let message = format!("the first model has no input `{}`", value.name);
                 return Err(Diagnostic::error(Kind::Invalid, "C0132", message).into());
@@ -229,14 +255,12 @@ fn corresponding(before: &Model, after: &Model, inputs: &[Value]) -> Result<Vec<
     Ok(found)
 }
 
+/// The real weights of more than one element, by name.
 fn real_weights(graph: &Graph) -> impl Iterator<Item = (&str, &Tensor)> {
-    let named = |(_, value): (ValueId, &'_ _)| -> Option<(&str, &Tensor)> { real_weight(value) };
-    graph.values().filter_map(named)
-}
-
-fn real_weight(value: &crate::ir::graph::Value) -> Option<(&str, &Tensor)> {
-    let tensor = value.weight().filter(|tensor| tensor.element().is_real() && tensor.count() > 1)?;
-    Some((value.name.as_str(), tensor))
+    graph.values().filter_map(|(_, value)| {
+        let tensor = value.weight().filter(|tensor| tensor.element().is_real() && tensor.count() > 1)?;
+        Some((value.name.as_str(), tensor))
+    })
 }
 
 /// Counts the weights of `after`. One that nothing tells the origin of takes that of the folded tensor that it equals up to
@@ -248,7 +272,8 @@ fn weights(after: &Model, origins: &mut Origins, computed: &[Computed]) -> Weigh
             counted.same += 1;
         } else if origins.is_computed(tensor) || tensor.as_splat().is_some() {
             counted.folded += 1;
-        } else if let Some(alike) = computed.iter().flat_map(|call| &call.results).find(|other| is_close(tensor, other)) {
+        } else if let Some(alike) = computed.iter().flat_map(|call| &call.results).find(|other| is_close(tensor, other))
+        {
             origins.alike(tensor, alike);
             counted.folded += 1;
         } else {

@@ -97,9 +97,13 @@ pub(super) fn line(found: &Exact) -> String {
         true => String::new(),
         false => format!("; of {} only that equal operands give equal results", found.functions.join(", ")),
     };
+    let lemmas = match found.lemmas.is_empty() {
+        true => String::new(),
+        false => format!("; by {}", found.lemmas.join(", ")),
+    };
     match found.verdict {
         Verdict::Equal => format!(
-            "exact: equal modulo {}, wrong with probability {:.0e} at most (degree {}); {covered}{functions}; {:.1} s",
+            "exact: equal modulo {}, wrong with probability {:.0e} at most (degree {}); {covered}{functions}{lemmas}; {:.1} s",
             found.primes.map(|prime| prime.to_string()).join(" and "),
             found.bound,
             found.degree,

@@ -177,7 +177,8 @@ impl Optimize {
         let exact = original.filter(|_| self.certify == Certify::Exact);
         let exact = exact.map(|original| self.certify_exactly(original, &model, &report)).transpose()?;
         if let Some(exact) = exact.as_ref().filter(|exact| exact.verdict == Verdict::Different) {
-            let message = format!("the result is not equal in exact arithmetic ({}); nothing is written", exact.reason());
+            let message =
+                format!("the result is not equal in exact arithmetic ({}); nothing is written", exact.reason());
             render::print(
                 &Diagnostic::error(Kind::Invalid, "P0204", message)
                     .help("find the rule with `--rules`, or compare in single precision alone: `--certify f32`")
@@ -286,7 +287,8 @@ impl Optimize {
         let computed: Vec<_> = report.passes.iter().flat_map(|pass| pass.change.computed.iter().cloned()).collect();
         let mut found = exact::certify(&original, optimized, &computed, &sizes, 0)?;
         // What is only close is no equality, and no rule is to blame.
-        let approximates = |rule: &&crate::passes::optimize::RuleReport| matches!(rule.contract, Contract::Approximates(_));
+        let approximates =
+            |rule: &&crate::passes::optimize::RuleReport| matches!(rule.contract, Contract::Approximates(_));
         if let Some(rule) = report.rules.iter().filter(|rule| rule.applied > 0).find(approximates)
             && found.verdict == Verdict::Different
         {

@@ -43,7 +43,12 @@ fn repeated(x: &Drawn, heads: usize) -> Result<Drawn, Reason> {
 }
 
 impl Evaluator<'_> {
-    pub(crate) fn attention(&mut self, attrs: &Attrs, arguments: &Arguments, n_outputs: usize) -> Result<Vec<Value>, Reason> {
+    pub(crate) fn attention(
+        &mut self,
+        attrs: &Attrs,
+        arguments: &Arguments,
+        n_outputs: usize,
+    ) -> Result<Vec<Value>, Reason> {
         if arguments.given(6).is_some() || n_outputs > 3 {
             return Err(Reason::new("valid lengths and inner results of attention are not evaluated in a field"));
         }

@@ -12,9 +12,38 @@ use std::hash::{Hash, Hasher};
 
 /// Operators that move elements and compute nothing: the reference semantics moves residues as it moves numbers.
 const MOVES: &[&str] = &[
-    "CenterCropPad", "Compress", "Concat", "Constant", "ConstantOfShape", "DepthToSpace", "Dropout", "Expand", "EyeLike", "Flatten",
-    "Gather", "GatherElements", "GatherND", "Identity", "OneHot", "Pad", "Reshape", "ReverseSequence", "ScatterElements", "ScatterND",
-    "Shape", "Size", "Slice", "SpaceToDepth", "Split", "Squeeze", "TensorScatter", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
+    "CenterCropPad",
+    "Compress",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "DepthToSpace",
+    "Dropout",
+    "Expand",
+    "EyeLike",
+    "Flatten",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Identity",
+    "OneHot",
+    "Pad",
+    "Reshape",
+    "ReverseSequence",
+    "ScatterElements",
+    "ScatterND",
+    "Shape",
+    "Size",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "TensorScatter",
+    "Tile",
+    "Transpose",
+    "Trilu",
+    "Unsqueeze",
+    "Where",
 ];
 
 /// Constants with more elements than this are not also kept in single precision once they are drawn.
@@ -94,7 +123,13 @@ pub(crate) fn attributes_key(attrs: &Attrs) -> u64 {
 
 impl Evaluator<'_> {
     /// The results of a call. Errors: the operator has no treatment, and why.
-    pub(crate) fn call(&mut self, op: &Op, attrs: &Attrs, inputs: &[Option<Value>], n_outputs: usize) -> Result<Vec<Value>, Reason> {
+    pub(crate) fn call(
+        &mut self,
+        op: &Op,
+        attrs: &Attrs,
+        inputs: &[Option<Value>],
+        n_outputs: usize,
+    ) -> Result<Vec<Value>, Reason> {
         match op {
             Op::Builtin(def) => self.builtin(def, attrs, inputs, n_outputs),
             Op::Function(function) => {
@@ -107,7 +142,13 @@ impl Evaluator<'_> {
         }
     }
 
-    fn builtin(&mut self, def: &'static OpDef, attrs: &Attrs, inputs: &[Option<Value>], n_outputs: usize) -> Result<Vec<Value>, Reason> {
+    fn builtin(
+        &mut self,
+        def: &'static OpDef,
+        attrs: &Attrs,
+        inputs: &[Option<Value>],
+        n_outputs: usize,
+    ) -> Result<Vec<Value>, Reason> {
         if def.has(Law::Impure) {
             return Err(Reason::new("the operator is random"));
         }
@@ -132,7 +173,8 @@ impl Evaluator<'_> {
         let are_numbers = given().all(|value| count(value).is_some_and(|count| count <= MOST_NUMBERS));
         // The products of large matrices are slow here, and nothing is chosen by them.
         let numbers = if are_numbers && !is_product(def) { in_numbers().ok() } else { None };
-        if let Some(numbers) = numbers.as_ref().filter(|numbers| numbers.iter().all(|result| !result.element.is_real())) {
+        if let Some(numbers) = numbers.as_ref().filter(|numbers| numbers.iter().all(|result| !result.element.is_real()))
+        {
             return Ok(numbers.iter().cloned().map(Value::Numbers).collect());
         }
         let mut results = self.treat(def, attrs, &Arguments(inputs), n_outputs)?;
@@ -145,11 +187,23 @@ impl Evaluator<'_> {
         Ok(results)
     }
 
-    fn treat(&mut self, def: &'static OpDef, attrs: &Attrs, arguments: &Arguments, n_outputs: usize) -> Result<Vec<Value>, Reason> {
+    fn treat(
+        &mut self,
+        def: &'static OpDef,
+        attrs: &Attrs,
+        arguments: &Arguments,
+        n_outputs: usize,
+    ) -> Result<Vec<Value>, Reason> {
         let one = |drawn: Drawn| Ok(vec![drawn.into()]);
         let is_wanted = |at: usize| n_outputs > at;
         if moves(def, attrs) || !arguments.0.iter().flatten().any(|value| value.drawn_is_real()) {
-            return moved(def, attrs, &arguments.0.iter().map(|input| input.as_ref().map(Value::drawn)).collect::<Vec<_>>(), n_outputs, arguments.degree());
+            return moved(
+                def,
+                attrs,
+                &arguments.0.iter().map(|input| input.as_ref().map(Value::drawn)).collect::<Vec<_>>(),
+                n_outputs,
+                arguments.degree(),
+            );
         }
         match def.name {
             "MatMul" => return one(crate::windows::matmul(arguments.value(0)?, arguments.value(1)?)?),
@@ -159,7 +213,9 @@ impl Evaluator<'_> {
             "MaxPool" if !is_wanted(1) => return one(crate::windows::max_pool(attrs, &arguments.drawn(0)?)?),
             "GlobalAveragePool" => return one(crate::windows::global(&arguments.drawn(0)?, crate::reduce::mean)?),
             "GlobalMaxPool" => return one(crate::windows::global(&arguments.drawn(0)?, crate::reduce::largest)?),
-            "ConvTranspose" | "Einsum" | "RotaryEmbedding" | "CumSum" => return linear(def, attrs, arguments, n_outputs),
+            "ConvTranspose" | "Einsum" | "RotaryEmbedding" | "CumSum" => {
+                return linear(def, attrs, arguments, n_outputs);
+            }
             "Attention" => return self.attention(attrs, arguments, n_outputs),
             _ => {}
         }
@@ -176,10 +232,17 @@ impl Evaluator<'_> {
     }
 
     /// A pseudo-random function of all operands together.
-    fn unknown(&mut self, def: &'static OpDef, attrs: &Attrs, arguments: &Arguments, n_outputs: usize) -> Result<Vec<Value>, Reason> {
+    fn unknown(
+        &mut self,
+        def: &'static OpDef,
+        attrs: &Attrs,
+        arguments: &Arguments,
+        n_outputs: usize,
+    ) -> Result<Vec<Value>, Reason> {
         let drawn: Vec<Option<Drawn>> = arguments.0.iter().map(|input| input.as_ref().map(Value::drawn)).collect();
         // The reference semantics of residues means nothing, but gives the shapes, and whole numbers that are in range.
-        let first: Vec<Option<Datum<f64>>> = drawn.iter().map(|drawn| drawn.as_ref().map(|drawn| drawn.lanes[0].clone())).collect();
+        let first: Vec<Option<Datum<f64>>> =
+            drawn.iter().map(|drawn| drawn.as_ref().map(|drawn| drawn.lanes[0].clone())).collect();
         let shown = reference::<f64>(&Op::Builtin(def), attrs, &first, n_outputs, false)?;
         self.functions.insert(def.name);
         let mut key = name_key(def.name) ^ attributes_key(attrs);
@@ -260,7 +323,8 @@ pub(crate) fn moved(
 ) -> Result<Vec<Value>, Reason> {
     let mut lanes = Vec::with_capacity(LANES);
     for lane in 0..LANES {
-        let inputs: Vec<Option<Datum<f64>>> = inputs.iter().map(|input| input.as_ref().map(|drawn| drawn.lanes[lane].clone())).collect();
+        let inputs: Vec<Option<Datum<f64>>> =
+            inputs.iter().map(|input| input.as_ref().map(|drawn| drawn.lanes[lane].clone())).collect();
         lanes.push(reference::<f64>(&Op::Builtin(def), attrs, &inputs, n_outputs, false)?.into_iter());
     }
     let mut results = Vec::new();

@@ -93,14 +93,18 @@ mod tests {
         assert_eq!(product(number(0.42044821), number(0.42044821)), number(0.17677669));
         assert_eq!(product(number(1e-5), number(1e5)), [1.0; LANES]);
         assert_eq!(product(number(-0.044715), number(200.0)), number(-8.943));
-        assert_eq!(product(number(0.7978845608), number(0.7978845608)), product(product(constant(2.0), number(0.56418958)), number(0.56418958)));
+        assert_eq!(
+            product(number(0.7978845608), number(0.7978845608)),
+            product(product(constant(2.0), number(0.56418958)), number(0.56418958))
+        );
         assert_eq!(constant(f64::NEG_INFINITY), [f64::NEG_INFINITY; LANES]);
         assert_eq!(constant(-0.0).map(f64::to_bits), [0; LANES]);
     }
 
     #[test]
     fn constants_that_differ_stay_apart() {
-        let all = [1e-5, 1e-6, 1.0001e-5, 0.1666, 0.16667, 0.166666667, 0.7071, 0.70710678, 1e-12, 3.4028234e38, 0.3183098];
+        let all =
+            [1e-5, 1e-6, 1.0001e-5, 0.1666, 0.16667, 0.166666667, 0.7071, 0.70710678, 1e-12, 3.4028234e38, 0.3183098];
         for (at, &a) in all.iter().enumerate() {
             for &b in &all[..at] {
                 assert_ne!(constant(a), constant(b), "{a} {b}");

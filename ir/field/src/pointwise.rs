@@ -13,8 +13,8 @@ use pulp::Arch;
 
 /// Functions of one number of which no law is known here.
 const FUNCTIONS: &[&str] = &[
-    "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "Log", "Round", "Sign",
-    "Sin", "Sinh", "Tan", "Tanh",
+    "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "Log", "Round",
+    "Sign", "Sin", "Sinh", "Tan", "Tanh",
 ];
 
 impl Drawn {
@@ -47,7 +47,8 @@ impl Drawn {
                     let mut results = Vec::with_capacity(starts.len() * len);
                     for &(at_a, at_b) in &starts {
                         match (step_a, step_b) {
-                            (1, 1) => results.extend(a[at_a..][..len].iter().zip(&b[at_b..][..len]).map(|(&x, &y)| f(prime, x, y))),
+                            (1, 1) => results
+                                .extend(a[at_a..][..len].iter().zip(&b[at_b..][..len]).map(|(&x, &y)| f(prime, x, y))),
                             (1, _) => results.extend(a[at_a..][..len].iter().map(|&x| f(prime, x, b[at_b]))),
                             (_, 1) => results.extend(b[at_b..][..len].iter().map(|&y| f(prime, a[at_a], y))),
                             _ => results.extend(std::iter::repeat_n(f(prime, a[at_a], b[at_b]), len)),
@@ -149,15 +150,18 @@ impl Evaluator<'_> {
         self.functions.insert(name);
         let shape = common_shape(operands)?;
         let key = name_key(name) ^ key;
-        let residues: Vec<[&[f64]; LANES]> = operands.iter().map(|operand| operand.residues()).collect::<Result<_, _>>()?;
+        let residues: Vec<[&[f64]; LANES]> =
+            operands.iter().map(|operand| operand.residues()).collect::<Result<_, _>>()?;
         let count = shape.iter().product();
         let mut results: [Vec<f64>; LANES] = std::array::from_fn(|_| Vec::with_capacity(count));
         let mut push = |drawn: [f64; LANES]| results.iter_mut().zip(drawn).for_each(|(lane, drawn)| lane.push(drawn));
         match &residues[..] {
             [x] => (0..count).for_each(|at| push(random_of(key, std::iter::once(x.map(|lane| lane[at]))))),
             _ => {
-                let offsets: Vec<Vec<usize>> =
-                    operands.iter().map(|operand| Broadcast::new(operand.shape(), &shape).offsets().collect()).collect();
+                let offsets: Vec<Vec<usize>> = operands
+                    .iter()
+                    .map(|operand| Broadcast::new(operand.shape(), &shape).offsets().collect())
+                    .collect();
                 for at in 0..count {
                     let operands = residues.iter().zip(&offsets).map(|(x, offsets)| x.map(|lane| lane[offsets[at]]));
                     push(random_of(key, operands));
@@ -180,8 +184,15 @@ impl Evaluator<'_> {
     }
 
     /// The results of an operator on corresponding elements; `None` for one that is none.
-    pub(crate) fn pointwise(&mut self, def: &'static OpDef, attrs: &Attrs, arguments: &Arguments) -> Result<Option<Value>, Reason> {
-        let float = |name: &str| attrs.float(name).map(f64::from).ok_or_else(|| Reason(format!("attribute `{name}` is missing")));
+    pub(crate) fn pointwise(
+        &mut self,
+        def: &'static OpDef,
+        attrs: &Attrs,
+        arguments: &Arguments,
+    ) -> Result<Option<Value>, Reason> {
+        let float = |name: &str| {
+            attrs.float(name).map(f64::from).ok_or_else(|| Reason(format!("attribute `{name}` is missing")))
+        };
         let x = || arguments.drawn(0);
         let pair = || Ok::<_, Reason>((arguments.drawn(0)?, arguments.drawn(1)?));
         let fold = |f: fn(&Drawn, &Drawn) -> Result<Drawn, Reason>| {
@@ -226,7 +237,12 @@ impl Evaluator<'_> {
                 x.zip(&bent, x.degree.max(bent.degree), |prime, x, bent| if prime.is_positive(-x) { bent } else { x })?
             }
             "Gelu" => self.gelu(&x()?, attrs.string("approximate") == Some("tanh"))?,
-            "Equal" => compared(arguments, |prime, x, y| if x.is_finite() && y.is_finite() { prime.reduce(x - y) == 0.0 } else { x == y })?,
+            "Equal" => {
+                compared(
+                    arguments,
+                    |prime, x, y| if x.is_finite() && y.is_finite() { prime.reduce(x - y) == 0.0 } else { x == y },
+                )?
+            }
             "Less" => compared(arguments, |prime, x, y| less(prime, x, y))?,
             "Greater" => compared(arguments, |prime, x, y| less(prime, y, x))?,
             "LessOrEqual" => compared(arguments, |prime, x, y| !less(prime, y, x))?,
@@ -234,7 +250,10 @@ impl Evaluator<'_> {
             "Cast" | "CastLike" => return self.cast(def, attrs, arguments).map(Some),
             "Exp" => self.exp(&x()?)?,
             name if FUNCTIONS.contains(&name) => self.random(def.name, 0, &[&x()?])?,
-            _ if def.has(Law::Pointwise) && arguments.all_drawn().iter().all(Drawn::is_real) && def.outputs.len() == 1 => {
+            _ if def.has(Law::Pointwise)
+                && arguments.all_drawn().iter().all(Drawn::is_real)
+                && def.outputs.len() == 1 =>
+            {
                 let all = arguments.all_drawn();
                 self.random(def.name, crate::call::attributes_key(attrs), &all.iter().collect::<Vec<_>>())?
             }
@@ -279,7 +298,8 @@ impl Evaluator<'_> {
                 return self.random("Pow", 0, &[&x, &y]);
             }
         };
-        let shape = broadcast_shape([x.shape(), y.shape()]).ok_or_else(|| Reason::new("the exponent does not broadcast"))?;
+        let shape =
+            broadcast_shape([x.shape(), y.shape()]).ok_or_else(|| Reason::new("the exponent does not broadcast"))?;
         if shape == x.shape() {
             return Ok(powers);
         }
@@ -290,7 +310,10 @@ impl Evaluator<'_> {
     fn real_of(&mut self, x: &Drawn, element: Element) -> Result<Drawn, Reason> {
         let lane = |lane: usize| match &x.lanes[lane].contents {
             Contents::Bool(all) => Ok(all.iter().map(|&one| f64::from(u8::from(one))).collect()),
-            Contents::Int(all) => Ok(all.iter().map(|&one| primes()[lane].reduce((one % primes()[lane].modulus as i128) as f64)).collect()),
+            Contents::Int(all) => Ok(all
+                .iter()
+                .map(|&one| primes()[lane].reduce((one % primes()[lane].modulus as i128) as f64))
+                .collect()),
             _ => x.lanes[lane].real().map(<[f64]>::to_vec),
         };
         let mut lanes = x.lanes.clone();
@@ -304,7 +327,10 @@ impl Evaluator<'_> {
     fn cast(&mut self, def: &'static OpDef, attrs: &Attrs, arguments: &Arguments) -> Result<Value, Reason> {
         let x = arguments.drawn(0)?;
         let to = if def.name == "Cast" {
-            attrs.int("to").and_then(|code| Element::from_code(code as i32)).ok_or_else(|| Reason::new("attribute `to` names no type"))?
+            attrs
+                .int("to")
+                .and_then(|code| Element::from_code(code as i32))
+                .ok_or_else(|| Reason::new("attribute `to` names no type"))?
         } else {
             match arguments.value(1)? {
                 Value::Numbers(like) => like.element,
@@ -316,7 +342,9 @@ impl Evaluator<'_> {
             (ElementKind::Bool, true) => Ok(compared_with(&x, &x.one(0.0), |_, x, _| x != 0.0)?.into()),
             (ElementKind::Signed | ElementKind::Unsigned, false) => {
                 let lanes = x.lanes.clone().map(|lane| match &lane.contents {
-                    Contents::Bool(all) => Datum::of_int(to, &lane.shape, all.iter().map(|&one| i128::from(one)).collect()),
+                    Contents::Bool(all) => {
+                        Datum::of_int(to, &lane.shape, all.iter().map(|&one| i128::from(one)).collect())
+                    }
                     Contents::Int(all) => Datum::of_int(to, &lane.shape, all.to_vec()),
                     _ => lane,
                 });
@@ -348,7 +376,11 @@ fn hard_sigmoid(x: &Drawn, slope: f64, offset: f64) -> Result<Drawn, Reason> {
 }
 
 fn bent(x: &Drawn, slope: &Drawn) -> Result<Drawn, Reason> {
-    x.zip(slope, x.degree.saturating_add(slope.degree), |prime, x, slope| if prime.is_positive(-x) { prime.mul(slope, x) } else { x })
+    x.zip(
+        slope,
+        x.degree.saturating_add(slope.degree),
+        |prime, x, slope| if prime.is_positive(-x) { prime.mul(slope, x) } else { x },
+    )
 }
 
 fn compared(arguments: &Arguments, f: impl Fn(&Prime, f64, f64) -> bool) -> Result<Drawn, Reason> {

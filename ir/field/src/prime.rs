@@ -51,8 +51,16 @@ impl Prime {
             squares[square / 64] |= 1 << (square % 64);
         }
         let half = f64::from(whole / 2);
-        let mut prime =
-            Self { modulus, inverse: 1.0 / modulus, half, whole, squares, powers_of_two: vec![], larger_share: 0.0, offset: 0.0 };
+        let mut prime = Self {
+            modulus,
+            inverse: 1.0 / modulus,
+            half,
+            whole,
+            squares,
+            powers_of_two: vec![],
+            larger_share: 0.0,
+            offset: 0.0,
+        };
         let mut power = prime.inverse_of(prime.power(2.0, LEAST_EXPONENT.unsigned_abs()));
         for _ in 0..N_EXPONENTS {
             prime.powers_of_two.push(power);
@@ -176,7 +184,8 @@ impl Prime {
         if biased == 0xFF || bits << 1 == 0 {
             return f64::from(number) + 0.0;
         }
-        let (mantissa, exponent) = if biased == 0 { (fraction, LEAST_EXPONENT) } else { (fraction | 1 << 23, biased as i32 - 150) };
+        let (mantissa, exponent) =
+            if biased == 0 { (fraction, LEAST_EXPONENT) } else { (fraction | 1 << 23, biased as i32 - 150) };
         let zeros = mantissa.trailing_zeros();
         let odd = mantissa >> zeros;
         let drawn = if odd < SMALL { f64::from(odd) } else { self.residue(scramble(u64::from(odd) ^ NUMBERS)) };
@@ -259,7 +268,10 @@ mod tests {
             assert_eq!(prime.of_number(-0.1), -number);
             assert_eq!(prime.of_number(0.8), prime.reduce(8.0 * number));
             assert_eq!(prime.of_number(2.5), prime.mul(5.0, prime.inverse_of(2.0)));
-            assert_eq!([0.0, -0.0, 1.0, 1024.0].map(|x| prime.of_number(x).to_bits()), [0.0f64, 0.0, 1.0, 1024.0].map(f64::to_bits));
+            assert_eq!(
+                [0.0, -0.0, 1.0, 1024.0].map(|x| prime.of_number(x).to_bits()),
+                [0.0f64, 0.0, 1.0, 1024.0].map(f64::to_bits)
+            );
             assert_ne!(prime.of_number(0.3), prime.reduce(3.0 * number));
         }
     }

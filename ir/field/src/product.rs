@@ -149,7 +149,8 @@ mod tests {
         });
         for (at, &found) in found.iter().enumerate() {
             let (row, column) = (at / n_columns, at % n_columns);
-            let exact: i128 = (0..depth).map(|k| left[row * depth + k] as i128 * right[k * n_columns + column] as i128).sum();
+            let exact: i128 =
+                (0..depth).map(|k| left[row * depth + k] as i128 * right[k * n_columns + column] as i128).sum();
             assert_eq!(found, prime.reduce((exact % prime.modulus as i128) as f64));
         }
     }

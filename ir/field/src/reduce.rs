@@ -22,7 +22,8 @@ pub(crate) fn mean(x: &Drawn, axes: &[i64]) -> Result<Drawn, Reason> {
 fn averaged(x: &Drawn, sum: Drawn) -> Result<Drawn, Reason> {
     let count = |drawn: &Drawn| drawn.shape().iter().product::<usize>();
     let terms = count(x) / count(&sum).max(1);
-    let inverses: [f64; LANES] = std::array::from_fn(|lane| primes()[lane].inverse_of(terms as f64 % primes()[lane].modulus));
+    let inverses: [f64; LANES] =
+        std::array::from_fn(|lane| primes()[lane].inverse_of(terms as f64 % primes()[lane].modulus));
     let inverse = sum.with(&[], inverses.map(|inverse| vec![inverse]), 0);
     sum.times(&inverse)
 }
@@ -38,7 +39,12 @@ fn negated(x: &Drawn) -> Result<Drawn, Reason> {
 
 impl Evaluator<'_> {
     /// The result of a reduction or a softmax; `None` for another operator.
-    pub(crate) fn reduction(&mut self, def: &'static OpDef, attrs: &Attrs, arguments: &Arguments) -> Result<Option<Drawn>, Reason> {
+    pub(crate) fn reduction(
+        &mut self,
+        def: &'static OpDef,
+        attrs: &Attrs,
+        arguments: &Arguments,
+    ) -> Result<Option<Drawn>, Reason> {
         let x = || arguments.drawn(0);
         // The reference semantics reads axes, and which of them stay.
         let add = |x: Drawn| -> Result<Drawn, Reason> {
@@ -92,7 +98,8 @@ impl Evaluator<'_> {
         let rank = x.shape().len();
         let per_channel = |index: usize| {
             let operand = arguments.drawn(index)?;
-            let shape: Vec<usize> = operand.shape().iter().copied().chain(std::iter::repeat_n(1, rank.saturating_sub(2))).collect();
+            let shape: Vec<usize> =
+                operand.shape().iter().copied().chain(std::iter::repeat_n(1, rank.saturating_sub(2))).collect();
             shaped(&operand, &shape)
         };
         let from_axis = || Ok::<_, Reason>((axis(attrs, &x)?..rank as i64).collect::<Vec<i64>>());
@@ -104,7 +111,8 @@ impl Evaluator<'_> {
         };
         let result = match def.name {
             "BatchNormalization" if !attrs.flag("training_mode") => {
-                let [scale, shift, mean, variance] = [per_channel(1)?, per_channel(2)?, per_channel(3)?, per_channel(4)?];
+                let [scale, shift, mean, variance] =
+                    [per_channel(1)?, per_channel(2)?, per_channel(3)?, per_channel(4)?];
                 let root = variance.plus(&variance.one(epsilon.unwrap_or(0.0)))?.root()?;
                 x.minus(&mean)?.times(&scale.times(&root.inverse()?)?)?.plus(&shift)?
             }
@@ -115,7 +123,9 @@ impl Evaluator<'_> {
                     Some(shift) => scaled.plus(&shift)?,
                     None => scaled,
                 };
-                return Ok(Some([result, mean, inverse].into_iter().take(n_outputs.max(1)).map(Value::Drawn).collect()));
+                return Ok(Some(
+                    [result, mean, inverse].into_iter().take(n_outputs.max(1)).map(Value::Drawn).collect(),
+                ));
             }
             "RMSNormalization" => {
                 let inverse = inverse_deviation(&x, &from_axis()?, epsilon.unwrap_or(0.0))?;
@@ -127,7 +137,9 @@ impl Evaluator<'_> {
             }
             "GroupNormalization" => {
                 let n_groups = attrs.int("num_groups").and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-                let [n, channels, ..] = x.shape()[..] else { return Err(Reason::new("the input has no axis of channels")) };
+                let [n, channels, ..] = x.shape()[..] else {
+                    return Err(Reason::new("the input has no axis of channels"));
+                };
                 if n_groups == 0 || channels % n_groups != 0 {
                     return Err(Reason(format!("{channels} channels do not make {n_groups} equal groups")));
                 }

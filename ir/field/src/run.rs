@@ -4,7 +4,7 @@ use crate::value::Value;
 use eutectic_ir::eval::{Datum, EvalError};
 use eutectic_ir::graph::{Def, Graph, Node, Op, ValueId};
 use eutectic_ir::tensor::Tensor;
-use eutectic_ir::{Attrs, Reason, walk};
+use eutectic_ir::{Attr, Attrs, Reason, walk};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
@@ -27,15 +27,25 @@ struct Step {
 }
 
 impl Origins {
-    /// Nothing was computed; the real tensors of `graph` stand for themselves.
+    /// Nothing was computed; the real tensors of `graph` and of the functions that it calls stand for themselves.
     pub fn of(graph: &Graph) -> Self {
         let mut origins = Self::default();
-        for (_, value) in graph.values() {
-            if let Some(tensor) = value.weight().filter(|tensor| tensor.element().is_real()) {
-                origins.known.insert(key(tensor));
+        origins.add(graph);
+        origins
+    }
+
+    fn add(&mut self, graph: &Graph) {
+        let weights = graph.values().filter_map(|(_, value)| value.weight());
+        let attributes = graph.nodes().flat_map(|(_, node)| node.attrs.iter()).filter_map(|(_, attr)| match attr {
+            Attr::Tensor(tensor) => Some(tensor),
+            _ => None,
+        });
+        self.known.extend(weights.chain(attributes).filter(|tensor| tensor.element().is_real()).map(key));
+        for (_, node) in graph.nodes() {
+            if let Op::Function(function) = &node.op {
+                self.add(&function.body);
             }
         }
-        origins
     }
 
     /// The call `op` of `inputs` gave `results`. Calls are told in the order in which they were computed.
@@ -51,7 +61,12 @@ impl Origins {
             }
         }
         if is_new {
-            self.steps.push(Step { op: op.clone(), attrs: attrs.clone(), inputs: inputs.to_vec(), n_outputs: results.len() });
+            self.steps.push(Step {
+                op: op.clone(),
+                attrs: attrs.clone(),
+                inputs: inputs.to_vec(),
+                n_outputs: results.len(),
+            });
         }
     }
 
@@ -82,7 +97,11 @@ impl Origins {
 
     /// What `tensor` is in double precision when it is computed anew of what stands for itself, without rounding to its
     /// type in between; `None` when it was not computed. Errors: a call that does not run.
-    pub fn recomputed(&self, tensor: &Tensor, memo: &mut FxHashMap<usize, Vec<Datum<f64>>>) -> Result<Option<Datum<f64>>, Reason> {
+    pub fn recomputed(
+        &self,
+        tensor: &Tensor,
+        memo: &mut FxHashMap<usize, Vec<Datum<f64>>>,
+    ) -> Result<Option<Datum<f64>>, Reason> {
         match self.find(tensor, usize::MAX) {
             Some((step, at)) => self.recompute(step, memo).map(|results| results.into_iter().nth(at)),
             None => Ok(None),

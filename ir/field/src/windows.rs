@@ -23,7 +23,9 @@ enum Right {
 impl Right {
     fn of(value: &Value) -> Self {
         match value {
-            Value::Numbers(numbers) if numbers.count() > LARGE && !value.is_constant() => Right::Weight(numbers.clone()),
+            Value::Numbers(numbers) if numbers.count() > LARGE && !value.is_constant() => {
+                Right::Weight(numbers.clone())
+            }
             other => Right::Drawn(other.drawn()),
         }
     }
@@ -51,7 +53,14 @@ enum Reader<'a> {
 
 impl Reader<'_> {
     /// Copies the rows `ks` and columns `ns` of the matrix at `start` whose neighbours stand `by_row` and `by_column` apart.
-    fn fill(&self, (start, by_row, by_column): (usize, usize, usize), ks: Range<usize>, ns: Range<usize>, width: usize, panel: &mut [f64]) {
+    fn fill(
+        &self,
+        (start, by_row, by_column): (usize, usize, usize),
+        ks: Range<usize>,
+        ns: Range<usize>,
+        width: usize,
+        panel: &mut [f64],
+    ) {
         let copy = |of: &dyn Fn(usize, &mut f64), panel: &mut [f64]| {
             for (k, line) in ks.clone().zip(panel.chunks_exact_mut(width)) {
                 let row = start + k * by_row;
@@ -104,7 +113,9 @@ pub(crate) fn matmul(a: &Value, b: &Value) -> Result<Drawn, Reason> {
         for &(at_a, at_b) in &matrices {
             let rows = &residues[lane][at_a * rows * depth..][..rows * depth];
             let place = (at_b * depth * columns, columns, 1);
-            let found = product(&primes()[lane], rows, depth, columns, |ks, ns, width, panel| reader.fill(place, ks, ns, width, panel));
+            let found = product(&primes()[lane], rows, depth, columns, |ks, ns, width, panel| {
+                reader.fill(place, ks, ns, width, panel)
+            });
             result.extend(found);
         }
         // A sum of nothing is zero.
@@ -144,7 +155,9 @@ pub(crate) fn gemm(attrs: &Attrs, arguments: &Arguments) -> Result<Drawn, Reason
     for (lane, result) in results.iter_mut().enumerate() {
         let reader = right.reader(lane)?;
         let place = (0, strides.0, strides.1);
-        *result = product(&primes()[lane], residues[lane], *depth, columns, |ks, ns, width, panel| reader.fill(place, ks, ns, width, panel));
+        *result = product(&primes()[lane], residues[lane], *depth, columns, |ks, ns, width, panel| {
+            reader.fill(place, ks, ns, width, panel)
+        });
         result.resize(rows * columns, 0.0);
     }
     let product = left.with(&[*rows, columns], results, left.degree.saturating_add(right.degree()));
@@ -185,7 +198,8 @@ pub(crate) fn convolution(attrs: &Attrs, arguments: &Arguments) -> Result<Drawn,
         return Err(Reason(format!("filters {:?} do not go with {:?} in {group} groups", w.shape(), x.shape())));
     }
     let (taps, places) = taps(attrs, sizes, kernel)?;
-    let (n_places, n_taps, area) = (places.iter().product::<usize>(), kernel.iter().product::<usize>(), sizes.iter().product::<usize>());
+    let (n_places, n_taps, area) =
+        (places.iter().product::<usize>(), kernel.iter().product::<usize>(), sizes.iter().product::<usize>());
     let (depth, m_each) = (c_each * n_taps, m / group);
     let shape = [&[*n, *m], &places[..]].concat();
     let (data, filters) = (x.residues()?, w.residues()?);
@@ -245,9 +259,14 @@ pub(crate) fn average_pool(attrs: &Attrs, x: &Drawn) -> Result<Drawn, Reason> {
     let counts = of_ones("LpPool", &attributes(standard("LpPool")?, &kept)?, sizes)?;
     // The mean of ones is what is in the image of what is counted.
     let means = of_ones("AveragePool", attrs, sizes)?;
-    let divisors: Vec<f64> = counts.iter().zip(&means).map(|(count, mean)| if *mean == 0.0 { 0.0 } else { (count / mean).round() }).collect();
+    let divisors: Vec<f64> = counts
+        .iter()
+        .zip(&means)
+        .map(|(count, mean)| if *mean == 0.0 { 0.0 } else { (count / mean).round() })
+        .collect();
     let spatial = [&[1, 1], &sums.shape()[2..]].concat();
-    let inverses = std::array::from_fn(|lane| divisors.iter().map(|&divisor| primes()[lane].inverse_of(divisor)).collect());
+    let inverses =
+        std::array::from_fn(|lane| divisors.iter().map(|&divisor| primes()[lane].inverse_of(divisor)).collect());
     sums.times(&sums.with(&spatial, inverses, 0))
 }
 
