@@ -33,11 +33,11 @@ fn stages(criterion: &mut Criterion) {
             bencher.iter_batched(load, |mut model| infer::infer(&mut model), BatchSize::PerIteration);
         });
         group.bench_function("prepare", |bencher| {
-            let run = |mut model: Model| pipeline::prepare(FoldBudget::STANDARD).run(&mut model).map(|_| model);
+            let run = |mut model: Model| pipeline::prepare(FoldBudget::STANDARD, false).run(&mut model).map(|_| model);
             bencher.iter_batched(load, run, BatchSize::PerIteration);
         });
         let mut prepared = load();
-        pipeline::prepare(FoldBudget::STANDARD).run(&mut prepared).expect("it prepares");
+        pipeline::prepare(FoldBudget::STANDARD, false).run(&mut prepared).expect("it prepares");
         let (facts, _) = infer::infer(&mut prepared);
         let rules: Vec<&Rule> = options.rules.iter().map(Arc::as_ref).collect();
         let space = || Space::new(&prepared.graph, &facts).expect("no cycle");

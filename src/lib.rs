@@ -13,6 +13,7 @@
 pub use eutectic_backend as backend;
 pub use eutectic_cpu as cpu;
 pub use eutectic_cuda as cuda;
+pub use eutectic_field as field;
 pub use eutectic_ir as ir;
 pub use eutectic_measure as measure;
 pub use eutectic_onnx as onnx;

@@ -75,6 +75,7 @@ fn passes_and_backends_do_not_know_each_other() {
         forbid(&format!("{backend}/Cargo.toml"), &["eutectic-passes", "eutectic-onnx", "egg"]);
     }
     forbid("ir/onnx/Cargo.toml", &["eutectic-passes", "eutectic-backend", "egg"]);
+    forbid("ir/field/Cargo.toml", &["eutectic-passes", "eutectic-backend", "eutectic-cpu", "eutectic-onnx", "egg"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 mod undefined;
 
-use crate::pass::{Change, Pass};
+use crate::pass::{Change, Computed, Pass};
 use crate::rewire::bodies_with_facts;
 use eutectic_ir::diag::{Diagnostic, Severity};
 use eutectic_ir::eval::{Datum, Scalar, run_tensors};
@@ -32,14 +32,19 @@ impl FoldBudget {
     pub const STANDARD: FoldBudget = FoldBudget { tensor: 64 << 20, total: 2 << 30 };
 }
 
-/// Replaces what can be computed now by weights.
-pub fn fold(budget: FoldBudget) -> Pass {
+/// Replaces what can be computed now by weights. With `record`, the report tells how each real one was computed, and keeps
+/// the operands in memory.
+pub fn fold(budget: FoldBudget, record: bool) -> Pass {
     let options = format!("(tensor {} MiB, total {} MiB)", budget.tensor >> 20, budget.total >> 20);
-    Pass::new("fold", options, move |model| Ok(fold_model(model, budget)))
+    Pass::new("fold", options, move |model| Ok(fold_recorded(model, budget, record)))
 }
 
 /// Replaces what can be computed now by weights; types must have been inferred or are inferred here.
 pub fn fold_model(model: &mut Model, budget: FoldBudget) -> Change {
+    fold_recorded(model, budget, false)
+}
+
+fn fold_recorded(model: &mut Model, budget: FoldBudget, record: bool) -> Change {
     let (facts, _) = eutectic_ir::infer::infer(model);
     let stored = |value: &eutectic_ir::graph::Value| match value.weight()?.data() {
         Data::Stored(stored) => Some(stored.len()),
@@ -48,7 +53,8 @@ pub fn fold_model(model: &mut Model, budget: FoldBudget) -> Change {
     let in_files: usize = model.graph.values().filter_map(|(_, value)| stored(value)).sum();
     // Of a model that may not fit in memory, large weights are not read for what may be little gain.
     let most_read = if in_files > budget.total { budget.tensor } else { usize::MAX };
-    fold_graph(&mut model.graph, &facts, "", &mut Room { tensor: budget.tensor, left: budget.total, most_read })
+    let mut room = Room { tensor: budget.tensor, left: budget.total, most_read, record };
+    fold_graph(&mut model.graph, &facts, "", &mut room)
 }
 
 /// What may still be folded; bodies share it with the graph around them.
@@ -59,6 +65,8 @@ struct Room {
     left: usize,
     /// The largest operands of one call that are read from a file.
     most_read: usize,
+    /// Whether what is computed is recorded.
+    record: bool,
 }
 
 fn fold_graph(graph: &mut Graph, facts: &Facts, scope: &str, room: &mut Room) -> Change {
@@ -78,6 +86,10 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, scope: &str, room: &mut Room) ->
         };
         let outputs = graph.node(id).outputs().to_vec();
         room.left = room.left.saturating_sub(results.iter().map(own_bytes).sum());
+        // Integers are what they are, whatever they were computed of.
+        if room.record && results.iter().any(|result| result.element().is_real()) {
+            change.computed.push(computed(graph, graph.node(id), &results));
+        }
         for (output, tensor) in outputs.into_iter().zip(results) {
             let name = std::mem::take(&mut graph.value_mut(output).name);
             let weight = graph.add_weight(name, tensor);
@@ -99,8 +111,15 @@ fn fold_graph(graph: &mut Graph, facts: &Facts, scope: &str, room: &mut Room) ->
         let inner = fold_graph(body.graph, body.facts, body.scope, room);
         change.n_changed += inner.n_changed;
         change.notes.extend(inner.notes);
+        change.computed.extend(inner.computed);
     });
     change
+}
+
+fn computed(graph: &Graph, node: &Node, results: &[Tensor]) -> Computed {
+    let tensor = |input: &Option<ValueId>| input.and_then(|id| graph.weight(id)).cloned();
+    let inputs = node.inputs().iter().map(tensor).collect();
+    Computed { op: node.op.clone(), attrs: node.attrs.clone(), inputs, results: results.to_vec() }
 }
 
 enum Folded {

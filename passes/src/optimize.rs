@@ -37,6 +37,8 @@ pub struct Options {
     pub fold: FoldBudget,
     /// Whether the report holds the e-graph of the main graph.
     pub dump: bool,
+    /// Whether the report tells how each folded constant was computed, for a certificate.
+    pub record: bool,
 }
 
 impl Options {
@@ -56,6 +58,7 @@ impl Options {
             cost: CostModel::new(Device::h200()),
             fold: FoldBudget::STANDARD,
             dump: false,
+            record: false,
         })
     }
 
@@ -128,7 +131,7 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
     let (facts, _) = infer::infer(model);
     let before = totals(&model.graph, &facts, &options.cost);
     drop(facts);
-    let mut passes = pipeline::prepare(options.fold).run(model)?;
+    let mut passes = pipeline::prepare(options.fold, options.record).run(model)?;
     let allowed = |op: &Op| options.target.allows(op, options.opset);
     let mut report = match options.engine {
         Engine::Greedy => greedily(model, options, &allowed),
@@ -136,7 +139,7 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
     };
     dce::sweep(&mut model.graph);
     model.graph.n_constant_nodes = 0;
-    passes.extend(pipeline::finish(options.fold, options.opset).run(model)?);
+    passes.extend(pipeline::finish(options.fold, options.opset, options.record).run(model)?);
     spell(model, options.target);
     collect_functions(model);
     let (facts, problems) = infer::infer(model);

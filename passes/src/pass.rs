@@ -1,6 +1,8 @@
 //! What a pass is, and a pipeline of them that prints itself.
 
-use eutectic_ir::{Diagnostics, Model};
+use eutectic_ir::graph::Op;
+use eutectic_ir::tensor::Tensor;
+use eutectic_ir::{Attrs, Diagnostics, Model};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -27,12 +29,27 @@ pub struct Change {
     pub n_changed: usize,
     /// What the reader should know: what was left alone and why.
     pub notes: Diagnostics,
+    /// The calls that it computed, in order, where it records them.
+    pub computed: Vec<Computed>,
+}
+
+/// A call of constants and what it gave: where a weight of the result comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Computed {
+    /// The operator.
+    pub op: Op,
+    /// Its attributes.
+    pub attrs: Attrs,
+    /// Its operands.
+    pub inputs: Vec<Option<Tensor>>,
+    /// What it gave.
+    pub results: Vec<Tensor>,
 }
 
 impl Change {
     /// `n_changed` places, nothing to say.
     pub fn of(n_changed: usize) -> Self {
-        Self { n_changed, notes: Diagnostics::default() }
+        Self { n_changed, ..Self::default() }
     }
 }
 
@@ -59,7 +76,7 @@ impl Pass {
 
     /// The passes in order, again and again until none of them changes anything, but at most `rounds` times.
     ///
-    /// Each of them reports once: its changes and its time in all rounds, its notes of the last one.
+    /// Each of them reports once: its changes, its time and what it computed in all rounds, its notes of the last one.
     pub fn until_stable(rounds: usize, passes: Vec<Pass>) -> Self {
         Self { name: "repeat", options: String::new(), run: Run::UntilStable { rounds, passes } }
     }
@@ -86,6 +103,7 @@ impl Pass {
                             sum.time += report.time;
                             sum.change.n_changed += report.change.n_changed;
                             sum.change.notes = report.change.notes;
+                            sum.change.computed.extend(report.change.computed);
                         }
                     }
                     if is_stable {

@@ -17,19 +17,20 @@ const MOST_ROUNDS: usize = 8;
 pub fn types() -> Pass {
     Pass::new("types", "", |model| {
         let (_, notes) = infer::infer(model);
-        Ok(Change { n_changed: 0, notes })
+        Ok(Change { notes, ..Change::default() })
     })
 }
 
 /// What comes before rules: canonical form, constants computed, shape computations folded, nothing twice, nothing idle.
-pub fn prepare(budget: FoldBudget) -> Pipeline {
-    let round = vec![canonical(), fold(budget), shapes(), unflatten(), cse(), dce()];
+/// With `record`, the report of folding tells what was computed.
+pub fn prepare(budget: FoldBudget, record: bool) -> Pipeline {
+    let round = vec![canonical(), fold(budget, record), shapes(), unflatten(), cse(), dce()];
     Pipeline(vec![Pass::until_stable(MOST_ROUNDS, round), types()])
 }
 
 /// What comes after rules, before export: constants and shapes that rules left computed, nothing twice, nothing idle, and the
-/// forms that people write, for a file of operator set `opset`.
-pub fn finish(budget: FoldBudget, opset: u64) -> Pipeline {
-    let round = vec![fold(budget), shapes(), cse(), dce()];
+/// forms that people write, for a file of operator set `opset`. With `record`, the report of folding tells what was computed.
+pub fn finish(budget: FoldBudget, opset: u64, record: bool) -> Pipeline {
+    let round = vec![fold(budget, record), shapes(), cse(), dce()];
     Pipeline(vec![Pass::until_stable(MOST_ROUNDS, round), tidy(opset), dce(), types()])
 }

@@ -150,7 +150,7 @@ fn time_by_number_of_blocks() {
     for n_blocks in [4, 12, 24, 48] {
         for run in 0..N_RUNS {
             let mut model = transformer(n_blocks);
-            pipeline::prepare(options.fold)
+            pipeline::prepare(options.fold, false)
                 .run(&mut model)
                 .map_err(|problems| problems.to_string())
                 .expect("it prepares");

@@ -14,6 +14,7 @@ macro_rules! println {
 }
 
 mod bench;
+mod certify;
 mod check;
 mod compare;
 mod conformance;
@@ -88,6 +89,8 @@ enum Verb {
     Optimize(optimize::Optimize),
     /// Run two models on the same inputs and compare their outputs
     Compare(compare::Compare),
+    /// Certify that two models are the same function: in exact arithmetic, whatever tool made one of the other
+    Certify(certify::Certify),
     /// Run cases with expected outputs, as ONNX's backend tests, through a part of the framework
     Conformance(conformance::Conformance),
     /// Convert between the binary and the textual form
@@ -132,6 +135,7 @@ pub fn main() -> i32 {
         Verb::Check(verb) => verb.run(global),
         Verb::Optimize(verb) => verb.run(global),
         Verb::Compare(verb) => verb.run(global),
+        Verb::Certify(verb) => verb.run(global),
         Verb::Conformance(verb) => verb.run(global),
         Verb::Convert(verb) => verb.run(global),
         Verb::Quantize(verb) => verb.run(global),

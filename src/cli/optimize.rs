@@ -2,6 +2,7 @@
 
 use super::inspect::to_json;
 use super::{Global, Outcome, misuse, print_json, render};
+use crate::certificate::exact::{self, Exact, Verdict};
 use crate::certificate::{self, Certificate};
 use crate::egraph;
 use crate::inputs::sizes_from_shapes;
@@ -82,7 +83,7 @@ pub(super) struct Optimize {
     #[arg(long, default_value_t = FoldBudget::STANDARD.tensor >> 20, value_name = "MIB")]
     fold_budget: usize,
     /// How the result is compared with the input before it is written
-    #[arg(long, value_enum, default_value_t = Certify::Run)]
+    #[arg(long, value_enum, default_value_t = Certify::F32)]
     certify: Certify,
     /// Largest difference that certifies, relative to the largest magnitude of each output
     #[arg(long, default_value_t = 1e-4)]
@@ -120,8 +121,11 @@ enum ExtractName {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Certify {
-    /// Run both on seeded inputs and compare
-    Run,
+    /// Run both in single precision on seeded inputs
+    #[value(name = "f32", alias = "run")]
+    F32,
+    /// The same, and both in exact arithmetic with random weights
+    Exact,
     /// Do not compare
     None,
 }
@@ -136,7 +140,7 @@ impl Optimize {
             crate::onnx::carries_all(&model)?;
         }
         // Both share the weights; the original is kept for the certificate only.
-        let original = (self.certify == Certify::Run).then(|| model.clone());
+        let original = (self.certify != Certify::None).then(|| model.clone());
         if self.expand_functions {
             let most = usize::try_from(global.budgets().expanded_nodes).unwrap_or(usize::MAX);
             crate::passes::expand::expand_functions(&mut model, most)?;
@@ -169,7 +173,19 @@ impl Optimize {
                 .into(),
             );
         }
-        let certificate = original.map(|original| self.certify(&original, &model)).transpose()?;
+        let certificate = original.as_ref().map(|original| self.certify(original, &model)).transpose()?;
+        let exact = original.filter(|_| self.certify == Certify::Exact);
+        let exact = exact.map(|original| self.certify_exactly(original, &model, &report)).transpose()?;
+        if let Some(exact) = exact.as_ref().filter(|exact| exact.verdict == Verdict::Different) {
+            let message =
+                format!("the result is not equal in exact arithmetic ({}); nothing is written", exact.reason());
+            render::print(
+                &Diagnostic::error(Kind::Invalid, "P0204", message)
+                    .help("find the rule with `--rules`, or compare in single precision alone: `--certify f32`")
+                    .into(),
+            );
+            return Ok(1);
+        }
         if let Some(certificate) = certificate.as_ref().filter(|certificate| !certificate.equal) {
             let message = format!(
                 "the result differs by {:.1e} of the output, the tolerance is {:.1e}; nothing is written",
@@ -189,9 +205,10 @@ impl Optimize {
         }
         let seconds = Seconds { read, optimize: optimized, write: begun.elapsed() };
         if global.json {
-            self.print_json(&before, &after, &report, certificate.as_ref(), &seconds);
+            self.print_json(&before, &after, &report, (certificate.as_ref(), exact.as_ref()), &seconds);
         } else if !global.quiet {
-            self.print(&before, &after, &report, &options.cost, certificate.as_ref(), &seconds, size);
+            let certificates = (certificate.as_ref(), exact.as_ref());
+            self.print(&before, &after, &report, &options.cost, certificates, &seconds, size);
         }
         Ok(0)
     }
@@ -252,6 +269,7 @@ impl Optimize {
             opset: self.opset.unwrap_or(standard.opset),
             cost: cost.clone(),
             dump: self.dump_egraph.is_some(),
+            record: self.certify == Certify::Exact,
             fold: FoldBudget { tensor: self.fold_budget << 20, ..FoldBudget::STANDARD },
             ..standard
         })
@@ -263,12 +281,29 @@ impl Optimize {
         certificate::compare(original, optimized, &sizes, 0, self.tolerance)
     }
 
+    fn certify_exactly(&self, mut original: Model, optimized: &Model, report: &Report) -> Result<Exact, Diagnostics> {
+        crate::ir::infer::infer(&mut original);
+        let sizes = sizes_from_shapes(&original.graph, &self.shapes)?;
+        let computed: Vec<_> = report.passes.iter().flat_map(|pass| pass.change.computed.iter().cloned()).collect();
+        let mut found = exact::certify(&original, optimized, &computed, &sizes, 0)?;
+        // What is only close is no equality, and no rule is to blame.
+        let approximates =
+            |rule: &&crate::passes::optimize::RuleReport| matches!(rule.contract, Contract::Approximates(_));
+        if let Some(rule) = report.rules.iter().filter(|rule| rule.applied > 0).find(approximates)
+            && found.verdict == Verdict::Different
+        {
+            found.verdict = Verdict::NotCovered;
+            found.reason = Some(format!("`{}` {}", rule.name, rule.contract));
+        }
+        Ok(found)
+    }
+
     fn print_json(
         &self,
         before: &Summary,
         after: &Summary,
         report: &Report,
-        certificate: Option<&Certificate>,
+        (certificate, exact): (Option<&Certificate>, Option<&Exact>),
         seconds: &Seconds,
     ) {
         let rules: Vec<_> = report
@@ -295,6 +330,7 @@ impl Optimize {
             "after": to_json(after),
             "rules": rules,
             "certificate": certificate,
+            "exact": exact,
             "engine": {
                 "stop": report.stop.map(|stop| format!("{stop:?}").to_lowercase()),
                 "iterations": report.iterations,
@@ -317,7 +353,7 @@ impl Optimize {
         after: &Summary,
         report: &Report,
         cost: &CostModel,
-        certificate: Option<&Certificate>,
+        (certificate, exact): (Option<&Certificate>, Option<&Exact>),
         seconds: &Seconds,
         size: Option<u64>,
     ) {
@@ -371,6 +407,9 @@ impl Optimize {
                 found.worst, found.tolerance, found.method
             ),
             None => println!("certificate: none, not compared"),
+        }
+        if let Some(exact) = exact {
+            println!("certificate, {}", super::certify::line(exact));
         }
         if let (Some(output), Some(size)) = (&self.output, size) {
             println!("wrote {} ({})", Escaped(&output.to_string_lossy()), render::bytes(size as f64));

@@ -82,7 +82,7 @@ impl Precision {
             let to = if self.fp16 { Element::Float16 } else { Element::Bfloat16 };
             passes.push(autocast(Autocast { to, keep: self.kept(), ranges }));
         }
-        passes.extend([fold(FoldBudget::STANDARD), cse(), dce(), types()]);
+        passes.extend([fold(FoldBudget::STANDARD, false), cse(), dce(), types()]);
         let reports = Pipeline(passes).run(model)?;
         for report in &reports {
             global.warn(&report.change.notes);

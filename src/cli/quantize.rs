@@ -90,7 +90,7 @@ impl Quantize {
             let mut alone = model.clone();
             let all = self.precision.quantization(format, ranges.clone());
             let only = Quantization { only: Some(vec![layer.clone()]), ..all };
-            Pipeline(vec![quantize(only), fold(FoldBudget::STANDARD)]).run(&mut alone)?;
+            Pipeline(vec![quantize(only), fold(FoldBudget::STANDARD, false)]).run(&mut alone)?;
             let outputs = run_on_cpu(&alone, &inputs)?;
             let differences = exact.iter().zip(&outputs).map(|(a, b)| difference(String::new(), a, b).max_rel);
             Ok(differences.fold(0.0, f64::max))

@@ -276,7 +276,7 @@ mod tests {
 
     fn cast(model: &Model, options: Autocast) -> Model {
         let mut changed = model.clone();
-        let passes = vec![autocast(options), fold(FoldBudget::STANDARD), dce()];
+        let passes = vec![autocast(options), fold(FoldBudget::STANDARD, false), dce()];
         Pipeline(passes).run(&mut changed).expect("the passes");
         let problems = verify(&changed);
         assert!(!problems.has_errors(), "{problems}");

@@ -271,7 +271,7 @@ mod tests {
     fn quantized(model: &Model, format: Format, ranges: Ranges) -> Model {
         let options = Quantize { format, calibrator: Calibrator::Max, ranges, keep: Vec::new(), only: None };
         let mut changed = model.clone();
-        let passes = vec![quantize(options), fold(FoldBudget::STANDARD), dce()];
+        let passes = vec![quantize(options), fold(FoldBudget::STANDARD, false), dce()];
         Pipeline(passes).run(&mut changed).expect("the passes");
         let problems = verify(&changed);
         assert!(!problems.has_errors(), "{problems}");

@@ -1,5 +1,7 @@
 //! What says that two models are equal: how they were compared, and the worst difference found.
 
+pub mod exact;
+
 use crate::backend::{Backend, Calls, Error, Options, Program};
 use crate::cpu::Cpu;
 use crate::inputs::{Sizes, seeded};
