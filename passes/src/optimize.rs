@@ -10,7 +10,9 @@ use crate::pass::PassReport;
 use crate::pipeline;
 use crate::rewire::{bodies_with_facts, owners};
 use crate::rules::{Contract, Library, Rule};
-use crate::saturate::{Conflict, Dump, Extracted, Limits, Space, Stop, dump, extract_graph, saturate};
+use crate::saturate::{
+    Conflict, Dump, Explanation, Extracted, Focus, Limits, Space, Stop, build_chosen, choose, dump, explain, saturate,
+};
 use crate::target::{FUSION_DOMAIN, Target, spell_for_ort};
 use eutectic_ir::diag::Kind;
 use eutectic_ir::graph::Op;
@@ -37,6 +39,8 @@ pub struct Options {
     pub fold: FoldBudget,
     /// Whether the report holds the e-graph of the main graph.
     pub dump: bool,
+    /// What the report explains, where there is an e-graph.
+    pub explain: Option<Focus>,
 }
 
 impl Options {
@@ -56,6 +60,7 @@ impl Options {
             cost: CostModel::new(Device::h200()),
             fold: FoldBudget::STANDARD,
             dump: false,
+            explain: None,
         })
     }
 
@@ -113,6 +118,9 @@ pub struct Report {
     pub extracted: Option<Extracted>,
     /// The e-graph, where [`Options::dump`] asks for it and there is one.
     pub dump: Option<Dump>,
+    /// Why the graphs are equal to those before the engine: the main graph, then bodies; those that hold what
+    /// [`Options::explain`] asks about.
+    pub explanations: Vec<Explanation>,
     /// Unions refused because their types differ.
     pub conflicts: Vec<Conflict>,
     /// Predicted cost before.
@@ -174,6 +182,7 @@ fn greedily(model: &mut Model, options: &Options, allowed: &dyn Fn(&Op) -> bool)
         space: None,
         extracted: None,
         dump: None,
+        explanations: Vec::new(),
         conflicts: Vec::new(),
         before: Totals::default(),
         after: Totals::default(),
@@ -188,11 +197,18 @@ fn saturating(
     allowed: &dyn Fn(&Op) -> bool,
 ) -> Result<Report, Diagnostics> {
     let rules: Vec<&Rule> = options.rules.iter().map(Arc::as_ref).filter(|rule| rule.builds().all(allowed)).collect();
-    let one = |graph: &mut Graph, facts: &Facts| {
-        let fail = |reason: eutectic_ir::Reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string());
-        let mut space = Space::new(graph, facts).map_err(fail)?;
+    let mut explanations = Vec::new();
+    let mut one = |graph: &mut Graph, facts: &Facts| {
+        let mut space = space_of(graph, facts)?;
+        if options.explain.is_some() {
+            space.record();
+        }
         let activity = saturate(&mut space, &rules, limits);
-        let (rewritten, extracted) = extract_graph(&space, graph, &options.cost, allowed, extract)?;
+        let (chosen, extracted) = choose(&space, &options.cost, allowed, extract)?;
+        let rewritten = build_chosen(&space, graph, &chosen);
+        if let Some(focus) = &options.explain {
+            explanations.extend(explain(&mut space, graph, facts, &rules, &chosen, focus));
+        }
         *graph = rewritten;
         Ok::<_, Diagnostics>((activity, space, extracted))
     };
@@ -220,10 +236,15 @@ fn saturating(
         space: Some(space),
         extracted: Some(extracted),
         dump,
+        explanations,
         conflicts: activity.conflicts,
         before: Totals::default(),
         after: Totals::default(),
     })
+}
+
+fn space_of(graph: &Graph, facts: &Facts) -> Result<Space, Diagnostic> {
+    Space::new(graph, facts).map_err(|reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string()))
 }
 
 /// Lets `change` replace each body in `graph`, given what is known of its values; outer bodies first. `scope` is that of the
