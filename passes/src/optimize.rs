@@ -142,9 +142,20 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
         Engine::Greedy => greedily(model, options, &allowed),
         Engine::Saturate { limits, extract } => saturating(model, limits, extract, options, &allowed)?,
     };
+    let (finished, facts) = finish(model, options)?;
+    passes.extend(finished);
+    report.passes = passes;
+    report.before = before;
+    report.after = totals(&model.graph, &facts, &options.cost);
+    Ok(report)
+}
+
+/// What follows the engine: constants computed, the forms that people write, the spelling of the target. Errors: the engine
+/// broke a rule of the IR.
+pub(crate) fn finish(model: &mut Model, options: &Options) -> Result<(Vec<PassReport>, Facts), Diagnostics> {
     dce::sweep(&mut model.graph);
     model.graph.n_constant_nodes = 0;
-    passes.extend(pipeline::finish(options.fold, options.opset).run(model)?);
+    let passes = pipeline::finish(options.fold, options.opset).run(model)?;
     spell(model, options.target);
     collect_functions(model);
     let (facts, problems) = infer::infer(model);
@@ -152,10 +163,7 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
     if problems.has_errors() {
         return Err(broken(problems));
     }
-    report.passes = passes;
-    report.before = before;
-    report.after = totals(&model.graph, &facts, &options.cost);
-    Ok(report)
+    Ok((passes, facts))
 }
 
 fn is_error(problem: &Diagnostic) -> bool {
@@ -243,7 +251,7 @@ fn saturating(
     })
 }
 
-fn space_of(graph: &Graph, facts: &Facts) -> Result<Space, Diagnostic> {
+pub(crate) fn space_of(graph: &Graph, facts: &Facts) -> Result<Space, Diagnostic> {
     Space::new(graph, facts).map_err(|reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string()))
 }
 

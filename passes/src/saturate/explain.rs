@@ -100,7 +100,7 @@ fn goals(
     focus: &Focus,
 ) -> Option<Vec<(Id, Id)>> {
     let mut terms: FxHashMap<Id, (Id, ENode)> = FxHashMap::default();
-    for &call in &chosen.0 {
+    for &call in &chosen.calls {
         let node = space.enode(call).clone();
         let term = space.term_of(node.clone());
         terms.insert(call.class, (term, node));
@@ -150,7 +150,7 @@ fn goals(
 }
 
 /// The value of this name, or the first output of the node of this name.
-fn named(graph: &Graph, name: &Name) -> Option<ValueId> {
+pub(super) fn named(graph: &Graph, name: &Name) -> Option<ValueId> {
     let value = graph.values().find(|(_, value)| value.name == *name).map(|(id, _)| id);
     value.or_else(|| graph.nodes().find(|(_, node)| node.name == *name).map(|(_, node)| node.output()))
 }

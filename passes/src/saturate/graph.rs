@@ -96,12 +96,32 @@ pub fn draw_graph(
     Ok(build_chosen(space, original, &chosen(&problem, &ids, &choice).ok_or_else(infeasible)?))
 }
 
+/// What the cheapest graph costs that takes these e-nodes for their classes, sharing counted once; `None` when there is none.
+pub(super) fn dag_cost_with(
+    space: &Space,
+    cost: &CostModel,
+    allowed: &dyn Fn(&Op) -> bool,
+    extract: Extract,
+    forced: &[(Id, ENode)],
+) -> Option<f64> {
+    let (problem, _) = problem(space, &mut |class, node| {
+        let is_free = forced.iter().all(|(other, wanted)| *other != class || wanted == node);
+        price(space, class, node, cost, allowed).filter(|_| is_free)
+    });
+    extract.choose(&problem).ok()?.0.dag_cost(&problem)
+}
+
 /// The chosen e-nodes, each after those that it reads. Valid until the space changes.
-pub(crate) struct Chosen(pub(super) Vec<Place>);
+pub(crate) struct Chosen {
+    pub(super) calls: Vec<Place>,
+    /// What they cost with sharing counted once.
+    pub(super) dag_cost: f64,
+}
 
 fn chosen(problem: &Placed, ids: &[Id], choice: &Choice) -> Option<Chosen> {
     let of_class = |class| Some(Place { class: ids[class], at: problem.places[class][choice.of(class)?] });
-    choice.order(problem)?.into_iter().map(of_class).collect::<Option<_>>().map(Chosen)
+    let calls = choice.order(problem)?.into_iter().map(of_class).collect::<Option<_>>()?;
+    Some(Chosen { calls, dag_cost: choice.dag_cost(problem)? })
 }
 
 /// The graph that `chosen` stands for.
@@ -112,7 +132,7 @@ pub(crate) fn build_chosen(space: &Space, original: &Graph, chosen: &Chosen) -> 
 /// The graph that `chosen` stands for, and its value for each class.
 pub(super) fn build(space: &Space, original: &Graph, chosen: &Chosen) -> (Graph, FxHashMap<Id, ValueId>) {
     let mut builder = Builder::new(space, original);
-    for &call in &chosen.0 {
+    for &call in &chosen.calls {
         builder.add(call.class, space.enode(call));
     }
     builder.finish()

@@ -10,6 +10,7 @@ mod provenance;
 mod run;
 mod space;
 mod steps;
+mod why_not;
 
 pub(crate) use explain::explain;
 pub use explain::{Explanation, Focus};
@@ -19,3 +20,5 @@ pub use language::Conflict;
 pub use run::{Activity, Limits, RuleActivity, Stop, saturate};
 pub use space::Space;
 pub use steps::Step;
+pub use why_not::WhyNot;
+pub(crate) use why_not::why_not;

@@ -53,17 +53,11 @@ impl Steps {
     /// Notes what `rule` matched.
     pub(super) fn before(&mut self, space: &Space, original: &Graph, rule: &Rule, found: &Match<Id, Call>) {
         let labels = Labels::new(space, original);
-        let line = |(pattern, &call): (&crate::rules::PatternCall, &Call)| Line::Call {
-            op: pattern.op.clone(),
-            attrs: space.attrs(call).clone(),
-            inputs: space.inputs(call).into_iter().map(|input| input.map(|class| labels.of(class))).collect(),
-            outputs: (0..space.n_outputs(call)).filter_map(|index| space.output(call, index)).map(|class| labels.of(class)).collect(),
-        };
         self.0.push(Noted {
             rule: rule.name.clone(),
             place: format!("{}:{}", rule.file, rule.line),
             contract: rule.contract,
-            before: rule.left.calls.iter().zip(&found.calls).map(line).collect(),
+            before: found.calls.iter().map(|&call| Line::of(space, &labels, call)).collect(),
             after: Vec::new(),
         });
     }
@@ -105,43 +99,81 @@ impl Steps {
 
     /// The steps as text. `classes` are those of the values of `extracted`.
     pub(super) fn written(self, space: &Space, extracted: &Graph, classes: &FxHashMap<ValueId, Id>) -> Vec<Step> {
+        let mut writer = Writer::new(space, extracted, classes);
+        let mut written = |step: Noted| Step {
+            before: step.before.iter().map(|line| writer.line(line)).collect(),
+            after: step.after.iter().map(|line| writer.line(line)).collect(),
+            rule: step.rule,
+            place: step.place,
+            contract: step.contract,
+        };
+        self.0.into_iter().map(&mut written).collect()
+    }
+}
+
+/// Calls of `space` as text, a line each.
+pub(super) fn calls_text(space: &Space, original: &Graph, calls: impl IntoIterator<Item = Call>) -> Vec<String> {
+    let labels = Labels::new(space, original);
+    let mut writer = Writer { space, names: FxHashMap::default(), n_made: 0 };
+    calls.into_iter().map(|call| writer.line(&Line::of(space, &labels, call))).collect()
+}
+
+impl Line {
+    fn of(space: &Space, labels: &Labels, call: Call) -> Self {
+        let Head::Call { op, .. } = space.enode(call).head else { unreachable!("only calls are handed out") };
+        let outputs = (0..space.n_outputs(call)).filter_map(|index| space.output(call, index));
+        Line::Call {
+            op: space.egraph.analysis.ops[op as usize].clone(),
+            attrs: space.attrs(call).clone(),
+            inputs: space.inputs(call).into_iter().map(|input| input.map(|class| labels.of(class))).collect(),
+            outputs: outputs.map(|class| labels.of(class)).collect(),
+        }
+    }
+}
+
+/// Gives names to what has none.
+struct Writer<'a> {
+    space: &'a Space,
+    names: FxHashMap<Id, Name>,
+    n_made: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(space: &'a Space, extracted: &Graph, classes: &FxHashMap<ValueId, Id>) -> Self {
         let mut names: FxHashMap<Id, Name> = FxHashMap::default();
         for (id, value) in extracted.values().filter(|(_, value)| !value.name.is_empty()) {
             if let Some(&class) = classes.get(&id) {
                 names.entry(space.egraph.find(class)).or_insert_with(|| value.name.clone());
             }
         }
-        let mut n_made = 0;
-        let mut name = |label: &Label| match label {
-            Label::Known(name) => name.clone(),
-            Label::Later(class) => {
-                let class = space.egraph.find(*class);
-                let weight = space.weight(class).and_then(short);
-                weight.unwrap_or_else(|| {
-                    let made = names.entry(class).or_insert_with(|| {
-                        n_made += 1;
-                        format!("t{n_made}").into()
-                    });
-                    made.clone()
-                })
-            }
+        Self { space, names, n_made: 0 }
+    }
+
+    fn name(&mut self, label: &Label) -> Name {
+        let class = match label {
+            Label::Known(name) => return name.clone(),
+            Label::Later(class) => self.space.egraph.find(*class),
         };
-        let mut text = |line: &Line| match line {
-            Line::Same(root, value) => format!("{} = {}", name(root), name(value)),
+        if let Some(contents) = self.space.weight(class).and_then(contents) {
+            return contents;
+        }
+        let made = self.names.entry(class).or_insert_with(|| {
+            self.n_made += 1;
+            format!("t{}", self.n_made).into()
+        });
+        made.clone()
+    }
+
+    fn line(&mut self, line: &Line) -> String {
+        match line {
+            Line::Same(root, value) => format!("{} = {}", self.name(root), self.name(value)),
             Line::Call { op, attrs, inputs, outputs } => {
-                let inputs: Vec<Option<Name>> = inputs.iter().map(|input| input.as_ref().map(&mut name)).collect();
-                let outputs = outputs.iter().map(&mut name).collect();
+                let inputs: Vec<Option<Name>> =
+                    inputs.iter().map(|input| input.as_ref().map(|label| self.name(label))).collect();
+                let outputs = outputs.iter().map(|label| self.name(label)).collect();
                 call_text(op, attrs, &inputs, outputs)
             }
-        };
-        let written = |step: Noted| Step {
-            before: step.before.iter().map(&mut text).collect(),
-            after: step.after.iter().map(&mut text).collect(),
-            rule: step.rule,
-            place: step.place,
-            contract: step.contract,
-        };
-        self.0.into_iter().map(written).collect()
+        }
     }
 }
 
@@ -164,7 +196,7 @@ fn call_text(op: &Op, attrs: &Attrs, inputs: &[Option<Name>], outputs: Vec<Name>
 }
 
 /// The contents of a constant, when they are few.
-pub(super) fn short(tensor: &Tensor) -> Option<Name> {
+pub(super) fn contents(tensor: &Tensor) -> Option<Name> {
     const MOST: usize = 8;
     if let Some(number) = tensor.as_single().filter(|_| tensor.shape().is_empty()) {
         return Some(format!("{number:?}").into());
@@ -178,10 +210,10 @@ fn is_contents(name: &str) -> bool {
 }
 
 /// The name of each class that holds a value of the original graph: that of the first of them.
-struct Labels(FxHashMap<Id, Name>);
+pub(super) struct Labels(FxHashMap<Id, Name>);
 
 impl Labels {
-    fn new(space: &Space, original: &Graph) -> Self {
+    pub(super) fn new(space: &Space, original: &Graph) -> Self {
         let mut names = FxHashMap::default();
         for (id, value) in original.values().filter(|(_, value)| !value.name.is_empty()) {
             if let Some(&class) = space.classes.get(&id) {
@@ -189,6 +221,10 @@ impl Labels {
             }
         }
         Self(names)
+    }
+
+    pub(super) fn known(&self, class: Id) -> Option<&Name> {
+        self.0.get(&class)
     }
 
     fn of(&self, class: Id) -> Label {
