@@ -61,13 +61,15 @@ impl Saturated {
         }
         let (chosen, _) = choose(&self.space, &self.options.cost, &allowed, self.extract)?;
         let graph = &self.model.graph;
-        why_not(&mut self.space, graph, rule, at, &chosen, &self.options.cost, &allowed, self.extract).ok_or_else(|| {
-            let name = at.map(Name::as_str).unwrap_or_default();
-            let message = format!("the prepared graph has no node or value `{name}`");
-            Diagnostic::error(Kind::Invalid, "P0205", message)
+        why_not(&mut self.space, graph, rule, at, &chosen, &self.options.cost, &allowed, self.extract).ok_or_else(
+            || {
+                let name = at.map(Name::as_str).unwrap_or_default();
+                let message = format!("the prepared graph has no node or value `{name}`");
+                Diagnostic::error(Kind::Invalid, "P0205", message)
                 .help("`eutectic convert MODEL -o MODEL.onnxtxt` shows the names; what folding computes has none left")
                 .into()
-        })
+            },
+        )
     }
 }
 

@@ -106,9 +106,12 @@ impl Explain {
         }
         for gap in &gaps {
             render::print(
-                &Diagnostic::warning("P0206", format!("the replay of the steps does not give the optimized graph: {gap}"))
-                    .help("this is an error of the explanation, not of the result, which its certificate vouches for")
-                    .into(),
+                &Diagnostic::warning(
+                    "P0206",
+                    format!("the replay of the steps does not give the optimized graph: {gap}"),
+                )
+                .help("this is an error of the explanation, not of the result, which its certificate vouches for")
+                .into(),
             );
         }
         Ok(i32::from(!gaps.is_empty()))

@@ -158,7 +158,13 @@ fn tensorrt(sm: u16, model: &Model, shapes: &str) -> Result<Partner, Diagnostics
     let mut options = BuildOptions::for_target(sm);
     let mut profile = Profile::default();
     for (input, shape) in crate::inputs::shapes_by_input(&model.graph, shapes)? {
-        profile.inputs.push(ProfileRange { input, is_values: false, min: shape.clone(), opt: shape.clone(), max: shape });
+        profile.inputs.push(ProfileRange {
+            input,
+            is_values: false,
+            min: shape.clone(),
+            opt: shape.clone(),
+            max: shape,
+        });
     }
     if !profile.inputs.is_empty() {
         options.profiles.push(profile);

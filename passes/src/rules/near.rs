@@ -280,9 +280,16 @@ impl<H: Host> Shown<'_, H> {
         let value = |var: Var| values[var.index()].one().map_or("nothing".into(), self.describe);
         let operator = |call: usize| &self.rule.left.calls[call].op;
         match miss {
-            Miss::Call(PlanStep { call, via: Via::Anywhere }) => format!("needs a call of {}, there is none", operator(*call)),
+            Miss::Call(PlanStep { call, via: Via::Anywhere }) => {
+                format!("needs a call of {}, there is none", operator(*call))
+            }
             Miss::Call(PlanStep { call, via: Via::Definition(var, _) }) => {
-                format!("needs a call of {} that defines `{}`, which is {}", operator(*call), variable(*var), value(*var))
+                format!(
+                    "needs a call of {} that defines `{}`, which is {}",
+                    operator(*call),
+                    variable(*var),
+                    value(*var)
+                )
             }
             Miss::Call(PlanStep { call, via: Via::Reader(var) }) => {
                 format!("needs a call of {} that reads `{}`, which is {}", operator(*call), variable(*var), value(*var))
@@ -308,9 +315,14 @@ impl<H: Host> Shown<'_, H> {
                 }
             }
             Miss::More(call) => {
-                format!("needs a call of {} with the inputs and outputs of the pattern alone, has more", operator(*call))
+                format!(
+                    "needs a call of {} with the inputs and outputs of the pattern alone, has more",
+                    operator(*call)
+                )
             }
-            Miss::Constant => "needs a value that is computed from the inputs, has a constant, which folding computes".into(),
+            Miss::Constant => {
+                "needs a value that is computed from the inputs, has a constant, which folding computes".into()
+            }
         }
     }
 
@@ -329,7 +341,11 @@ impl<H: Host> Shown<'_, H> {
     fn parts(&self, expr: &Expr, parts: &mut Vec<String>) {
         match expr {
             Expr::Literal(_) => {}
-            Expr::Binary(Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge | Binary::Near, a, b) => {
+            Expr::Binary(
+                Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge | Binary::Near,
+                a,
+                b,
+            ) => {
                 self.side(a, parts);
                 self.side(b, parts);
             }

@@ -200,7 +200,8 @@ impl Replay<'_> {
 
     fn call(&mut self, term: Id) -> Result<Call, String> {
         let class = self.term(term)?;
-        let missing = || format!("its call of {} is not there", self.recorded.describe(self.recorded.egraph.id_to_node(term)));
+        let missing =
+            || format!("its call of {} is not there", self.recorded.describe(self.recorded.egraph.id_to_node(term)));
         let node = self.translated(term).ok_or_else(missing)?.map_children(|child| self.space.egraph.find(child));
         let at = self.space.egraph[class].nodes.iter().position(|other| *other == node).ok_or_else(missing)?;
         Ok(Call { class, at: at as u32 })
@@ -265,13 +266,15 @@ impl Replay<'_> {
             let class = match value.def() {
                 Def::Result(..) => continue,
                 Def::Input { .. } | Def::Capture(_) => namesake(&value.name),
-                Def::Weight(tensor) => namesake(&value.name).filter(|&class| {
-                    let known = space.egraph[class].data.weight;
-                    known.is_some_and(|index| space.egraph.analysis.weights[index as usize].same_storage(tensor))
-                }).or_else(|| {
-                    let index = space.egraph.analysis.find_weight(tensor)?;
-                    space.egraph.lookup(ENode::new(Head::Weight(index), []))
-                }),
+                Def::Weight(tensor) => namesake(&value.name)
+                    .filter(|&class| {
+                        let known = space.egraph[class].data.weight;
+                        known.is_some_and(|index| space.egraph.analysis.weights[index as usize].same_storage(tensor))
+                    })
+                    .or_else(|| {
+                        let index = space.egraph.analysis.find_weight(tensor)?;
+                        space.egraph.lookup(ENode::new(Head::Weight(index), []))
+                    }),
             };
             classes.insert(id, class.ok_or_else(|| format!("`{}` is not derived", value.name))?);
         }
@@ -286,13 +289,15 @@ impl Replay<'_> {
                 format!("`{output}`, a call of {}, is not derived", node.op)
             })?;
             for (index, &output) in node.outputs().iter().enumerate() {
-                let class = if node.outputs().len() == 1 { Some(class) } else { space.egraph.lookup(project(index, class)) };
+                let class =
+                    if node.outputs().len() == 1 { Some(class) } else { space.egraph.lookup(project(index, class)) };
                 // Nothing reads an output that no class stands for.
                 classes.extend(class.map(|class| (output, class)));
             }
         }
         for (before, after) in original.outputs().iter().zip(extracted.outputs()) {
-            let [before, after] = [space.classes.get(&before.value), classes.get(&after.value)].map(|class| class.map(|&class| space.egraph.find(class)));
+            let [before, after] = [space.classes.get(&before.value), classes.get(&after.value)]
+                .map(|class| class.map(|&class| space.egraph.find(class)));
             if before.is_none() || before != after {
                 return Err(format!("output `{}` is not equal to the original's", original.outputs()[0].name));
             }
@@ -309,7 +314,11 @@ impl Replay<'_> {
         };
         if touchable {
             let tables = &self.space.egraph.analysis;
-            return Some(Head::Call { op: tables.find_op(&node.op)?, record: tables.find_record(&node.attrs)?, n_outputs });
+            return Some(Head::Call {
+                op: tables.find_op(&node.op)?,
+                record: tables.find_record(&node.attrs)?,
+                n_outputs,
+            });
         }
         let outputs = node.outputs().iter().map(|&output| &graph.value(output).name);
         let (node, _) = outputs.filter_map(|name| original.producer(*named.get(name)?)).next()?;

@@ -14,8 +14,8 @@ mod why_not;
 
 pub(crate) use explain::explain;
 pub use explain::{Explanation, Focus};
-pub(crate) use graph::{build_chosen, choose};
 pub use graph::{Dump, DumpedNode, Extracted, draw_graph, dump, extract_graph};
+pub(crate) use graph::{build_chosen, choose};
 pub use language::Conflict;
 pub use run::{Activity, Limits, RuleActivity, Stop, saturate};
 pub use space::Space;

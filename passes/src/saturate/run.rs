@@ -189,7 +189,8 @@ fn apply_all(
     let mut next_rebuild = space.egraph.nodes().len() + portion(space);
     let mut stopped = None;
     // What matches stand on is noted while the e-graph is as they were found.
-    let mut traces = found.iter().map_while(|(at, matched)| space.trace(rules[*at], *at, matched)).collect::<Vec<_>>().into_iter();
+    let mut traces =
+        found.iter().map_while(|(at, matched)| space.trace(rules[*at], *at, matched)).collect::<Vec<_>>().into_iter();
     for (at, matched) in found {
         let began = Instant::now();
         apply_one(space, rules[at], &matched, traces.next(), &mut activity.rules[at], &mut activity.conflicts);

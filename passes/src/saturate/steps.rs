@@ -68,7 +68,8 @@ impl Steps {
         let known = Labels::new(space, original);
         // What is built for a root has the name of the root.
         let label = |class: Id| {
-            let root = roots.iter().find(|(_, new)| *new == class).filter(|_| asked.iter().any(|asked| asked.class == class));
+            let root =
+                roots.iter().find(|(_, new)| *new == class).filter(|_| asked.iter().any(|asked| asked.class == class));
             known.of(root.map_or(class, |(old, _)| *old))
         };
         for Asked { node, class, .. } in asked {
@@ -182,9 +183,11 @@ fn call_text(op: &Op, attrs: &Attrs, inputs: &[Option<Name>], outputs: Vec<Name>
     let mut values: FxHashMap<Name, ValueId> = FxHashMap::default();
     let mut read = Vec::new();
     for input in inputs {
-        read.push(input.as_ref().map(|name| {
-            *values.entry(name.clone()).or_insert_with(|| graph.add_input(name.clone(), None, None))
-        }));
+        read.push(
+            input
+                .as_ref()
+                .map(|name| *values.entry(name.clone()).or_insert_with(|| graph.add_input(name.clone(), None, None))),
+        );
     }
     let id = graph.add_node(op.clone(), attrs.clone(), read, outputs);
     let mut text = print_node(&graph, id, &PrintOptions::BRIEF);

@@ -104,8 +104,11 @@ fn outcome(
     extract: Extract,
 ) -> WhyNot {
     let records = rule.left.calls.iter().zip(&found.calls);
-    let records = records.map(|(pattern, call)| pattern.label.as_ref().and((*call).map(|call| space.attrs(call).clone()))).collect();
-    let matched = Match { values: found.values.clone(), calls: found.calls.iter().flatten().copied().collect(), records };
+    let records = records
+        .map(|(pattern, call)| pattern.label.as_ref().and((*call).map(|call| space.attrs(call).clone())))
+        .collect();
+    let matched =
+        Match { values: found.values.clone(), calls: found.calls.iter().flatten().copied().collect(), records };
     space.record();
     let built: Vec<(Id, ENode)> = match apply(rule, &matched, space) {
         Err(reason) => return WhyNot::Refused { calls, reason: reason.to_string() },
