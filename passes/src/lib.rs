@@ -18,6 +18,7 @@ pub mod precision;
 mod rewire;
 pub mod rules;
 pub mod saturate;
+pub mod saturated;
 pub mod shapes;
 pub mod target;
 #[cfg(test)]

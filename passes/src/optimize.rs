@@ -10,7 +10,9 @@ use crate::pass::PassReport;
 use crate::pipeline;
 use crate::rewire::{bodies_with_facts, owners};
 use crate::rules::{Contract, Library, Rule};
-use crate::saturate::{Conflict, Dump, Extracted, Limits, Space, Stop, dump, extract_graph, saturate};
+use crate::saturate::{
+    Conflict, Dump, Explanation, Extracted, Focus, Limits, Space, Stop, build_chosen, choose, dump, explain, saturate,
+};
 use crate::target::{FUSION_DOMAIN, Target, spell_for_ort};
 use eutectic_ir::diag::Kind;
 use eutectic_ir::graph::Op;
@@ -39,6 +41,8 @@ pub struct Options {
     pub dump: bool,
     /// Whether the report tells how each folded constant was computed, for a certificate.
     pub record: bool,
+    /// What the report explains, where there is an e-graph.
+    pub explain: Option<Focus>,
 }
 
 impl Options {
@@ -59,6 +63,7 @@ impl Options {
             fold: FoldBudget::STANDARD,
             dump: false,
             record: false,
+            explain: None,
         })
     }
 
@@ -116,6 +121,9 @@ pub struct Report {
     pub extracted: Option<Extracted>,
     /// The e-graph, where [`Options::dump`] asks for it and there is one.
     pub dump: Option<Dump>,
+    /// Why the graphs are equal to those before the engine: the main graph, then bodies; those that hold what
+    /// [`Options::explain`] asks about.
+    pub explanations: Vec<Explanation>,
     /// Unions refused because their types differ.
     pub conflicts: Vec<Conflict>,
     /// Predicted cost before.
@@ -137,9 +145,20 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
         Engine::Greedy => greedily(model, options, &allowed),
         Engine::Saturate { limits, extract } => saturating(model, limits, extract, options, &allowed)?,
     };
+    let (finished, facts) = finish(model, options)?;
+    passes.extend(finished);
+    report.passes = passes;
+    report.before = before;
+    report.after = totals(&model.graph, &facts, &options.cost);
+    Ok(report)
+}
+
+/// What follows the engine: constants computed, the forms that people write, the spelling of the target. Errors: the engine
+/// broke a rule of the IR.
+pub(crate) fn finish(model: &mut Model, options: &Options) -> Result<(Vec<PassReport>, Facts), Diagnostics> {
     dce::sweep(&mut model.graph);
     model.graph.n_constant_nodes = 0;
-    passes.extend(pipeline::finish(options.fold, options.opset, options.record).run(model)?);
+    let passes = pipeline::finish(options.fold, options.opset, options.record).run(model)?;
     spell(model, options.target);
     collect_functions(model);
     let (facts, problems) = infer::infer(model);
@@ -147,10 +166,7 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
     if problems.has_errors() {
         return Err(broken(problems));
     }
-    report.passes = passes;
-    report.before = before;
-    report.after = totals(&model.graph, &facts, &options.cost);
-    Ok(report)
+    Ok((passes, facts))
 }
 
 fn is_error(problem: &Diagnostic) -> bool {
@@ -177,6 +193,7 @@ fn greedily(model: &mut Model, options: &Options, allowed: &dyn Fn(&Op) -> bool)
         space: None,
         extracted: None,
         dump: None,
+        explanations: Vec::new(),
         conflicts: Vec::new(),
         before: Totals::default(),
         after: Totals::default(),
@@ -191,11 +208,18 @@ fn saturating(
     allowed: &dyn Fn(&Op) -> bool,
 ) -> Result<Report, Diagnostics> {
     let rules: Vec<&Rule> = options.rules.iter().map(Arc::as_ref).filter(|rule| rule.builds().all(allowed)).collect();
-    let one = |graph: &mut Graph, facts: &Facts| {
-        let fail = |reason: eutectic_ir::Reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string());
-        let mut space = Space::new(graph, facts).map_err(fail)?;
+    let mut explanations = Vec::new();
+    let mut one = |graph: &mut Graph, facts: &Facts| {
+        let mut space = space_of(graph, facts)?;
+        if options.explain.is_some() {
+            space.record();
+        }
         let activity = saturate(&mut space, &rules, limits);
-        let (rewritten, extracted) = extract_graph(&space, graph, &options.cost, allowed, extract)?;
+        let (chosen, extracted) = choose(&space, &options.cost, allowed, extract)?;
+        let rewritten = build_chosen(&space, graph, &chosen);
+        if let Some(focus) = &options.explain {
+            explanations.extend(explain(&mut space, graph, facts, &rules, &chosen, focus));
+        }
         *graph = rewritten;
         Ok::<_, Diagnostics>((activity, space, extracted))
     };
@@ -223,10 +247,15 @@ fn saturating(
         space: Some(space),
         extracted: Some(extracted),
         dump,
+        explanations,
         conflicts: activity.conflicts,
         before: Totals::default(),
         after: Totals::default(),
     })
+}
+
+pub(crate) fn space_of(graph: &Graph, facts: &Facts) -> Result<Space, Diagnostic> {
+    Space::new(graph, facts).map_err(|reason| Diagnostic::error(Kind::Invalid, "P0201", reason.to_string()))
 }
 
 /// Lets `change` replace each body in `graph`, given what is known of its values; outer bodies first. `scope` is that of the

@@ -74,11 +74,16 @@ impl Lower {
 
     #[cfg(not(feature = "tensorrt"))]
     fn lower(&self, _: &std::path::Path, _: &Global) -> Outcome {
-        use crate::ir::diag::{Diagnostic, Kind};
-        Err(Diagnostic::error(Kind::Unsupported, "B0500", "this program was built without TensorRT")
-            .help("build it with it: `cargo build --release --features tensorrt`")
-            .into())
+        Err(without_tensorrt())
     }
+}
+
+#[cfg(not(feature = "tensorrt"))]
+pub(super) fn without_tensorrt() -> crate::ir::Diagnostics {
+    use crate::ir::diag::{Diagnostic, Kind};
+    Diagnostic::error(Kind::Unsupported, "B0500", "this program was built without TensorRT")
+        .help("build it with it: `cargo build --release --features tensorrt`")
+        .into()
 }
 
 #[cfg(feature = "tensorrt")]

@@ -21,6 +21,8 @@ mod conformance;
 mod convert;
 mod cost;
 mod doctor;
+mod explain;
+mod fuzz;
 mod import;
 mod inspect;
 mod lower;
@@ -29,6 +31,7 @@ mod optimize;
 mod precision;
 mod quantize;
 mod render;
+mod rewriting;
 mod rules;
 mod run;
 mod verify_rules;
@@ -87,6 +90,10 @@ enum Verb {
     Check(check::Check),
     /// Rewrite a model by rules and fusions, and certify the result
     Optimize(optimize::Optimize),
+    /// Say why the result is equal, why a rule did nothing, or what a diagnostic code means
+    Explain(explain::Explain),
+    /// Draw random equivalents of a model and run each through a backend, to find its errors
+    Fuzz(fuzz::Fuzz),
     /// Run two models on the same inputs and compare their outputs
     Compare(compare::Compare),
     /// Certify that two models are the same function: in exact arithmetic, whatever tool made one of the other
@@ -134,6 +141,8 @@ pub fn main() -> i32 {
         Verb::Inspect(verb) => verb.run(global),
         Verb::Check(verb) => verb.run(global),
         Verb::Optimize(verb) => verb.run(global),
+        Verb::Explain(verb) => verb.run(global),
+        Verb::Fuzz(verb) => verb.run(global),
         Verb::Compare(verb) => verb.run(global),
         Verb::Certify(verb) => verb.run(global),
         Verb::Conformance(verb) => verb.run(global),

@@ -62,9 +62,7 @@ pub(crate) fn import(
     };
     if bytes.len() as u64 != expected {
         let what = format!("dims {shape:?} x {element} = {expected} bytes, the data has {}", bytes.len());
-        return Err(invalid("tensor data does not match its shape".into())
-            .note(what)
-            .help("the file may be truncated (`git lfs pull`?)"));
+        return Err(mismatched().note(what).help("the file may be truncated (`git lfs pull`?)"));
     }
     let bytes = if element == Element::Bool { canonical_bools(bytes, diagnostics) } else { bytes };
     Tensor::new(element, &shape, bytes).map_err(refused)
@@ -134,7 +132,7 @@ fn typed_field(proto: TensorProto, field: &str, element: Element, n_entries: u64
             return Ok(());
         }
         let what = format!("dims {:?} of {element} ask for {expected} entries of `{field}`, found {found}", proto.dims);
-        Err(invalid("tensor data does not match its shape".into()).note(what))
+        Err(mismatched().note(what))
     };
     match home {
         "float_data" => Ok(joined(proto.float_data)),
@@ -200,6 +198,10 @@ fn canonical_bools(bytes: Bytes, diagnostics: &mut Diagnostics) -> Bytes {
     }
     diagnostics.push(Diagnostic::warning("I0112", "a tensor of bool holds bytes other than 0 and 1; they count as 1"));
     bytes.iter().map(|&byte| u8::from(byte != 0)).collect()
+}
+
+fn mismatched() -> Diagnostic {
+    Diagnostic::error(Kind::Invalid, "L0412", "tensor data does not match its shape")
 }
 
 fn invalid(message: String) -> Diagnostic {

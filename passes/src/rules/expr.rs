@@ -295,6 +295,24 @@ impl fmt::Display for Value {
 }
 
 impl Binary {
+    /// As rules spell it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Binary::Add => "+",
+            Binary::Sub => "-",
+            Binary::Mul => "*",
+            Binary::Div => "/",
+            Binary::Rem => "%",
+            Binary::Eq => "==",
+            Binary::Ne => "!=",
+            Binary::Lt => "<",
+            Binary::Le => "<=",
+            Binary::Gt => ">",
+            Binary::Ge => ">=",
+            Binary::Near => "~",
+        }
+    }
+
     /// The result. Errors: the kinds do not fit, overflow, or it is not known.
     pub fn apply(self, a: Value, b: Value, known: &dyn Known) -> Result<Value, Reason> {
         match self {

@@ -106,7 +106,7 @@ impl Budget {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    fn spend(&mut self) -> ControlFlow<()> {
+    pub(super) fn spend(&mut self) -> ControlFlow<()> {
         // Asking for the time costs as much as a candidate that does not match.
         const ASKS_EVERY: u64 = 64;
         match self.left.checked_sub(1) {
@@ -197,14 +197,14 @@ impl<'a, H: Host> Search<'a, H> {
         let pattern = &rule.left.calls[index];
         let attrs = self.host.attrs(call);
         if pattern.attrs.iter().any(|(name, wanted)| attrs.get(name) != Some(wanted))
-            || self.repeats_a_root(index, call)
+            || repeats_a_root(rule, &self.calls, index, call)
         {
             return ControlFlow::Continue(());
         }
         let inputs = self.host.inputs(call);
         self.calls[index] = Some(call);
         self.records[index] = Some(attrs);
-        if at == 0 && self.defines_constants(call, pattern) {
+        if at == 0 && defines_constants(self.host, call, pattern) {
             self.calls[index] = None;
             return ControlFlow::Continue(());
         }
@@ -216,22 +216,6 @@ impl<'a, H: Host> Search<'a, H> {
         self.calls[index] = None;
         self.records[index] = None;
         ControlFlow::Continue(())
-    }
-
-    // What is computed from weights alone is folded: to rewrite it is idle.
-    fn defines_constants(&self, call: H::Call, pattern: &PatternCall) -> bool {
-        let mut outputs = (0..pattern.outputs.len()).filter_map(|index| self.host.output(call, index)).peekable();
-        outputs.peek().is_some() && outputs.all(|output| self.host.is_constant(output))
-    }
-
-    // Two calls that both define roots are two calls: a rule that merges siblings does not merge a call with itself.
-    fn repeats_a_root(&self, index: usize, call: H::Call) -> bool {
-        let is_root = |at: usize| {
-            let outputs = &self.rule.left.calls[at].outputs;
-            self.rule.roots.iter().any(|(left, _)| outputs.contains(&Some(*left)))
-        };
-        is_root(index)
-            && self.calls.iter().enumerate().any(|(at, bound)| *bound == Some(call) && at != index && is_root(at))
     }
 
     fn bind_and_go_on(
@@ -275,7 +259,7 @@ impl<'a, H: Host> Search<'a, H> {
                 }
                 (PatternInput::Optional(var), None) => self.bind_one(var, Binding::Absent, bound),
                 (PatternInput::Absent, None) => true,
-                (PatternInput::Scalar(wanted), Some(value)) => self.is_scalar(value, wanted),
+                (PatternInput::Scalar(wanted), Some(value)) => is_scalar(self.host, value, wanted),
                 (PatternInput::Rest(var), _) => {
                     let values: Option<SmallVec<[H::Value; 4]>> = std::mem::take(&mut rest).iter().copied().collect();
                     values.is_some_and(|values| self.bind_one(var, Binding::Rest(values), bound))
@@ -309,11 +293,6 @@ impl<'a, H: Host> Search<'a, H> {
         *slot == binding
     }
 
-    fn is_scalar(&self, value: H::Value, wanted: f64) -> bool {
-        let Some(found) = self.host.scalar(value) else { return false };
-        self.host.ty(value).is_some_and(|ty| is_near(found, wanted, ty.element))
-    }
-
     fn conditions_hold(&self, at: usize) -> bool {
         let view = View { host: self.host, values: &self.values, records: &self.records };
         let mut due = self.rule.conditions.iter().filter(|condition| condition.after == at);
@@ -327,6 +306,27 @@ impl<'a, H: Host> Search<'a, H> {
         let records = labelled.map(|(call, attrs)| call.label.as_ref().and(attrs.cloned())).collect();
         (self.found)(Match { values: self.values.clone(), calls, records })
     }
+}
+
+/// What is computed from weights alone is folded: to rewrite it is idle.
+pub(super) fn defines_constants<H: Host>(host: &H, call: H::Call, pattern: &PatternCall) -> bool {
+    let mut outputs = (0..pattern.outputs.len()).filter_map(|index| host.output(call, index)).peekable();
+    outputs.peek().is_some() && outputs.all(|output| host.is_constant(output))
+}
+
+/// Two calls that both define roots are two calls: a rule that merges siblings does not merge a call with itself.
+pub(super) fn repeats_a_root<C: PartialEq>(rule: &Rule, calls: &[Option<C>], index: usize, call: C) -> bool {
+    let is_root = |at: usize| {
+        let outputs = &rule.left.calls[at].outputs;
+        rule.roots.iter().any(|(left, _)| outputs.contains(&Some(*left)))
+    };
+    let stands = |(at, bound): (usize, &Option<C>)| bound.as_ref() == Some(&call) && at != index && is_root(at);
+    is_root(index) && calls.iter().enumerate().any(stands)
+}
+
+pub(super) fn is_scalar<H: Host>(host: &H, value: H::Value, wanted: f64) -> bool {
+    let Some(found) = host.scalar(value) else { return false };
+    host.ty(value).is_some_and(|ty| is_near(found, wanted, ty.element))
 }
 
 /// Errors: why the condition does not hold.

@@ -41,6 +41,9 @@ pub mod fusion;
 pub mod import;
 pub mod library;
 pub mod matcher;
+pub mod near;
+#[cfg(test)]
+mod near_tests;
 pub mod page;
 pub mod syntax;
 #[cfg(test)]

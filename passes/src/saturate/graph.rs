@@ -1,12 +1,13 @@
 //! From the space back to a graph: price every e-node, choose, rebuild.
 
 use super::language::{ENode, Head, arguments};
-use super::space::Space;
+use super::space::{Call as Place, Space};
 use crate::cost::CostModel;
-use crate::extract::{Candidate, Extract, ExtractError, Problem};
+use crate::extract::{Candidate, Choice, Extract, ExtractError, Problem, tree};
 use egg::Id;
 use eutectic_ir::graph::{Def, Graph, NodeId, Op, ValueId};
 use eutectic_ir::op::{Call, Fact};
+use eutectic_ir::tensor::Seed;
 use eutectic_ir::{Attrs, Diagnostic, Name, TensorType, diag};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -42,11 +43,18 @@ pub fn extract_graph(
     allowed: &dyn Fn(&Op) -> bool,
     extract: Extract,
 ) -> Result<(Graph, Extracted), Diagnostic> {
-    let (problem, ids) = problem(space, cost, allowed);
-    let infeasible = || {
-        Diagnostic::error(diag::Kind::Unsupported, "P0200", "no equal graph uses only the operators of the target")
-            .help("choose another `--target`, or allow a newer `--opset`")
-    };
+    let (chosen, costs) = choose(space, cost, allowed, extract)?;
+    Ok((build_chosen(space, original, &chosen), costs))
+}
+
+/// Chooses an e-node for each class that the root needs; each stands after those that it reads. Errors as for [`extract_graph`].
+pub(crate) fn choose(
+    space: &Space,
+    cost: &CostModel,
+    allowed: &dyn Fn(&Op) -> bool,
+    extract: Extract,
+) -> Result<(Chosen, Extracted), Diagnostic> {
+    let (problem, ids) = problem(space, &mut |class, node| price(space, class, node, cost, allowed));
     let (choice, bound) = extract.choose(&problem).map_err(|error| match error {
         ExtractError::Infeasible => infeasible(),
         ExtractError::Cost { class, candidate, cost } => {
@@ -56,19 +64,83 @@ pub fn extract_graph(
                 .help("costs are finite numbers from zero up; mend the cost model that `--cost` names")
         }
     })?;
-    let order = choice.order(&problem).ok_or_else(infeasible)?;
     let costs = Extracted {
         tree: choice.tree_cost(&problem).unwrap_or(f64::INFINITY),
         dag: choice.dag_cost(&problem).unwrap_or(f64::INFINITY),
         bound,
     };
+    Ok((chosen(&problem, &ids, &choice).ok_or_else(infeasible)?, costs))
+}
+
+/// A graph drawn from `space`: each e-node has a price drawn from `seed`, and the tree that is cheapest then is chosen.
+///
+/// Errors: no equal graph uses only allowed operators.
+pub fn draw_graph(
+    space: &Space,
+    original: &Graph,
+    allowed: &dyn Fn(&Op) -> bool,
+    seed: u64,
+) -> Result<Graph, Diagnostic> {
+    // Prices over six orders of magnitude: a form is not chosen more often because it has fewer calls.
+    let prices = Seed { seed, low: -6.0, high: 0.0 };
+    let mut n_priced = 0;
+    let (problem, ids) = problem(space, &mut |_, node| {
+        n_priced += 1;
+        let is_allowed = match node.head {
+            Head::Call { op, .. } => allowed(&space.egraph.analysis.ops[op as usize]),
+            _ => true,
+        };
+        is_allowed.then(|| 10f64.powf(prices.at(n_priced)))
+    });
+    let choice = tree(&problem).map_err(|_| infeasible())?;
+    Ok(build_chosen(space, original, &chosen(&problem, &ids, &choice).ok_or_else(infeasible)?))
+}
+
+/// What the cheapest graph costs that takes these e-nodes for their classes, sharing counted once; `None` when there is none.
+pub(super) fn dag_cost_with(
+    space: &Space,
+    cost: &CostModel,
+    allowed: &dyn Fn(&Op) -> bool,
+    extract: Extract,
+    forced: &[(Id, ENode)],
+) -> Option<f64> {
+    let (problem, _) = problem(space, &mut |class, node| {
+        let is_free = forced.iter().all(|(other, wanted)| *other != class || wanted == node);
+        price(space, class, node, cost, allowed).filter(|_| is_free)
+    });
+    extract.choose(&problem).ok()?.0.dag_cost(&problem)
+}
+
+/// The chosen e-nodes, each after those that it reads. Valid until the space changes.
+pub(crate) struct Chosen {
+    pub(super) calls: Vec<Place>,
+    /// What they cost with sharing counted once.
+    pub(super) dag_cost: f64,
+}
+
+fn chosen(problem: &Placed, ids: &[Id], choice: &Choice) -> Option<Chosen> {
+    let of_class = |class| Some(Place { class: ids[class], at: problem.places[class][choice.of(class)?] });
+    let calls = choice.order(problem)?.into_iter().map(of_class).collect::<Option<_>>()?;
+    Some(Chosen { calls, dag_cost: choice.dag_cost(problem)? })
+}
+
+/// The graph that `chosen` stands for.
+pub(crate) fn build_chosen(space: &Space, original: &Graph, chosen: &Chosen) -> Graph {
+    build(space, original, chosen).0
+}
+
+/// The graph that `chosen` stands for, and its value for each class.
+pub(super) fn build(space: &Space, original: &Graph, chosen: &Chosen) -> (Graph, FxHashMap<Id, ValueId>) {
     let mut builder = Builder::new(space, original);
-    for class in order {
-        let Some(at) = choice.of(class) else { continue };
-        let chosen = &space.egraph[ids[class]].nodes[problem.places[class][at] as usize];
-        builder.add(ids[class], chosen);
+    for &call in &chosen.calls {
+        builder.add(call.class, space.enode(call));
     }
-    Ok((builder.finish(), costs))
+    builder.finish()
+}
+
+fn infeasible() -> Diagnostic {
+    Diagnostic::error(diag::Kind::Unsupported, "P0200", "no equal graph uses only the operators of the target")
+        .help("choose another `--target`, or allow a newer `--opset`")
 }
 
 /// An e-graph as plain data, for other programs: what may be chosen, and at what cost.
@@ -95,7 +167,7 @@ pub struct DumpedNode {
 
 /// What extraction sees of `space`; e-nodes that read what no allowed operator derives are left out.
 pub fn dump(space: &Space, cost: &CostModel, allowed: &dyn Fn(&Op) -> bool) -> Dump {
-    let (problem, ids) = problem(space, cost, allowed);
+    let (problem, ids) = problem(space, &mut |class, node| price(space, class, node, cost, allowed));
     let derivable = problem.derivable();
     let mut nodes = Vec::new();
     for (class, candidates) in problem.classes.iter().enumerate() {
@@ -123,7 +195,7 @@ impl std::ops::Deref for Placed {
     }
 }
 
-fn problem(space: &Space, model: &CostModel, allowed: &dyn Fn(&Op) -> bool) -> (Placed, Vec<Id>) {
+fn problem(space: &Space, price: &mut dyn FnMut(Id, &ENode) -> Option<f64>) -> (Placed, Vec<Id>) {
     let mut ids: Vec<Id> = space.egraph.classes().map(|class| class.id).collect();
     ids.sort_unstable();
     let index: FxHashMap<Id, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
@@ -134,7 +206,7 @@ fn problem(space: &Space, model: &CostModel, allowed: &dyn Fn(&Op) -> bool) -> (
     for (class, &id) in ids.iter().enumerate() {
         let (mut candidates, mut place) = (Vec::new(), Vec::new());
         for (node_at, node) in space.egraph[id].nodes.iter().enumerate() {
-            let Some(cost) = price(space, id, node, model, allowed) else { continue };
+            let Some(cost) = price(id, node) else { continue };
             let children: Vec<usize> = node.children.iter().map(|&child| at(child)).collect();
             if matches!(node.head, Head::Project(_)) {
                 joint.entry(children[0]).or_default().push((class, candidates.len()));
@@ -311,13 +383,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn finish(mut self) -> Graph {
+    fn finish(mut self) -> (Graph, FxHashMap<Id, ValueId>) {
         for output in self.original.outputs() {
             let class = self.space.classes.get(&output.value).map(|&class| self.space.egraph.find(class));
             if let Some(&value) = class.and_then(|class| self.values.get(&class)) {
                 self.graph.add_output(output.name.clone(), value);
             }
         }
-        self.graph
+        (self.graph, self.values)
     }
 }

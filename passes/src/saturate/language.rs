@@ -3,6 +3,7 @@
 //! Equal attribute records are interned, so two e-nodes with one head compute the same function. A call with several
 //! outputs is a tuple class; each output is a projection of it. All outputs of the graph hang from one root.
 
+use super::provenance::Provenance;
 use egg::{Analysis, DidMerge, EGraph, Id, Justification, Language};
 use eutectic_ir::infer::infer_call;
 use eutectic_ir::op::{Argument, Call, Fact, Law};
@@ -116,6 +117,8 @@ pub(super) struct Tables {
     /// Facts for the e-node that is added next, when they are known already.
     pub given: Option<SmallVec<[Option<Fact>; 1]>>,
     pub conflicts: RefCell<Vec<Conflict>>,
+    /// What was applied and united, where that is recorded.
+    pub provenance: Option<RefCell<Provenance>>,
 }
 
 impl Tables {
@@ -129,6 +132,15 @@ impl Tables {
             ops.push(op.clone());
             ops.len() as u32 - 1
         })
+    }
+
+    pub(super) fn find_record(&self, attrs: &Attrs) -> Option<u32> {
+        self.record_numbers.get(attrs).copied()
+    }
+
+    /// The weight that rules made with the contents of `tensor`.
+    pub(super) fn find_weight(&self, tensor: &Tensor) -> Option<u32> {
+        self.weight_numbers.get(&tensor.content_hash()).copied()
     }
 
     pub(super) fn intern_record(&mut self, attrs: Attrs) -> u32 {
@@ -228,6 +240,9 @@ impl Analysis<ENode> for Tables {
     }
 
     fn pre_union(egraph: &EGraph<ENode, Self>, a: Id, b: Id, justification: &Option<Justification>) {
+        if let (Some(provenance), Some(Justification::Congruence)) = (&egraph.analysis.provenance, justification) {
+            provenance.borrow_mut().unite(a, b, None);
+        }
         let (left, right) = (&egraph[a].data.facts, &egraph[b].data.facts);
         for (left, right) in left.iter().zip(right) {
             // What is no tensor has one producer, so that nothing is united with it.

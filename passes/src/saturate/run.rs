@@ -1,6 +1,7 @@
 //! The saturation loop: search all, apply all, rebuild; budgets are checked inside search and apply.
 
 use super::language::{Conflict, agree};
+use super::provenance::Trace;
 use super::space::{Call, Space};
 use crate::rules::{Binding, Budget, Host, Match, Rule, apply, find};
 use egg::Id;
@@ -187,9 +188,12 @@ fn apply_all(
     let mut reserve = Duration::ZERO;
     let mut next_rebuild = space.egraph.nodes().len() + portion(space);
     let mut stopped = None;
+    // What matches stand on is noted while the e-graph is as they were found.
+    let mut traces =
+        found.iter().map_while(|(at, matched)| space.trace(rules[*at], *at, matched)).collect::<Vec<_>>().into_iter();
     for (at, matched) in found {
         let began = Instant::now();
-        apply_one(space, rules[at], &matched, &mut activity.rules[at], &mut activity.conflicts);
+        apply_one(space, rules[at], &matched, traces.next(), &mut activity.rules[at], &mut activity.conflicts);
         let now = Instant::now();
         activity.rules[at].time += now - began;
         if space.n_nodes() >= limits.nodes {
@@ -217,11 +221,14 @@ fn apply_one(
     space: &mut Space,
     rule: &Rule,
     matched: &Match<Id, Call>,
+    mut trace: Option<Trace>,
     activity: &mut RuleActivity,
     conflicts: &mut Vec<Conflict>,
 ) {
     activity.matched += 1;
-    let Ok(applied) = apply(rule, matched, space) else {
+    let applied = apply(rule, matched, space);
+    space.note_built(trace.as_mut().filter(|_| applied.is_ok()));
+    let Ok(applied) = applied else {
         activity.refused += 1;
         return;
     };
@@ -237,7 +244,13 @@ fn apply_one(
             }
             continue;
         }
+        if let Some(trace) = &mut trace {
+            space.note_union(trace, old, new);
+        }
         changed |= space.egraph.union_trusted(old, new, rule.name.as_str());
+    }
+    if let Some(trace) = trace {
+        space.note_application(trace);
     }
     activity.applied += u64::from(changed);
 }

@@ -1,6 +1,7 @@
 //! The space of equal graphs: an e-graph that rules can be matched against and built in.
 
 use super::language::{Data, ENode, Head, Kind, Tables};
+use super::provenance::Asked;
 use crate::rules::{Host, Sink};
 use egg::{EGraph, Id, Language};
 use eutectic_ir::graph::{Def, Graph, NodeId, Op, ValueId};
@@ -18,7 +19,7 @@ pub struct Space {
     /// The class of each original value, by value index.
     pub(super) classes: FxHashMap<ValueId, Id>,
     inputs: Vec<Id>,
-    absent: Id,
+    pub(super) absent: Id,
 }
 
 /// One e-node: its class, and its place in it. Valid until the space changes.
@@ -131,6 +132,19 @@ impl Space {
         }
     }
 
+    /// Adds what a right side asks for, or finds it; its class.
+    fn ask(&mut self, node: ENode) -> Id {
+        if self.egraph.analysis.provenance.is_none() {
+            return self.egraph.add(node);
+        }
+        let term = self.egraph.add_uncanonical(node.clone());
+        let class = self.egraph.find(term);
+        if let Some(provenance) = self.provenance() {
+            provenance.asked.push(Asked { node, term, class });
+        }
+        class
+    }
+
     fn calls_of(&self, class: Id, op: u32) -> impl Iterator<Item = Call> + '_ {
         let class = self.egraph.find(class);
         let nodes = self.egraph[class].nodes.iter().enumerate();
@@ -148,7 +162,7 @@ impl Space {
     }
 }
 
-fn project(index: usize, tuple: Id) -> ENode {
+pub(super) fn project(index: usize, tuple: Id) -> ENode {
     ENode::new(Head::Project(index as u8), [tuple])
 }
 
@@ -284,17 +298,17 @@ impl Sink for Space {
             let facts = infer_call(op, &call)?;
             self.egraph.analysis.given = Some(SmallVec::from_vec(facts));
         }
-        let class = self.egraph.add(enode);
+        let class = self.ask(enode);
         self.egraph.analysis.given = None;
         Ok(match n_outputs {
             1 => SmallVec::from_iter([class]),
-            _ => (0..n_outputs).map(|index| self.egraph.add(project(index, class))).collect(),
+            _ => (0..n_outputs).map(|index| self.ask(project(index, class))).collect(),
         })
     }
 
     fn add_weight(&mut self, tensor: Tensor) -> Id {
         let index = self.egraph.analysis.intern_weight(tensor, true);
-        self.egraph.add(ENode::new(Head::Weight(index), []))
+        self.ask(ENode::new(Head::Weight(index), []))
     }
 
     fn given(&self) -> Vec<Id> {

@@ -25,7 +25,7 @@ mod left;
 mod plan;
 mod right;
 
-pub(crate) use plan::{bound_after, plan};
+pub(crate) use plan::{bound_after, plan, plan_from};
 
 use super::expr::Mention;
 use super::syntax::{CallText, InputText, RuleText, Span};

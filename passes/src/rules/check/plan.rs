@@ -10,6 +10,11 @@ pub(crate) fn plan(calls: &[PatternCall], roots: &[(Var, Var)]) -> (Vec<PlanStep
     let Some(first) = roots.first().and_then(|(root, _)| calls.iter().position(|call| defines(call, *root))) else {
         return (Vec::new(), None);
     };
+    plan_from(calls, first)
+}
+
+/// The same from any call on.
+pub(crate) fn plan_from(calls: &[PatternCall], first: usize) -> (Vec<PlanStep>, Option<usize>) {
     let mut plan = vec![PlanStep { call: first, via: Via::Anywhere }];
     while plan.len() < calls.len() {
         let bound: Vec<Var> = plan.iter().flat_map(|step| call_vars(&calls[step.call])).collect();

@@ -1,0 +1,195 @@
+//! `eutectic fuzz`: random equivalents of a model through a backend, each compared with the reference on the model itself.
+
+use super::rewriting::Rewriting;
+use super::{Global, Outcome, misuse, print_json, render};
+use crate::certificate::difference;
+use crate::files::save_npy;
+use crate::inputs::{seeded, sizes_from_shapes};
+use crate::ir::diag::{Diagnostics, Escaped};
+use crate::ir::{Model, Tensor};
+use crate::partners::Partner;
+use crate::passes::saturated::Saturated;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub(super) struct Fuzz {
+    /// The model
+    model: PathBuf,
+    /// What is tested: cpu (our CPU backend, against the interpreter), ort (ONNX Runtime, against our CPU backend), tensorrt (its
+    /// builder alone)
+    #[arg(long, value_enum)]
+    against: Against,
+    /// How many equivalents are drawn
+    #[arg(long, default_value_t = 10)]
+    count: u64,
+    /// Seed of the first equivalent, and of the inputs; the next ones follow
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where each finding goes: the model, its equivalent and the inputs
+    #[arg(long, value_name = "DIR", default_value = "fuzz")]
+    out: PathBuf,
+    /// Largest difference that counts as equal, relative to the largest magnitude of each output
+    #[arg(long, default_value_t = 1e-3)]
+    tolerance: f64,
+    /// Sizes of symbolic dims: input:1x3x224x224,...
+    #[arg(long, default_value = "")]
+    shapes: String,
+    /// The Python that has onnxruntime
+    #[arg(long, value_name = "PATH", default_value = "python3")]
+    python: PathBuf,
+    /// Compute capability that TensorRT builds for, ten times the version
+    #[arg(long, default_value_t = 86)]
+    sm: u16,
+    #[command(flatten)]
+    rewriting: Rewriting,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Against {
+    Cpu,
+    Ort,
+    Tensorrt,
+}
+
+/// What came of one equivalent.
+struct Finding {
+    seed: u64,
+    /// The largest difference relative to the largest magnitude of an output, where both ran.
+    worst: f64,
+    /// Why the partner did not run it.
+    refused: Option<String>,
+}
+
+impl Fuzz {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let mut model = global.load(&self.model)?;
+        self.rewriting.expand(&mut model, global)?;
+        let options = self.rewriting.options(&model)?;
+        let inputs = seeded(&model, &sizes_from_shapes(&model.graph, &self.shapes)?, self.seed)?;
+        let mut partner = self.partner(&model)?;
+        let reference = partner.reference(&model, &inputs)?;
+        // What the partner makes of the model itself is no finding about an equivalent.
+        let baseline = worst(&model, &reference, &partner.run(&model, &inputs)?);
+        if baseline > self.tolerance {
+            let found = Finding { seed: self.seed, worst: baseline, refused: None };
+            self.keep(&model, &model, &inputs, &found)?;
+            return self.report(global, &[found], 0, baseline);
+        }
+        let saturated = Saturated::new(model.clone(), options)?;
+        let mut findings = Vec::new();
+        for at in 0..self.count {
+            let seed = self.seed.wrapping_add(at);
+            let equivalent = saturated.draw(seed)?;
+            let found = match partner.run(&equivalent, &inputs) {
+                Ok(outputs) => Finding { seed, worst: worst(&model, &reference, &outputs), refused: None },
+                Err(problems) => Finding { seed, worst: 0.0, refused: Some(problems.to_string()) },
+            };
+            if found.refused.is_some() || found.worst > self.tolerance {
+                self.keep(&model, &equivalent, &inputs, &found)?;
+                findings.push(found);
+            }
+        }
+        self.report(global, &findings, self.count, baseline)
+    }
+
+    fn partner(&self, model: &Model) -> Result<Partner, Diagnostics> {
+        match self.against {
+            Against::Cpu => Ok(Partner::Cpu),
+            Against::Ort => Partner::onnx_runtime(&self.python),
+            Against::Tensorrt => tensorrt(self.sm, model, &self.shapes),
+        }
+    }
+
+    /// Writes a finding: both models, the inputs, and what was found.
+    fn keep(
+        &self,
+        model: &Model,
+        equivalent: &Model,
+        inputs: &[Option<Tensor>],
+        found: &Finding,
+    ) -> Result<(), Diagnostics> {
+        let dir = self.out.join(format!("seed_{}", found.seed));
+        std::fs::create_dir_all(&dir).map_err(|error| misuse(format!("{}: {error}", dir.display())))?;
+        let export = crate::onnx::ExportOptions { opset: None, external_data: false };
+        crate::files::save(model, &dir.join("model.onnx"), &export)?;
+        crate::files::save(equivalent, &dir.join("equivalent.onnx"), &export)?;
+        for (at, input) in inputs.iter().enumerate() {
+            if let Some(input) = input {
+                // Names come from the file and may be paths; positions are safe.
+                save_npy(&dir.join(format!("input_{at}.npy")), input)?;
+            }
+        }
+        let text = plain(&finding_json(found));
+        write(&dir.join("finding.json"), &text)
+    }
+
+    fn report(&self, global: &Global, findings: &[Finding], n_run: u64, baseline: f64) -> Outcome {
+        if global.json {
+            let listed: Vec<_> = findings.iter().map(finding_json).collect();
+            print_json(&json!({ "run": n_run, "baseline": number(baseline), "findings": listed }));
+        } else {
+            println!("the model itself: largest difference {baseline:.1e} of the output");
+            for found in findings {
+                match &found.refused {
+                    Some(why) => println!("seed {}: refused: {}", found.seed, Escaped(why)),
+                    None => println!("seed {}: largest difference {:.1e} of the output", found.seed, found.worst),
+                }
+            }
+            println!("{} equivalents run, {} findings", render::count(n_run as f64), findings.len());
+            if !findings.is_empty() {
+                println!("they are in {}", self.out.display());
+            }
+        }
+        Ok(i32::from(!findings.is_empty()))
+    }
+}
+
+fn worst(model: &Model, reference: &[Tensor], outputs: &[Tensor]) -> f64 {
+    let names = model.graph.outputs().iter().map(|output| output.name.to_string());
+    let each = names.zip(reference.iter().zip(outputs)).map(|(name, (a, b))| difference(name, a, b).max_rel);
+    each.fold(0.0, f64::max)
+}
+
+#[cfg(feature = "tensorrt")]
+fn tensorrt(sm: u16, model: &Model, shapes: &str) -> Result<Partner, Diagnostics> {
+    use crate::tensorrt::engine::{BuildOptions, Profile, ProfileRange};
+    let mut options = BuildOptions::for_target(sm);
+    let mut profile = Profile::default();
+    for (input, shape) in crate::inputs::shapes_by_input(&model.graph, shapes)? {
+        profile.inputs.push(ProfileRange {
+            input,
+            is_values: false,
+            min: shape.clone(),
+            opt: shape.clone(),
+            max: shape,
+        });
+    }
+    if !profile.inputs.is_empty() {
+        options.profiles.push(profile);
+    }
+    Ok(Partner::TensorRt(crate::tensorrt::TensorRt { worker: super::lower::worker(None)?, options }))
+}
+
+#[cfg(not(feature = "tensorrt"))]
+fn tensorrt(_: u16, _: &Model, _: &str) -> Result<Partner, Diagnostics> {
+    Err(super::lower::without_tensorrt())
+}
+
+fn finding_json(found: &Finding) -> serde_json::Value {
+    json!({ "seed": found.seed, "difference": number(found.worst), "refused": found.refused })
+}
+
+/// JSON has no infinity; a string says it.
+fn number(value: f64) -> serde_json::Value {
+    if value.is_finite() { json!(value) } else { json!(value.to_string()) }
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Diagnostics> {
+    std::fs::write(path, text).map_err(|error| misuse(format!("{}: {error}", path.display())))
+}
