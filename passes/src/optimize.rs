@@ -52,10 +52,8 @@ impl Options {
     /// Errors: a built-in rule does not load, which a test rules out.
     pub fn standard(target: Target) -> Result<Self, Diagnostics> {
         const NEWEST_OPSET: u64 = 25;
-        // Our network definitions have no rotary embedding yet; what it is recognised from, they have.
-        let runs = |op: &Op| target != Target::TensorRt || !op.is("RotaryEmbedding");
         Ok(Self {
-            rules: Library::built_in()?.standard().filter(|rule| rule.builds().all(runs)).cloned().collect(),
+            rules: Library::built_in()?.standard().cloned().collect(),
             engine: Engine::Saturate { limits: Limits::STANDARD, extract: Extract::Dag },
             target,
             opset: NEWEST_OPSET,

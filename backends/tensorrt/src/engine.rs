@@ -9,7 +9,7 @@ use crate::listing::EngineLayer;
 use crate::log::LogLine;
 use crate::parser::NetworkSummary;
 use crate::spec::NetworkSpec;
-use crate::worker::{Answer, Source, Worker};
+use crate::worker::{Answer, Session, Source, Worker};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -107,20 +107,29 @@ const FORMAT: u32 = 1;
 
 /// Builds `spec` in the worker process.
 pub fn build(worker: &Worker, spec: &NetworkSpec, options: &BuildOptions) -> Result<(NetworkSummary, Engine), Error> {
-    let Answer { summary, engine, .. } = replay(worker, spec, Some(options))?;
+    build_in(&mut worker.session(), spec, options)
+}
+
+/// The same in a process that is kept.
+pub fn build_in(
+    session: &mut Session,
+    spec: &NetworkSpec,
+    options: &BuildOptions,
+) -> Result<(NetworkSummary, Engine), Error> {
+    let Answer { summary, engine, .. } = replay(session, spec, Some(options))?;
     let engine = engine.ok_or_else(|| Error::Worker("it sent no engine".into()))?;
     Ok((summary, engine))
 }
 
 /// Replays `spec` in the worker process without building: the library checks each layer and infers all types and extents.
 pub fn inspect(worker: &Worker, spec: &NetworkSpec) -> Result<NetworkSummary, Error> {
-    replay(worker, spec, None).map(|answer| answer.summary)
+    replay(&mut worker.session(), spec, None).map(|answer| answer.summary)
 }
 
-fn replay(worker: &Worker, spec: &NetworkSpec, build: Option<&BuildOptions>) -> Result<Answer, Error> {
+fn replay(session: &mut Session, spec: &NetworkSpec, build: Option<&BuildOptions>) -> Result<Answer, Error> {
     spec.check()?;
     let payload: Vec<_> = spec.weights.iter().map(|weights| weights.bytes.clone()).collect();
-    worker.run(Source::Spec(spec.clone()), &payload, build)
+    session.run(Source::Spec(spec.clone()), &payload, build)
 }
 
 impl Engine {

@@ -210,18 +210,16 @@ pub enum Layer {
         length: Extents,
         steps: Steps,
     },
-    /// Per tensor when `axis` is absent (a scalar scale), else per channel.
     Quantize {
         input: TensorRef,
         scale: TensorRef,
-        axis: Option<u32>,
+        scaling: Scaling,
         to: DataType,
     },
-    /// Per tensor when `axis` is absent (a scalar scale), else per channel.
     Dequantize {
         input: TensorRef,
         scale: TensorRef,
-        axis: Option<u32>,
+        scaling: Scaling,
         to: DataType,
     },
     /// `values` holds off and on.
@@ -237,6 +235,22 @@ pub enum Layer {
         axis: TensorRef,
         exclusive: bool,
         reverse: bool,
+    },
+    /// The input at each place of a grid `[batch, height, width, 2]`, where -1 and 1 are the ends of an axis.
+    GridSample {
+        input: TensorRef,
+        grid: TensorRef,
+        mode: InterpolationMode,
+        /// What is beyond the ends: zeros ([`SliceMode::Fill`]), the border or a mirror.
+        outside: SliceMode,
+        align_corners: bool,
+    },
+    /// The first `lengths[b]` elements along the time axis in reverse.
+    ReverseSequence {
+        input: TensorRef,
+        lengths: TensorRef,
+        batch_axis: u32,
+        time_axis: u32,
     },
     /// `slope` broadcasts against the input and has its rank.
     ParametricRelu {
@@ -262,6 +276,17 @@ pub enum Layer {
         mask: Option<TensorRef>,
         causal: bool,
     },
+}
+
+/// Which elements share a scale.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Scaling {
+    /// All of them: the scale is a scalar.
+    PerTensor,
+    /// Those at one place of an axis: the scale is a vector.
+    PerAxis(u32),
+    /// Those of a block of these extents: the scale has the rank of the input.
+    PerBlock(Vec<i64>),
 }
 
 /// How many elements a top-k returns.
@@ -344,6 +369,8 @@ impl Layer {
             Layer::OneHot { .. } => "OneHot",
             Layer::CumulativeSum { .. } => "CumulativeSum",
             Layer::ParametricRelu { .. } => "ParametricRelu",
+            Layer::GridSample { .. } => "GridSample",
+            Layer::ReverseSequence { .. } => "ReverseSequence",
             Layer::Squeeze { .. } => "Squeeze",
             Layer::Unsqueeze { .. } => "Unsqueeze",
             Layer::Attention { .. } => "Attention",
@@ -423,6 +450,9 @@ impl Layer {
             Layer::OneHot { indices, values, depth, .. } => all.extend([*indices, *values, *depth]),
             Layer::CumulativeSum { input, axis, .. } => all.extend([*input, *axis]),
             Layer::ParametricRelu { input, slope } => all.extend([*input, *slope]),
+            Layer::GridSample { input, grid: other, .. } | Layer::ReverseSequence { input, lengths: other, .. } => {
+                all.extend([*input, *other]);
+            }
             Layer::Attention { query, key, value, mask, .. } => {
                 all.extend([*query, *key, *value]);
                 all.extend(mask);
@@ -516,6 +546,8 @@ impl Layer {
                 ResizeTo::Scales(scales) => rank("scales", scales.len()),
             },
             Layer::Range { length, .. } => known("length", length),
+            Layer::Quantize { scaling: Scaling::PerBlock(block), .. }
+            | Layer::Dequantize { scaling: Scaling::PerBlock(block), .. } => rank("block", block.len()),
             _ => Ok(()),
         }
     }

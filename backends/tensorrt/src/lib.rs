@@ -16,6 +16,7 @@ compile_error!("the feature bindings is set by tensorrt-rtx or tensorrt-enterpri
 pub mod backend;
 pub mod engine;
 pub mod error;
+pub mod explain;
 mod kinds;
 pub mod layer;
 pub mod library;
@@ -27,8 +28,10 @@ mod native;
 pub mod parser;
 mod protocol;
 pub mod spec;
+pub mod traffic;
+pub mod trial;
 pub mod worker;
 
 pub use backend::{EngineReport, TensorRt};
 pub use error::Error;
-pub use worker::{WORKER_ARGUMENT, Worker, worker_main};
+pub use worker::{Session, WORKER_ARGUMENT, Worker, worker_main};

@@ -62,7 +62,6 @@ pub fn parse(text: &str) -> Vec<EngineLayer> {
 }
 
 /// The tag by which a layer names a source node in its metadata; as NVIDIA's ONNX parser writes it.
-#[cfg_attr(not(feature = "bindings"), allow(dead_code))]
 pub(crate) fn origin_tag(origin: &str) -> String {
     format!("{ORIGIN}{origin}]")
 }

@@ -3,7 +3,7 @@
 use crate::engine::{BuildOptions, Engine};
 use crate::error::Error;
 use crate::spec::DataType;
-use crate::worker::{Answer, Source, Worker};
+use crate::worker::{Answer, Session, Source, Worker};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -88,6 +88,15 @@ pub fn read_onnx(
     model: Onnx,
     build: Option<&BuildOptions>,
 ) -> Result<(NetworkSummary, Option<Engine>), Error> {
+    read_onnx_in(&mut worker.session(), model, build)
+}
+
+/// The same in a process that is kept.
+pub fn read_onnx_in(
+    session: &mut Session,
+    model: Onnx,
+    build: Option<&BuildOptions>,
+) -> Result<(NetworkSummary, Option<Engine>), Error> {
     let (source, payload) = match model {
         Onnx::File(path) => {
             // The worker may run in another directory, and the parser wants an absolute path for external data.
@@ -100,7 +109,7 @@ pub fn read_onnx(
         }
         Onnx::Bytes(bytes) => (Source::OnnxBytes(bytes.len() as u64), vec![bytes]),
     };
-    let Answer { summary, engine, .. } = worker.run(source, &payload, build)?;
+    let Answer { summary, engine, .. } = session.run(source, &payload, build)?;
     Ok((summary, engine))
 }
 

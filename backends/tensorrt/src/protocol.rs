@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-/// What the worker is to do. It serves one request and ends.
-#[derive(Serialize, Deserialize)]
+/// What the worker is to do. It serves requests until its input ends.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
     /// Where the user says the library is.
     pub library: Option<PathBuf>,
@@ -27,7 +27,7 @@ pub(crate) struct Request {
 }
 
 /// What the worker says while it works.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Event {
     /// What it does from now on, for the error when it dies.
     Stage(String),
@@ -40,7 +40,7 @@ pub(crate) enum Event {
 }
 
 /// What came of the request.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub library: Version,
     pub summary: NetworkSummary,
@@ -48,7 +48,7 @@ pub(crate) struct Reply {
 }
 
 /// An engine; `plan_bytes` raw bytes follow the frame.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EngineReply {
     pub plan_bytes: u64,
     pub layers: Vec<EngineLayer>,

@@ -211,6 +211,35 @@ impl NetworkSpec {
         self.outputs.push(OutputSpec { name: name.into(), tensor });
     }
 
+    /// Makes outputs of the results that are called `names`, or of every result with a name when `names` is empty, so that nothing
+    /// is fused across them. Returns the names that no result has.
+    ///
+    /// Constants and what computes extents stay as they are.
+    pub fn break_fusions(&mut self, names: &[String]) -> Vec<String> {
+        let returned: HashSet<TensorRef> = self.outputs.iter().map(|output| output.tensor).collect();
+        let mut found = Vec::new();
+        for layer in &self.layers {
+            if matches!(layer.layer, Layer::Constant { .. } | Layer::Shape { .. }) {
+                continue;
+            }
+            for (name, at) in layer.result_names.iter().zip(layer.first_result.0..) {
+                let Some(name) = name.as_ref().filter(|name| names.is_empty() || names.contains(name)) else { continue };
+                found.push((name.clone(), TensorRef(at)));
+            }
+        }
+        let missing = |name: &&String| {
+            found.iter().all(|(known, _)| known != *name) && self.outputs.iter().all(|output| output.name != **name)
+        };
+        let unknown = names.iter().filter(missing).cloned().collect();
+        self.outputs.extend(
+            found
+                .into_iter()
+                .filter(|(_, tensor)| !returned.contains(tensor))
+                .map(|(name, tensor)| OutputSpec { name, tensor }),
+        );
+        unknown
+    }
+
     /// Bytes of all weights together.
     pub fn weight_bytes(&self) -> u64 {
         self.weights.iter().map(|weights| weights.bytes.len() as u64).sum()
@@ -322,6 +351,23 @@ mod tests {
 
     fn relu(input: TensorRef) -> Layer {
         Layer::Activation { input, kind: ActivationKind::Relu, alpha: None, beta: None }
+    }
+
+    #[test]
+    fn breaking_fusions_makes_outputs_of_named_values() {
+        let mut spec = NetworkSpec::new("two");
+        let x = spec.input("x", DataType::F32, &[2]).unwrap();
+        let h = spec.add("first", relu(x));
+        spec.name_result(0, "h");
+        let y = spec.add("second", relu(h));
+        spec.output("y", y);
+        let mut all = spec.clone();
+        assert_eq!(spec.break_fusions(&["k".into(), "y".into()]), ["k"]);
+        assert!(spec.break_fusions(&["h".into()]).is_empty() && all.break_fusions(&[]).is_empty());
+        for broken in [spec, all] {
+            assert_eq!(broken.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>(), ["y", "h"]);
+            broken.check().unwrap();
+        }
     }
 
     fn relu_network() -> NetworkSpec {

@@ -14,14 +14,15 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The argument with which the `eutectic` program becomes a worker: it then calls [`worker_main`].
 pub const WORKER_ARGUMENT: &str = "__tensorrt-worker";
 
-/// How to start a worker. Each request has a process of its own.
+/// How to start a worker. A request has a process of its own, unless it is made in a [`Session`].
 #[derive(Clone, Debug)]
 pub struct Worker {
     /// The program.
@@ -62,74 +63,49 @@ impl Worker {
 
     /// The version of the library that the worker finds.
     pub fn library_version(&self) -> Result<Version, Error> {
-        self.request(Request { library: self.library.clone(), source: None, build: None }, &[])
-            .map(|answer| answer.library)
+        self.session().request(None, &[], None).map(|answer| answer.library)
     }
 
-    pub(crate) fn run(&self, source: Source, payload: &[Bytes], build: Option<&BuildOptions>) -> Result<Answer, Error> {
-        let request = Request { library: self.library.clone(), source: Some(source), build: build.cloned() };
-        self.request(request, payload)
+    /// A process that serves one request after the other, for many small builds. It starts with the first request.
+    pub fn session(&self) -> Session {
+        Session { worker: self.clone(), process: None }
+    }
+}
+
+/// A worker process that is kept between requests, and started again after a crash or a time-out. Dropping it ends the process.
+#[derive(Debug)]
+pub struct Session {
+    worker: Worker,
+    process: Option<Process>,
+}
+
+impl Session {
+    pub(crate) fn run(
+        &mut self,
+        source: Source,
+        payload: &[Bytes],
+        build: Option<&BuildOptions>,
+    ) -> Result<Answer, Error> {
+        self.request(Some(source), payload, build)
     }
 
-    fn request(&self, request: Request, payload: &[Bytes]) -> Result<Answer, Error> {
-        let deadline = Instant::now() + self.timeout;
-        let mut child = Command::new(&self.program)
-            .args(&self.arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| Error::Worker(format!("{} does not start: {error}", self.program.display())))?;
-        let (Some(mut stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            unreachable!("all three streams are piped");
+    fn request(
+        &mut self,
+        source: Option<Source>,
+        payload: &[Bytes],
+        build: Option<&BuildOptions>,
+    ) -> Result<Answer, Error> {
+        let request = Request { library: self.worker.library.clone(), source, build: build.cloned() };
+        let mut process = match self.process.take() {
+            Some(process) => process,
+            None => Process::start(&self.worker)?,
         };
-        let result = std::thread::scope(|scope| {
-            // A worker that ends early closes its input; what it said counts, not that we could not finish the sentence.
-            scope.spawn(|| {
-                let mut to = BufWriter::new(&mut stdin);
-                let _ = write_frame(&mut to, &request)
-                    .and_then(|()| payload.iter().try_for_each(|part| to.write_all(part)));
-                let _ = to.flush();
-                drop(to);
-                drop(stdin);
-            });
-            let errors = scope.spawn(move || tail(stderr));
-            let (sender, receiver) = channel();
-            scope.spawn(move || listen(BufReader::new(stdout), &sender));
-
-            let mut stage = "starting".to_owned();
-            let mut log = Vec::new();
-            let outcome = loop {
-                match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                    Ok(Heard::Event(Event::Stage(next))) => stage = next,
-                    Ok(Heard::Event(Event::Log(line))) => log.push(line),
-                    Ok(Heard::Event(Event::Failed(error))) => break Err(*error),
-                    Ok(Heard::Event(Event::Done(_))) => unreachable!("the listener turns it into an answer"),
-                    Ok(Heard::Answer(reply, plan)) => break Ok((reply, plan)),
-                    Ok(Heard::Broken(problem)) => break Err(Error::Worker(problem)),
-                    Err(RecvTimeoutError::Timeout) => {
-                        let seconds = self.timeout.as_secs();
-                        break Err(Error::WorkerTimeout { seconds, stage, log: std::mem::take(&mut log) });
-                    }
-                    Err(RecvTimeoutError::Disconnected) => {
-                        let status = wait(&mut child, deadline);
-                        // The pipes close once the process is gone, so this ends.
-                        let stderr = errors.join().unwrap_or_default();
-                        return Err(Error::WorkerDied { status, stage, log: std::mem::take(&mut log), stderr });
-                    }
-                }
-            };
-            // The answer is in, or never comes; destructors of the library are of no use to us.
-            let _ = child.kill();
-            let _ = child.wait();
-            outcome
-        });
-        let (reply, plan) = result?;
+        // A process that does not answer is lost: it is dropped, and the next request starts another.
+        let answered = process.serve(&request, payload, self.worker.timeout)?;
+        self.process = Some(process);
+        let (reply, plan) = answered?;
         let Reply { library, summary, engine } = *reply;
-        let options = request.build;
-        let engine = engine.zip(options).map(|(engine, options)| {
+        let engine = engine.zip(request.build).map(|(engine, options)| {
             let EngineReply { layers, build_milliseconds, warnings, .. } = engine;
             Engine { plan, layers, options, library, build_milliseconds, warnings }
         });
@@ -137,7 +113,87 @@ impl Worker {
     }
 }
 
-/// Serves one request over standard input and output, and returns the exit code. The `eutectic` program calls it when its first
+/// What a worker answered: a reply with the bytes of its plan, or why there is none.
+type Answered = Result<(Box<Reply>, Vec<u8>), Error>;
+
+/// A running worker. Dropping it kills the process: destructors of the library are of no use to us.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    to: ChildStdin,
+    heard: Receiver<Heard>,
+    errors: Option<JoinHandle<String>>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    fn start(worker: &Worker) -> Result<Self, Error> {
+        let mut child = Command::new(&worker.program)
+            .args(&worker.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| Error::Worker(format!("{} does not start: {error}", worker.program.display())))?;
+        let (Some(to), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            unreachable!("all three streams are piped");
+        };
+        // Both threads end with the process.
+        let (sender, heard) = channel();
+        std::thread::spawn(move || listen(BufReader::new(stdout), &sender));
+        let errors = Some(std::thread::spawn(move || tail(stderr)));
+        Ok(Self { child, to, heard, errors })
+    }
+
+    /// What the worker answers to one request. Errors: it is lost, and why.
+    fn serve(&mut self, request: &Request, payload: &[Bytes], timeout: Duration) -> Result<Answered, Error> {
+        let deadline = Instant::now() + timeout;
+        let Self { child, to, heard, errors } = self;
+        std::thread::scope(|scope| {
+            // A worker that ends early closes its input; what it said counts, not that we could not finish the sentence.
+            scope.spawn(|| {
+                let mut to = BufWriter::new(to);
+                let _ = write_frame(&mut to, request)
+                    .and_then(|()| payload.iter().try_for_each(|part| to.write_all(part)));
+                let _ = to.flush();
+            });
+            let mut stage = "starting".to_owned();
+            let mut log = Vec::new();
+            let lost = loop {
+                match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                    Ok(Heard::Event(Event::Stage(next))) => stage = next,
+                    Ok(Heard::Event(Event::Log(line))) => log.push(line),
+                    Ok(Heard::Event(Event::Failed(error))) => return Ok(Err(*error)),
+                    Ok(Heard::Event(Event::Done(_))) => unreachable!("the listener turns it into an answer"),
+                    Ok(Heard::Answer(reply, plan)) => return Ok(Ok((reply, plan))),
+                    Ok(Heard::Broken(problem)) => break Error::Worker(problem),
+                    Err(RecvTimeoutError::Timeout) => {
+                        break Error::WorkerTimeout { seconds: timeout.as_secs(), stage, log };
+                    }
+                    Err(RecvTimeoutError::Disconnected) => {
+                        let status = wait(child, deadline);
+                        // The pipes close once the process is gone, so this ends.
+                        let stderr = errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
+                        break Error::WorkerDied { status, stage, log, stderr };
+                    }
+                }
+            };
+            // The writer waits for a reader, who is gone now.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(lost)
+        })
+    }
+}
+
+/// Serves requests over standard input and output until the input ends, and returns the exit code. The `eutectic` program calls it when its first
 /// argument is [`WORKER_ARGUMENT`].
 pub fn worker_main() -> i32 {
     #[cfg(feature = "bindings")]
@@ -150,13 +206,14 @@ pub fn worker_main() -> i32 {
     code
 }
 
+#[derive(Debug)]
 enum Heard {
     Event(Event),
     Answer(Box<Reply>, Vec<u8>),
     Broken(String),
 }
 
-/// Passes on what the worker says until it is done or falls silent.
+/// Passes on what the worker says until it ends or is not understood.
 fn listen(mut from: impl Read, to: &Sender<Heard>) {
     loop {
         let heard = match read_frame(&mut from) {
@@ -173,7 +230,7 @@ fn listen(mut from: impl Read, to: &Sender<Heard>) {
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return,
             Err(error) => Heard::Broken(format!("it is not understood: {error}")),
         };
-        let is_last = !matches!(heard, Heard::Event(Event::Stage(_) | Event::Log(_)));
+        let is_last = matches!(heard, Heard::Broken(_));
         if to.send(heard).is_err() || is_last {
             return;
         }

@@ -35,6 +35,9 @@ pub(super) const OPS: &[Lowering] = &[
     ("Clip", clip),
     ("Softmax", softmax),
     ("LogSoftmax", log_softmax),
+    ("Hardmax", hardmax),
+    ("Shrink", shrink),
+    ("SwiGLU", gated),
 ];
 
 /// An activation with up to two attributes, given with their defaults.
@@ -137,16 +140,56 @@ fn softmax(builder: &mut Builder, call: &Call) -> Lowered {
     Ok(vec![builder.softmax(&x, axis).into()])
 }
 
-/// `x - max - log(sum(exp(x - max)))`, which does not overflow.
 fn log_softmax(builder: &mut Builder, call: &Call) -> Lowered {
     let x = builder.input(call, 0)?;
     let axis = call.axis(call.int("axis", -1), x.rank())?;
-    let top = builder.reduce(ReduceKind::Max, &x, &[axis], true);
-    let lowered = builder.pair(ElementWiseKind::Subtract, &x, &top)?;
+    Ok(vec![log_softmax_along(builder, &x, axis)?.into()])
+}
+
+/// `x - max - log(sum(exp(x - max)))`, which does not overflow.
+pub(super) fn log_softmax_along(builder: &mut Builder, x: &Typed, axis: usize) -> Result<Typed, Refusal> {
+    let top = builder.reduce(ReduceKind::Max, x, &[axis], true);
+    let lowered = builder.pair(ElementWiseKind::Subtract, x, &top)?;
     let powers = builder.unary(UnaryKind::Exp, &lowered);
     let sum = builder.reduce(ReduceKind::Sum, &powers, &[axis], true);
     let log = builder.unary(UnaryKind::Log, &sum);
-    Ok(vec![builder.pair(ElementWiseKind::Subtract, &lowered, &log)?.into()])
+    builder.pair(ElementWiseKind::Subtract, &lowered, &log)
+}
+
+/// 1 at the first of the largest elements along the axis, 0 elsewhere.
+fn hardmax(builder: &mut Builder, call: &Call) -> Lowered {
+    let x = builder.input(call, 0)?;
+    let axis = call.axis(call.int("axis", -1), x.rank())?;
+    let largest = builder.first_largest(&x, axis)?;
+    let length = builder.extent(&x, axis)?;
+    let places = builder.count_up(&length, &x.shape[axis])?;
+    let others: Vec<usize> = (0..x.rank()).filter(|&other| other != axis).collect();
+    let places = builder.unsqueeze(&places, &others)?;
+    let is_largest = builder.pair(ElementWiseKind::Equal, &places, &largest)?;
+    Ok(vec![builder.cast(&is_largest, x.data_type).into()])
+}
+
+/// `x + bias` below -lambd, `x - bias` above lambd, 0 between.
+fn shrink(builder: &mut Builder, call: &Call) -> Lowered {
+    let x = builder.input(call, 0)?;
+    let (bias, lambda) = (f64::from(call.float("bias", 0.0)), f64::from(call.float("lambd", 0.5)));
+    let is_below = builder.with(ElementWiseKind::Less, &x, -lambda)?;
+    let is_above = builder.with(ElementWiseKind::Greater, &x, lambda)?;
+    let raised = builder.with(ElementWiseKind::Sum, &x, bias)?;
+    let lowered = builder.with(ElementWiseKind::Subtract, &x, bias)?;
+    let zero = builder.scalar(0.0, x.data_type, x.rank())?;
+    let above = builder.select(&is_above.into(), &lowered.into(), &zero.into())?;
+    Ok(vec![builder.select(&is_below.into(), &raised.into(), &above.into())?.into()])
+}
+
+/// `a sigmoid(alpha a) b`.
+fn gated(builder: &mut Builder, call: &Call) -> Lowered {
+    let (a, b) = (builder.input(call, 0)?, builder.input(call, 1)?);
+    let alpha = f64::from(call.float("alpha", 1.0));
+    let scaled = if alpha == 1.0 { a.clone() } else { builder.with(ElementWiseKind::Product, &a, alpha)? };
+    let gate = builder.activation(ActivationKind::Sigmoid, &scaled, None, None);
+    let gated = builder.pair(ElementWiseKind::Product, &a, &gate)?;
+    Ok(vec![builder.pair(ElementWiseKind::Product, &gated, &b)?.into()])
 }
 
 /// What keeps an operand out of a layer that needs a constant.

@@ -5,11 +5,12 @@
 
 use super::builder::Builder;
 use super::call::Call;
-use super::operand::{Operand, Typed, data_type, element};
+use super::operand::{Operand, Typed, data_type};
 use super::refusal::Refusal;
 use super::terms::Term;
+use super::view::Cut;
 use super::{Lowered, Lowering};
-use crate::layer::{ActivationKind, ElementWiseKind, Extents, Layer, MatrixKind, Steps, UnaryKind};
+use crate::layer::{ActivationKind, ElementWiseKind, MatrixKind, SliceMode};
 use crate::spec::DataType;
 use eutectic_ir::{Dim, Element, Tensor};
 
@@ -17,7 +18,6 @@ use eutectic_ir::{Dim, Element, Tensor};
 pub(super) const OPS: &[Lowering] = &[("Attention", attention)];
 
 fn attention(builder: &mut Builder, call: &Call) -> Lowered {
-    refuse_what_is_not_written_out(call)?;
     let (query, key, value) = (builder.input(call, 0)?, builder.input(call, 1)?, builder.input(call, 2)?);
     let is_flat = query.rank() == 3;
     let (query, key, value) = if is_flat {
@@ -93,18 +93,6 @@ fn attention(builder: &mut Builder, call: &Call) -> Lowered {
     Ok(results)
 }
 
-fn refuse_what_is_not_written_out(call: &Call) -> Result<(), Refusal> {
-    if call.given(6).is_some() {
-        return Err(Refusal::new("it has nonpad_kv_seqlen").instead("an attn_mask"));
-    }
-    for name in ["left_window_size", "right_window_size"] {
-        if call.int(name, -1) >= 0 {
-            return Err(Refusal::new(format!("it has {name}")).instead("an attn_mask"));
-        }
-    }
-    Ok(())
-}
-
 /// `[batch, sequence, heads width]` as `[batch, heads, sequence, width]`.
 fn split_heads(builder: &mut Builder, x: &Typed, heads: i64) -> Result<Typed, Refusal> {
     let width = x.shape[2].exact_div(&Dim::known(heads));
@@ -163,53 +151,99 @@ fn regroup(builder: &mut Builder, x: &Typed, shape: &[Dim]) -> Result<Typed, Ref
 /// Scores with minus infinity where a query must not look.
 fn masked(builder: &mut Builder, call: &Call, scores: Typed, key: &Typed, past: Term) -> Result<Typed, Refusal> {
     let mut scores = scores;
-    let lowest = |builder: &mut Builder, data_type: DataType| -> Result<Operand, Refusal> {
-        let lowest = Tensor::full(element(data_type), &[], f64::NEG_INFINITY).map_err(|error| error.to_string())?;
-        Ok(builder.weight("", lowest).into())
-    };
+    let lowest = builder.scalar(f64::NEG_INFINITY, scores.data_type, 4)?;
     if let Some(mask) = call.given(3) {
-        let (columns, wanted) = (mask.value.shape().last().cloned(), &key.shape[2]);
-        if columns.as_ref() != Some(wanted) {
-            return Err(Refusal::new("its mask is shorter than its keys").instead("a mask for every key"));
-        }
-        if mask.value.data_type()? == DataType::Bool {
-            let lowest = lowest(builder, scores.data_type)?;
-            scores = builder.select(&mask.value, &scores.into(), &lowest)?;
+        let columns = mask.value.shape().last().cloned();
+        let is_full = columns.as_ref() == Some(&key.shape[2]);
+        let is_truth = mask.value.data_type()? == DataType::Bool;
+        if is_full && is_truth {
+            scores = builder.select(&mask.value, &scores.into(), &lowest.clone().into())?;
         } else {
-            scores = builder.binary(ElementWiseKind::Sum, &scores.into(), &mask.value)?;
+            let mut bias = builder.tensor(&mask.value)?;
+            if is_truth {
+                let zero = builder.scalar(0.0, scores.data_type, 4)?;
+                bias = builder.select(&bias.into(), &zero.into(), &lowest.clone().into())?;
+            }
+            if !is_full {
+                bias = extended(builder, &bias, key)?;
+            }
+            scores = builder.pair(ElementWiseKind::Sum, &scores, &bias)?;
         }
     }
-    if call.attrs.flag("is_causal") {
-        let mask = causal(builder, &scores, past)?;
-        let lowest = lowest(builder, scores.data_type)?;
-        scores = builder.select(&mask, &scores.into(), &lowest)?;
+    if let Some(sight) = sight(builder, call, &scores, past)? {
+        scores = builder.select(&sight, &scores.into(), &lowest.into())?;
     }
     Ok(scores)
 }
 
-/// Where key `j` is not later than query `i`, `past` keys being earlier than the first query.
-fn causal(builder: &mut Builder, scores: &Typed, past: Term) -> Result<Operand, Refusal> {
-    if let (Some(rows), Some(columns), Term::Known(past)) = (scores.shape[2].as_size(), scores.shape[3].as_size(), past)
-    {
-        let allowed = (0..rows).flat_map(|row| (0..columns).map(move |column| column as i64 <= row as i64 + past));
-        let mask =
-            Tensor::from_bools(&[rows, columns], &allowed.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
-        return Ok(builder.weight("", mask).into());
-    }
-    let (rows, columns) = (builder.extent(scores, 2)?, builder.extent(scores, 3)?);
-    let rows = count_up(builder, &rows, &scores.shape[2])?;
-    let past = builder.term(&past)?;
-    let rows = builder.pair(ElementWiseKind::Sum, &rows, &past)?;
-    let rows = builder.unsqueeze(&rows, &[1])?;
-    let columns = count_up(builder, &columns, &scores.shape[3])?;
-    let columns = builder.unsqueeze(&columns, &[0])?;
-    let later = builder.pair(ElementWiseKind::Greater, &columns, &rows)?;
-    Ok(builder.unary(UnaryKind::Not, &later).into())
+/// A bias for every key: those behind the end of the given one are out of sight.
+fn extended(builder: &mut Builder, bias: &Typed, key: &Typed) -> Result<Typed, Refusal> {
+    let rank = bias.rank();
+    let mut cut =
+        Cut { start: vec![Term::Known(0); rank], size: builder.sizes(bias)?, stride: vec![Term::Known(1); rank] };
+    let mut shape = bias.shape.clone();
+    (cut.size[rank - 1], shape[rank - 1]) = (builder.extent(key, 2)?, key.shape[2].clone());
+    let fill = builder.scalar(f64::NEG_INFINITY, bias.data_type, 0)?;
+    builder.slice(bias, &cut, SliceMode::Fill, Some(fill.at), shape)
 }
 
-/// 0, 1, 2 and so on.
-fn count_up(builder: &mut Builder, length: &Term, dim: &Dim) -> Result<Typed, Refusal> {
-    let length: Extents = builder.extents_of(std::slice::from_ref(length))?;
-    let layer = Layer::Range { length, steps: Steps::Int { start: 0, delta: 1 } };
-    Ok(builder.typed("range", layer, DataType::I64, vec![dim.clone()]))
+/// Which keys a query may look at, apart from the mask; `None` when all of them.
+///
+/// With `ahead` the distance of a key from the query's own place, a causal query sees those up to 0, a window those within its
+/// sizes; keys behind the valid length of a cache are unseen.
+fn sight(builder: &mut Builder, call: &Call, scores: &Typed, past: Term) -> Result<Option<Operand>, Refusal> {
+    let bound = |name: &str| Some(call.int(name, -1)).filter(|&size| size >= 0);
+    let left = bound("left_window_size");
+    let right = if call.attrs.flag("is_causal") { Some(0) } else { bound("right_window_size") };
+    let lengths = call.given(6);
+    if left.is_none() && right.is_none() && lengths.is_none() {
+        return Ok(None);
+    }
+    let extents = (scores.shape[2].as_size(), scores.shape[3].as_size());
+    if let (None, (Some(rows), Some(columns)), Term::Known(past)) = (lengths, extents, past) {
+        let sees = |row: usize, column: usize| {
+            let ahead = column as i64 - row as i64 - past;
+            right.is_none_or(|right| ahead <= right) && left.is_none_or(|left| -ahead <= left)
+        };
+        let all = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let seen: Vec<bool> = all.map(|(row, column)| sees(row, column)).collect();
+        let mask = Tensor::from_bools(&[rows, columns], &seen).map_err(|error| error.to_string())?;
+        return Ok(Some(builder.weight("", mask).into()));
+    }
+    let (rows, columns) = (builder.extent(scores, 2)?, builder.extent(scores, 3)?);
+    let queries = builder.count_up(&rows, &scores.shape[2])?;
+    let queries = builder.unsqueeze(&queries, &[0, 1, 3])?;
+    let keys = builder.count_up(&columns, &scores.shape[3])?;
+    let keys = builder.unsqueeze(&keys, &[0, 1, 2])?;
+    let mut seen = Vec::new();
+    let offset = match lengths {
+        None => {
+            let past = builder.term(&past)?;
+            builder.unsqueeze(&past, &[0, 1, 2])?
+        }
+        Some(lengths) => {
+            let lengths = builder.tensor(&lengths.value)?;
+            let lengths = builder.unsqueeze(&lengths, &[1, 2, 3])?;
+            seen.push(builder.pair(ElementWiseKind::Less, &keys, &lengths)?);
+            let rows = builder.term(&rows)?;
+            let rows = builder.unsqueeze(&rows, &[0, 1, 2])?;
+            builder.pair(ElementWiseKind::Subtract, &lengths, &rows)?
+        }
+    };
+    let places = builder.pair(ElementWiseKind::Sum, &queries, &offset)?;
+    let ahead = builder.pair(ElementWiseKind::Subtract, &keys, &places)?;
+    if let Some(right) = right {
+        seen.push(builder.with(ElementWiseKind::Less, &ahead, (right + 1) as f64)?);
+    }
+    if let Some(left) = left {
+        seen.push(builder.with(ElementWiseKind::Greater, &ahead, (-left - 1) as f64)?);
+    }
+    let mut all = None;
+    for condition in seen {
+        all = Some(match all {
+            None => condition,
+            Some(all) => builder.pair(ElementWiseKind::And, &all, &condition)?,
+        });
+    }
+    Ok(all.map(Operand::from))
 }

@@ -6,7 +6,7 @@ use super::call::Call;
 use super::operand::{Typed, data_type};
 use super::refusal::Refusal;
 use super::{Lowered, Lowering};
-use crate::layer::Layer;
+use crate::layer::{Layer, Scaling};
 use crate::spec::DataType;
 use eutectic_ir::{Element, TensorType};
 
@@ -35,12 +35,12 @@ fn quantize(builder: &mut Builder, call: &Call) -> Lowered {
         (None, Some(element)) => data_type(element)?,
         (None, None) => DataType::U8,
     };
-    let (scale, axis) = scale(builder, call, &x)?;
+    let (scale, scaling) = scale(builder, call, &x)?;
     if !matches!(to, DataType::I8 | DataType::F8E4M3 | DataType::I4) {
         return Err(Refusal::new(format!("it quantizes to {to:?}")).instead("int8, float8e4m3fn or int4"));
     }
     let shape = x.shape.clone();
-    Ok(vec![builder.typed("quantize", Layer::Quantize { input: x.at, scale: scale.at, axis, to }, to, shape).into()])
+    Ok(vec![builder.typed("quantize", Layer::Quantize { input: x.at, scale: scale.at, scaling, to }, to, shape).into()])
 }
 
 fn dequantize(builder: &mut Builder, call: &Call) -> Lowered {
@@ -49,31 +49,32 @@ fn dequantize(builder: &mut Builder, call: &Call) -> Lowered {
         let problem = format!("it reads {:?}", x.data_type);
         return Err(Refusal::new(problem).instead("int8, float8e4m3fn or int4"));
     }
-    let (scale, axis) = scale(builder, call, &x)?;
+    let (scale, scaling) = scale(builder, call, &x)?;
     let to =
         call.types.first().cloned().flatten().map_or(Ok(scale.data_type), |ty: TensorType| data_type(ty.element))?;
-    let layer = Layer::Dequantize { input: x.at, scale: scale.at, axis, to };
+    let layer = Layer::Dequantize { input: x.at, scale: scale.at, scaling, to };
     let shape = x.shape.clone();
     Ok(vec![builder.typed("dequantize", layer, to, shape).into()])
 }
 
-/// The scale, and the axis along which it varies. Errors: a zero point other than zero.
-fn scale(builder: &mut Builder, call: &Call, x: &Typed) -> Result<(Typed, Option<u32>), Refusal> {
+/// The scale, and which elements share one. Errors: a zero point other than zero.
+fn scale(builder: &mut Builder, call: &Call, x: &Typed) -> Result<(Typed, Scaling), Refusal> {
     if let Some(zero) = call.given(2) {
         let weight = zero.value.weight().ok_or_else(|| must_be_constant("zero point"))?;
         if !weight.is_zero() {
             return Err(Refusal::new("its zero point is not zero").instead("symmetric quantization"));
         }
     }
-    if call.int("block_size", 0) != 0 {
-        return Err(Refusal::new("it quantizes in blocks").instead("one scale per tensor or per channel"));
-    }
     let scale = call.value(1)?;
     let weight = scale.weight().ok_or_else(|| must_be_constant("scale"))?;
     if weight.tensor.count() == 1 {
-        return Ok((builder.constant(weight, &[])?, None));
+        return Ok((builder.constant(weight, &[])?, Scaling::PerTensor));
     }
     let axis = call.axis(call.int("axis", 1), x.rank())?;
     let sizes = weight.sizes();
-    Ok((builder.constant(weight, &sizes)?, Some(axis as u32)))
+    let scaling = match call.int("block_size", 0) {
+        0 => Scaling::PerAxis(axis as u32),
+        size => Scaling::PerBlock((0..x.rank()).map(|at| if at == axis { size } else { 1 }).collect()),
+    };
+    Ok((builder.constant(weight, &sizes)?, scaling))
 }

@@ -11,7 +11,7 @@ use eutectic_ir::Dim;
 /// The operators of this family.
 pub(super) const OPS: &[Lowering] = &[("Conv", convolution), ("ConvTranspose", transposed)];
 
-fn convolution(builder: &mut Builder, call: &Call) -> Lowered {
+pub(super) fn convolution(builder: &mut Builder, call: &Call) -> Lowered {
     let x = builder.input(call, 0)?;
     let kernel = call.value(1)?;
     let sizes = kernel_sizes(kernel, x.rank())?;

@@ -17,7 +17,7 @@ fn matmul(builder: &mut Builder, call: &Call) -> Lowered {
 }
 
 /// The product as NumPy defines it: a vector on the left is a row, on the right a column, and its axis goes.
-fn product(builder: &mut Builder, a: &Operand, b: &Operand) -> Result<Typed, Refusal> {
+pub(super) fn product(builder: &mut Builder, a: &Operand, b: &Operand) -> Result<Typed, Refusal> {
     let (is_row, is_column) = (a.rank() == 1, b.rank() == 1);
     if a.rank() == 0 || b.rank() == 0 {
         return Err(Refusal::new("a product with a scalar").instead("Mul"));

@@ -17,16 +17,23 @@ mod builder;
 mod call;
 mod cast;
 mod comparison;
+mod control;
 mod convolution;
 mod indexing;
 mod linear;
+mod linear_attention;
+mod loss;
 mod movement;
 mod normalization;
 mod operand;
 mod pooling;
 mod profile;
+mod quantized;
+mod recurrent;
 mod reduction;
 mod refusal;
+mod rotary;
+mod sampling;
 mod shape;
 mod slicing;
 mod terms;
@@ -80,6 +87,12 @@ const FAMILIES: &[(&str, &[Lowering])] = &[
     ("indexing", indexing::OPS),
     ("shape", shape::OPS),
     ("attention", attention::OPS),
+    ("rotary", rotary::OPS),
+    ("linear_attention", linear_attention::OPS),
+    ("recurrent", recurrent::OPS),
+    ("sampling", sampling::OPS),
+    ("loss", loss::OPS),
+    ("quantized", quantized::OPS),
 ];
 
 fn lowering(name: &str) -> Option<fn(&mut Builder, &Call) -> Lowered> {
@@ -89,7 +102,8 @@ fn lowering(name: &str) -> Option<fn(&mut Builder, &Call) -> Lowered> {
 
 /// The names of all operators of `ai.onnx` that have a lowering, with their family.
 pub fn operators() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FAMILIES.iter().flat_map(|(family, ops)| ops.iter().map(|(name, _)| (*family, *name)))
+    let plain = FAMILIES.iter().flat_map(|(family, ops)| ops.iter().map(|(name, _)| (*family, *name)));
+    plain.chain(control::OPS.iter().map(|(name, _)| ("control", *name)))
 }
 
 /// The network of `model`.

@@ -6,7 +6,7 @@ use super::operand::{Operand, Typed, Weight};
 use super::refusal::Refusal;
 use super::terms::Term;
 use super::{Lowered, Lowering};
-use eutectic_ir::Dim;
+use eutectic_ir::{Dim, Element, Tensor};
 use eutectic_ir::types::normalize_axis;
 
 /// The operators of this family.
@@ -29,13 +29,21 @@ fn same(_: &mut Builder, call: &Call) -> Lowered {
     Ok(vec![call.value(0)?.clone()])
 }
 
-/// In inference, dropout is the identity.
-fn dropout(_: &mut Builder, call: &Call) -> Lowered {
-    call.only_first()?;
-    if call.given(2).is_some_and(|mode| mode.value.single() != Some(0.0)) {
+/// In inference, dropout is the identity, and its mask keeps everything.
+fn dropout(builder: &mut Builder, call: &Call) -> Lowered {
+    let is_training = call.given(2).is_some_and(|mode| mode.value.single() != Some(0.0));
+    let drops = call.given(1).map_or(Some(0.5), |ratio| ratio.value.single()) != Some(0.0);
+    if is_training && drops {
         return Err(Refusal::new("it is in training mode").instead("training_mode false"));
     }
-    Ok(vec![call.value(0)?.clone()])
+    let x = call.value(0)?.clone();
+    if call.used.len() == 1 {
+        return Ok(vec![x]);
+    }
+    let sizes = x.shape().iter().map(Dim::as_size).collect::<Option<Vec<usize>>>();
+    let sizes = sizes.ok_or_else(|| Refusal::new("its mask has a dynamic shape").instead("the first output only"))?;
+    let mask = Tensor::splat(Element::Bool, &sizes, &[1]).map_err(|error| error.to_string())?;
+    Ok(vec![x, builder.weight("", mask).into()])
 }
 
 /// A weight under another shape is a weight.

@@ -43,10 +43,10 @@ fn per_channel(builder: &mut Builder, operand: &Operand, rank: usize) -> Result<
 
 /// `scale (x - mean) / sqrt(var + epsilon) + bias`; with constant statistics one product and one sum.
 fn batch(builder: &mut Builder, call: &Call) -> Lowered {
-    call.only_first()?;
     if call.attrs.flag("training_mode") {
-        return Err(Refusal::new("it is in training mode").instead("training_mode 0"));
+        return batch_in_training(builder, call);
     }
+    call.only_first()?;
     let x = builder.input(call, 0)?;
     let epsilon = f64::from(call.float("epsilon", 1e-5));
     let parameters = [call.value(1)?, call.value(2)?, call.value(3)?, call.value(4)?];
@@ -68,6 +68,54 @@ fn batch(builder: &mut Builder, call: &Call) -> Lowered {
     let normal = builder.pair(ElementWiseKind::Divide, &centred, &deviation)?;
     let scaled = builder.pair(ElementWiseKind::Product, &normal, &columns[0])?;
     Ok(vec![builder.pair(ElementWiseKind::Sum, &scaled, &columns[1])?.into()])
+}
+
+/// The statistics are those of the batch; the running ones move towards them by `1 - momentum`.
+fn batch_in_training(builder: &mut Builder, call: &Call) -> Lowered {
+    let x = builder.input(call, 0)?;
+    let axes: Vec<usize> = (0..x.rank()).filter(|&axis| axis != 1).collect();
+    let moments = moments(builder, &x, &axes)?;
+    let momentum = f64::from(call.float("momentum", 0.9));
+    let normal = moments.normalized(builder, f64::from(call.float("epsilon", 1e-5)))?.0;
+    let (scale, bias) = (per_channel(builder, call.value(1)?, x.rank())?, per_channel(builder, call.value(2)?, x.rank())?);
+    let scaled = builder.pair(ElementWiseKind::Product, &normal, &scale)?;
+    let y = builder.pair(ElementWiseKind::Sum, &scaled, &bias)?;
+    let mut results: Vec<Operand> = vec![y.into()];
+    for (index, now) in [(3, &moments.mean), (4, &moments.variance)] {
+        let now = builder.squeeze(now, &axes);
+        let before = builder.input(call, index)?;
+        let now = builder.cast(&now, before.data_type);
+        let kept = builder.with(ElementWiseKind::Product, &before, momentum)?;
+        let added = builder.with(ElementWiseKind::Product, &now, 1.0 - momentum)?;
+        results.push(builder.pair(ElementWiseKind::Sum, &kept, &added)?.into());
+    }
+    results.truncate(call.used.len());
+    Ok(results)
+}
+
+/// Mean and variance along some axes, which stay with one element, and the distance of each element from the mean.
+struct Moments {
+    mean: Typed,
+    variance: Typed,
+    centred: Typed,
+}
+
+fn moments(builder: &mut Builder, x: &Typed, axes: &[usize]) -> Result<Moments, Refusal> {
+    let mean = builder.reduce(ReduceKind::Mean, x, axes, true);
+    let centred = builder.pair(ElementWiseKind::Subtract, x, &mean)?;
+    let squares = builder.pair(ElementWiseKind::Product, &centred, &centred)?;
+    let variance = builder.reduce(ReduceKind::Mean, &squares, axes, true);
+    Ok(Moments { mean, variance, centred })
+}
+
+impl Moments {
+    /// The elements over the standard deviation, and the reciprocal of that.
+    fn normalized(&self, builder: &mut Builder, epsilon: f64) -> Result<(Typed, Typed), Refusal> {
+        let raised = builder.with(ElementWiseKind::Sum, &self.variance, epsilon)?;
+        let deviation = builder.unary(UnaryKind::Sqrt, &raised);
+        let inverse = builder.unary(UnaryKind::Reciprocal, &deviation);
+        Ok((builder.pair(ElementWiseKind::Product, &self.centred, &inverse)?, inverse))
+    }
 }
 
 /// Gain and shift per channel, computed in double precision.
@@ -133,10 +181,12 @@ fn group(builder: &mut Builder, call: &Call) -> Lowered {
 }
 
 fn layer(builder: &mut Builder, call: &Call) -> Lowered {
-    call.only_first()?;
     let x = builder.input(call, 0)?;
     let axis = call.axis(call.int("axis", -1), x.rank())?;
     let axes: Vec<usize> = (axis..x.rank()).collect();
+    if call.used.len() > 1 {
+        return layer_with_statistics(builder, call, &x, &axes);
+    }
     let scale = builder.aligned(call.value(1)?, x.rank())?;
     let bias = match call.given(2) {
         Some(bias) => builder.aligned(&bias.value, x.rank())?,
@@ -149,6 +199,21 @@ fn layer(builder: &mut Builder, call: &Call) -> Lowered {
         }
     };
     Ok(vec![normalize(builder, &x, &scale, &bias, &axes, call.float("epsilon", 1e-5), 1).into()])
+}
+
+/// The same with mean and reciprocal deviation as outputs, which TensorRT's layer does not give; in single precision inside.
+fn layer_with_statistics(builder: &mut Builder, call: &Call, x: &Typed, axes: &[usize]) -> Lowered {
+    let wide = builder.cast(x, DataType::F32);
+    let moments = moments(builder, &wide, axes)?;
+    let (normal, inverse) = moments.normalized(builder, f64::from(call.float("epsilon", 1e-5)))?;
+    let normal = builder.cast(&normal, x.data_type);
+    let mut y = builder.binary(ElementWiseKind::Product, &normal.into(), call.value(1)?)?;
+    if let Some(bias) = call.given(2) {
+        y = builder.binary(ElementWiseKind::Sum, &y.into(), &bias.value)?;
+    }
+    let mut results: Vec<Operand> = vec![y.into(), moments.mean.into(), inverse.into()];
+    results.truncate(call.used.len());
+    Ok(results)
 }
 
 /// `x / sqrt(mean(x^2) + epsilon) scale`, in single precision inside.
@@ -196,10 +261,7 @@ fn mean_variance(builder: &mut Builder, call: &Call) -> Lowered {
     let x = builder.input(call, 0)?;
     let axes = call.attrs.ints("axes").map_or_else(|| vec![0, 2, 3], <[i64]>::to_vec);
     let axes: Vec<usize> = axes.into_iter().map(|axis| call.axis(axis, x.rank())).collect::<Result<_, _>>()?;
-    let mean = builder.reduce(ReduceKind::Mean, &x, &axes, true);
-    let centred = builder.pair(ElementWiseKind::Subtract, &x, &mean)?;
-    let squares = builder.pair(ElementWiseKind::Product, &centred, &centred)?;
-    let variance = builder.reduce(ReduceKind::Mean, &squares, &axes, true);
+    let Moments { variance, centred, .. } = moments(builder, &x, &axes)?;
     let deviation = builder.unary(UnaryKind::Sqrt, &variance);
     // The ONNX function keeps the division finite with this constant.
     let deviation = builder.with(ElementWiseKind::Sum, &deviation, 1e-9)?;

@@ -16,12 +16,23 @@ pub(super) const OPS: &[Lowering] = &[
     ("LpPool", lp_pool),
     ("GlobalMaxPool", |builder, call| global(builder, call, ReduceKind::Max)),
     ("GlobalAveragePool", |builder, call| global(builder, call, ReduceKind::Mean)),
+    ("GlobalLpPool", global_lp),
 ];
 
 fn global(builder: &mut Builder, call: &Call, kind: ReduceKind) -> Lowered {
     let x = builder.input(call, 0)?;
     let axes: Vec<usize> = (2..x.rank()).collect();
     Ok(vec![builder.reduce(kind, &x, &axes, true).into()])
+}
+
+/// The p-th root of the sum of p-th powers over the spatial axes.
+fn global_lp(builder: &mut Builder, call: &Call) -> Lowered {
+    let x = builder.input(call, 0)?;
+    let (axes, p) = ((2..x.rank()).collect::<Vec<_>>(), call.int("p", 2) as f64);
+    let size = builder.unary(UnaryKind::Abs, &x);
+    let powers = builder.with(ElementWiseKind::Power, &size, p)?;
+    let sum = builder.reduce(ReduceKind::Sum, &powers, &axes, true);
+    Ok(vec![builder.with(ElementWiseKind::Power, &sum, 1.0 / p)?.into()])
 }
 
 fn max_pool(builder: &mut Builder, call: &Call) -> Lowered {

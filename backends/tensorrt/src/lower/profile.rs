@@ -1,9 +1,11 @@
-//! Checks that optimization profiles fit the inputs.
+//! Checks that optimization profiles fit the inputs, and their shapes the model.
 
 use crate::engine::{Profile, ProfileRange};
-use eutectic_ir::diag::Kind;
-use eutectic_ir::{Diagnostic, Dim, Graph, TensorType};
-use std::collections::HashMap;
+use eutectic_ir::diag::{Diagnostics, Kind, Severity};
+use eutectic_ir::infer::{declared_inputs, infer_graph};
+use eutectic_ir::op::Fact;
+use eutectic_ir::{Attrs, Diagnostic, Dim, Graph, TensorType, ValueId};
+use std::collections::{HashMap, HashSet};
 
 /// Every problem of `profiles` for the inputs of `graph`.
 pub(super) fn check(graph: &Graph, profiles: &[Profile]) -> Vec<Diagnostic> {
@@ -23,6 +25,7 @@ pub(super) fn check(graph: &Graph, profiles: &[Profile]) -> Vec<Diagnostic> {
     }
     for (at, profile) in profiles.iter().enumerate() {
         let wrong = |problem: String| Diagnostic::error(Kind::Invalid, "B0604", format!("profile {at}: {problem}"));
+        let n_before = problems.len();
         let mut symbols: HashMap<String, (i64, i64, i64)> = HashMap::new();
         for (name, ty) in inputs.iter().filter(|(_, ty)| is_dynamic(ty)) {
             match profile.inputs.iter().find(|range| range.input == *name && !range.is_values) {
@@ -39,6 +42,47 @@ pub(super) fn check(graph: &Graph, profiles: &[Profile]) -> Vec<Diagnostic> {
             };
             if !is_dynamic(ty) && !range.is_values {
                 problems.extend(check_range(range, ty, &mut symbols).map(wrong));
+            }
+        }
+        if problems.len() == n_before {
+            problems.extend(check_model(graph, profile, at));
+        }
+    }
+    problems
+}
+
+/// What the model has against the smallest, usual and largest shapes of a profile: the calls that do not accept them.
+fn check_model(graph: &Graph, profile: &Profile, at: usize) -> Vec<Diagnostic> {
+    let contradictions = |inputs: &[Option<Fact>]| {
+        let mut problems = Diagnostics::default();
+        infer_graph(graph, inputs, &[], &Attrs::new(), "", &mut problems);
+        problems.0.retain(|problem| problem.severity == Severity::Error);
+        problems.0
+    };
+    let declared = declared_inputs(graph);
+    let known: HashSet<String> = contradictions(&declared).into_iter().map(|problem| problem.message).collect();
+    let lists: [(&str, fn(&ProfileRange) -> &[i64]); 3] =
+        [("min", |range| &range.min), ("opt", |range| &range.opt), ("max", |range| &range.max)];
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    for (what, list) in lists {
+        let fact = |(&id, declared): (&ValueId, &Option<Fact>)| {
+            let (ty, name) = (graph.ty(id)?, &graph.value(id).name);
+            let of_input = |range: &&ProfileRange| range.input == *name;
+            let shape = profile.inputs.iter().filter(|range| !range.is_values).find(of_input);
+            let values = profile.inputs.iter().filter(|range| range.is_values).find(of_input);
+            let dims = |range: &ProfileRange| list(range).iter().copied().map(Dim::known).collect::<Vec<_>>();
+            match (shape, values) {
+                (None, None) => declared.clone(),
+                (Some(shape), _) => Some(Fact::from(TensorType::new(ty.element, dims(shape)))),
+                (None, Some(values)) => Some(Fact::from(ty.clone()).with(Some(dims(values)))),
+            }
+        };
+        let inputs: Vec<Option<Fact>> = graph.inputs().iter().zip(&declared).map(fact).collect();
+        for mut problem in contradictions(&inputs) {
+            if !known.contains(&problem.message) {
+                problem.code = "B0604";
+                problem.message = format!("profile {at}, {what} shapes: {}", problem.message);
+                problems.push(problem);
             }
         }
     }
@@ -128,6 +172,23 @@ mod tests {
     fn one_symbol_has_one_range() {
         let found = messages(vec![range("ids", [1, 2, 4]), range("mask", [1, 2, 5])]);
         assert_eq!(found, ["profile 0: dim 0 (n) of input `mask`: found 1, 2, 5, but 1, 2, 4 for another input"]);
+    }
+
+    #[test]
+    fn a_shape_that_a_call_does_not_accept_names_the_call() {
+        let source = "<ir_version: 10, opset_import: [\"\": 18]>
+            g (float[n,s] x) => (float[n,t,4] y) <int64[3] to = {0,-1,4}> { [heads] y = Reshape (x, to) }";
+        let (model, _) = eutectic_ir::text::parse_model(source).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let range = |extents: [i64; 3]| {
+            let list = |extent| vec![1, extent];
+            let [min, opt, max] = extents.map(list);
+            let range = ProfileRange { input: "x".into(), is_values: false, min, opt, max };
+            check(&model.graph, &[Profile { inputs: vec![range] }])
+        };
+        assert_eq!(range([4, 8, 16]), Vec::new());
+        let found = range([4, 8, 15]);
+        assert_eq!((found.len(), found[0].code), (1, "B0604"));
+        assert!(found[0].message.starts_with("profile 0, max shapes: Reshape does not accept its inputs"), "{found:?}");
     }
 
     #[test]

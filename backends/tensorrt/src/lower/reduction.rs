@@ -102,6 +102,13 @@ fn log_of_sum_of_powers(builder: &mut Builder, call: &Call) -> Lowered {
     Ok(vec![builder.pair(ElementWiseKind::Sum, &log, &top)?.into()])
 }
 
+impl Builder {
+    /// Where the first of the largest elements along `axis` stands; the axis stays, with one element.
+    pub(super) fn first_largest(&mut self, x: &Typed, axis: usize) -> Result<Typed, Refusal> {
+        Ok(top(self, x, true, TopKCount::Known(1), axis, Dim::known(1))?.1)
+    }
+}
+
 /// Values and indices of the `k` largest or smallest along `axis`.
 fn top(
     builder: &mut Builder,

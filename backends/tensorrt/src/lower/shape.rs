@@ -2,13 +2,14 @@
 
 use super::builder::Builder;
 use super::call::Call;
-use super::operand::{Operand, Typed, is_real};
+use super::operand::{Operand, Typed, element, is_real};
 use super::refusal::Refusal;
 use super::terms::Term;
 use super::{Lowered, Lowering};
 use crate::layer::{ElementWiseKind, Extents, Layer, Steps, UnaryKind};
 use crate::spec::DataType;
-use eutectic_ir::{Attr, Dim, Tensor};
+use eutectic_ir::tensor::encode;
+use eutectic_ir::{Attr, Dim, Element, Tensor};
 
 /// The operators of this family.
 pub(super) const OPS: &[Lowering] = &[
@@ -17,6 +18,7 @@ pub(super) const OPS: &[Lowering] = &[
     ("Shape", shape),
     ("Size", size),
     ("Range", range),
+    ("EyeLike", eye),
 ];
 
 fn constant(builder: &mut Builder, call: &Call) -> Lowered {
@@ -139,6 +141,22 @@ fn range(builder: &mut Builder, call: &Call) -> Lowered {
     };
     let y = builder.typed("range", Layer::Range { length, steps }, DataType::I64, shape);
     Ok(vec![builder.cast(&y, data_type).into()])
+}
+
+/// A constant with ones on a diagonal.
+fn eye(builder: &mut Builder, call: &Call) -> Lowered {
+    let x = call.value(0)?;
+    let sizes = x.shape().iter().map(Dim::as_size).collect::<Option<Vec<usize>>>();
+    let sizes = sizes.ok_or_else(|| Refusal::new("its shape is dynamic").instead("a constant shape"))?;
+    let [rows, columns] = sizes.as_slice() else { return Err(Refusal::new("its input has not two axes")) };
+    let stated = call.attrs.int("dtype").and_then(|code| i32::try_from(code).ok()).and_then(Element::from_code);
+    let to = stated.map_or_else(|| x.data_type().map(element), Ok)?;
+    let offset = call.int("k", 0);
+    let is_one = |at: usize| (at % columns) as i64 - (at / columns) as i64 == offset;
+    let bytes = (0..rows * columns).map(|at| encode(to, if is_one(at) { 1.0 } else { 0.0 }));
+    let bytes = bytes.collect::<Option<Vec<_>>>().ok_or_else(|| Refusal::new(format!("it makes {to}")))?.concat();
+    let tensor = Tensor::new(to, &[*rows, *columns], bytes.into()).map_err(|error| error.to_string())?;
+    Ok(vec![builder.weight("", tensor).into()])
 }
 
 fn known_range(builder: &mut Builder, start: f64, limit: f64, delta: f64, data_type: DataType) -> Lowered {

@@ -4,7 +4,7 @@ use super::builder::Builder;
 use super::call::Arg;
 use super::operand::{Operand, Typed};
 use super::refusal::Refusal;
-use crate::layer::{ElementWiseKind, Extents, GatherMode, Layer};
+use crate::layer::{ElementWiseKind, Extents, GatherMode, Layer, Steps};
 use crate::spec::{DataType, TensorRef};
 use eutectic_ir::Dim;
 
@@ -202,6 +202,13 @@ impl Builder {
             quotient.checked_sub(i64::from(is_below))
         };
         self.combine(ElementWiseKind::FloorDivide, floor, a, b)
+    }
+
+    /// 0, 1, 2 and so on, `length` numbers of I64.
+    pub fn count_up(&mut self, length: &Term, dim: &Dim) -> Result<Typed, Refusal> {
+        let length: Extents = self.extents_of(std::slice::from_ref(length))?;
+        let layer = Layer::Range { length, steps: Steps::Int { start: 0, delta: 1 } };
+        Ok(self.typed("range", layer, DataType::I64, vec![dim.clone()]))
     }
 
     /// A computed index counted from the front: `extent` is added where it is negative.

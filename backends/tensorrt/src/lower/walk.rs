@@ -2,7 +2,8 @@
 
 use super::builder::Builder;
 use super::call::{Arg, Call};
-use super::operand::{Operand, Typed, data_type};
+use super::control::control;
+use super::operand::{Operand, Typed, data_type, element};
 use super::refusal::Refusal;
 use super::{lowering, operators};
 use crate::spec::NetworkSpec;
@@ -29,7 +30,7 @@ pub(super) fn network(model: &Model) -> (NetworkSpec, Diagnostics) {
     let inputs = walker.inputs(graph);
     // What inference has to say against the model, the verifier has said already.
     let facts = infer_graph(graph, &declared_inputs(graph), &[], &Attrs::new(), "", &mut Diagnostics::default());
-    let values = walker.graph(graph, inputs, &facts, &Attrs::new(), &Place::default());
+    let values = walker.graph(graph, [inputs, Values::new()], &facts, &Attrs::new(), &Place::default());
     walker.outputs(graph, &values, &facts);
     let problems = walker.report();
     (walker.builder.spec, problems)
@@ -37,17 +38,35 @@ pub(super) fn network(model: &Model) -> (NetworkSpec, Diagnostics) {
 
 /// Where in the model a graph stands.
 #[derive(Clone, Debug, Default)]
-struct Place {
+pub(super) struct Place {
     /// Names of the calls around it, each with a slash.
-    prefix: String,
+    pub prefix: String,
     depth: usize,
 }
+
+/// One call in its graph.
+pub(super) struct Site<'a> {
+    /// The call.
+    pub node: &'a Node,
+    /// Its attributes, references to formal ones bound.
+    pub attrs: &'a Attrs,
+    /// Its name, with those of the calls around it.
+    pub name: &'a str,
+    graph: &'a Graph,
+    facts: &'a Facts,
+    place: &'a Place,
+}
+
+/// A reason with the code of its diagnostic.
+pub(super) type Coded = (&'static str, Refusal);
 
 /// Everything that is known of the values of one graph.
 type Values = Vec<Option<Operand>>;
 
-struct Walker {
-    builder: Builder,
+/// Lowers the calls of a model, one graph after the other.
+pub(super) struct Walker {
+    /// The network so far.
+    pub builder: Builder,
     /// Calls by operator, code and reason: how many, and the first.
     refused: BTreeMap<(String, &'static str, Refusal), (usize, String)>,
     problems: Diagnostics,
@@ -70,8 +89,16 @@ impl Walker {
         inputs
     }
 
-    /// The values of `graph`, given its inputs. A call that reads what could not be lowered is passed over in silence.
-    fn graph(&mut self, graph: &Graph, inputs: Values, facts: &Facts, formals: &Attrs, place: &Place) -> Values {
+    /// The values of `graph`, given its inputs and captures. A call that reads what could not be lowered is passed over in
+    /// silence.
+    fn graph(
+        &mut self,
+        graph: &Graph,
+        [inputs, captures]: [Values; 2],
+        facts: &Facts,
+        formals: &Attrs,
+        place: &Place,
+    ) -> Values {
         let mut values: Values = vec![None; graph.value_bound()];
         for (id, value) in graph.values() {
             values[id.index()] = match value.def() {
@@ -80,7 +107,8 @@ impl Walker {
                     let name = format!("{}{}", place.prefix, value.name);
                     Some(self.builder.weight(&name, tensor.clone()).into())
                 }
-                Def::Capture(_) | Def::Result(..) => None,
+                Def::Capture(index) => captures.get(*index as usize).cloned().flatten(),
+                Def::Result(..) => None,
             };
         }
         let order = match walk::order(graph) {
@@ -99,8 +127,14 @@ impl Walker {
                 continue;
             }
             let name = node_name(graph, node, place);
-            let Some(args) = args(&values, facts, node) else { continue };
-            match self.call(graph, node, args, facts, formals, &name, place) {
+            let (Some(args), Some(captures)) = (
+                args(&values, facts, node.inputs().iter().copied()),
+                args(&values, facts, node.captures().iter().copied().map(Some)),
+            ) else {
+                continue;
+            };
+            let site = Site { node, attrs: &node.attrs.bind(formals), name: &name, graph, facts, place };
+            match self.call(&site, args, captures) {
                 Ok(results) => {
                     for (result, &output) in results.into_iter().zip(node.outputs()) {
                         values[output.index()] = result;
@@ -136,49 +170,42 @@ impl Walker {
         Some(results)
     }
 
-    /// The results of one call. Errors: a code and the reason.
-    #[allow(clippy::too_many_arguments)]
+    /// The results of one call.
     fn call(
         &mut self,
-        graph: &Graph,
-        node: &Node,
+        site: &Site,
         args: Vec<Option<Arg>>,
-        facts: &Facts,
-        formals: &Attrs,
-        name: &str,
-        place: &Place,
-    ) -> Result<Values, (&'static str, Refusal)> {
-        let attrs = node.attrs.bind(formals);
+        captures: Vec<Option<Arg>>,
+    ) -> Result<Values, Coded> {
+        let Site { node, attrs, name, graph, facts, place } = *site;
         if let Op::Function(function) = &node.op {
-            if place.depth >= DEEPEST {
-                return Err(("B0605", Refusal::new("functions call each other without end")));
+            let results = self.body(site, &function.body, "", args, Vec::new(), attrs)?;
+            return Ok(results.into_iter().map(|arg| arg.map(|arg| arg.value)).collect());
+        }
+        let outputs = node.outputs();
+        let types: Vec<Option<TensorType>> = outputs.iter().map(|&id| facts.ty(id).cloned()).collect();
+        let control = match node.op.domain() {
+            "" => control(node.op.name()),
+            _ => None,
+        };
+        if let Some(lower) = control {
+            let results = lower(self, site, args, captures)?;
+            let mut values = Values::new();
+            for (at, result) in results.into_iter().enumerate() {
+                let ty = types.get(at).and_then(Option::as_ref);
+                let result = result.map(|value| agreed(&mut self.builder, value, ty)).transpose();
+                values.push(result.map_err(|refusal| ("B0601", refusal))?);
             }
-            let known = |arg: &Option<Arg>, id: Option<ValueId>| {
-                let (arg, fact) = (arg.as_ref()?, facts.get(id?));
-                let ty = fact.and_then(|fact| fact.tensor().cloned()).or_else(|| type_of(&arg.value))?;
-                let small = arg.ints().filter(|ints| ints.len() <= 64 && ty.rank() <= 1 && ty.element.is_integer());
-                let content = arg.content.clone().or_else(|| Some(small?.into_iter().map(Dim::known).collect()));
-                Some(Fact::from(ty).with(content))
-            };
-            let ids = node.inputs().iter().copied();
-            let inputs: Vec<Option<Fact>> = args.iter().zip(ids).map(|(arg, id)| known(arg, id)).collect();
-            let scope = format!("{name}/");
-            let inner = infer_graph(&function.body, &inputs, &[], &attrs, &scope, &mut Diagnostics::default());
-            let place = Place { prefix: scope, depth: place.depth + 1 };
-            let inputs = args.into_iter().map(|arg| arg.map(|arg| arg.value)).collect();
-            let values = self.graph(&function.body, inputs, &inner, &attrs, &place);
-            return Ok(function.body.outputs().iter().map(|output| values[output.value.index()].clone()).collect());
+            return Ok(values);
         }
         let lower = match node.op.domain() {
             "" | "ai.onnx" => lowering(node.op.name()),
             _ => None,
         };
         let Some(lower) = lower else { return Err(("B0600", Refusal::new("it has no lowering to TensorRT"))) };
-        let outputs = node.outputs();
-        let types: Vec<Option<TensorType>> = outputs.iter().map(|&id| facts.ty(id).cloned()).collect();
         let used = outputs.iter().map(|&id| graph.value(id).uses().len() > 0).collect();
         self.builder.begin(name, vec![name.to_owned()]);
-        let call = Call { attrs: &attrs, args, types, used };
+        let call = Call { attrs, args, types, used };
         let results = lower(&mut self.builder, &call).map_err(|refusal| ("B0601", refusal))?;
         let mut values = Values::new();
         for (at, result) in results.into_iter().enumerate() {
@@ -195,6 +222,34 @@ impl Walker {
             values.push(Some(result));
         }
         Ok(values)
+    }
+
+    /// The outputs of `body`, a graph that the call at `site` holds, given its inputs and captures; `None` for one that could not
+    /// be lowered. `part` tells several bodies, or turns of one, apart.
+    pub fn body(
+        &mut self,
+        site: &Site,
+        body: &Graph,
+        part: &str,
+        inputs: Vec<Option<Arg>>,
+        captures: Vec<Option<Arg>>,
+        formals: &Attrs,
+    ) -> Result<Vec<Option<Arg>>, Coded> {
+        if site.place.depth >= DEEPEST {
+            return Err(("B0605", Refusal::new("functions call each other without end")));
+        }
+        let known = |args: &[Option<Arg>]| -> Vec<Option<Fact>> { args.iter().map(|arg| fact_of(arg.as_ref()?)).collect() };
+        let scope = format!("{}/{part}", site.name);
+        let facts =
+            infer_graph(body, &known(&inputs), &known(&captures), formals, &scope, &mut Diagnostics::default());
+        let place = Place { prefix: scope, depth: site.place.depth + 1 };
+        let given = [inputs, captures].map(|args| args.into_iter().map(|arg| arg.map(|arg| arg.value)).collect());
+        let values = self.graph(body, given, &facts, formals, &place);
+        let result = |id: ValueId| {
+            let content = facts.get(id).and_then(|fact| fact.content.clone());
+            Some(Arg { value: values[id.index()].clone()?, content })
+        };
+        Ok(body.outputs().iter().map(|output| result(output.value)).collect())
     }
 
     fn outputs(&mut self, graph: &Graph, values: &Values, facts: &Facts) {
@@ -234,8 +289,8 @@ impl Walker {
         for ((op, code, refusal), (count, first)) in &self.refused {
             let calls = if *count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
             let kind = if *code == "B0605" { Kind::Invalid } else { Kind::Unsupported };
-            let message = format!("{op} can't be lowered: {} ({calls}, first `{first}`)", refusal.reason);
-            let mut problem = Diagnostic::error(kind, code, message);
+            let message = format!("{op} can't be lowered: {}", refusal.reason);
+            let mut problem = Diagnostic::error(kind, code, message).note(format!("{calls}, first `{first}`"));
             problem.help = match (&refusal.instead, *code) {
                 (Some(instead), _) => Some(format!("supported: {instead}")),
                 (None, "B0600") => nearest(op).map(|known| format!("there is a lowering for {known}")),
@@ -285,18 +340,29 @@ fn agreed(builder: &mut Builder, value: Operand, inferred: Option<&TensorType>) 
     Ok(tensor.into())
 }
 
-fn type_of(value: &Operand) -> Option<TensorType> {
-    Some(TensorType::new(super::operand::element(value.data_type().ok()?), value.shape()))
+/// What inference may take for known of an argument.
+fn fact_of(arg: &Arg) -> Option<Fact> {
+    let ty = match &arg.value {
+        Operand::Weight(weight) => weight.tensor.ty(),
+        Operand::Tensor(tensor) => TensorType::new(element(tensor.data_type), tensor.shape.clone()),
+    };
+    let small = || arg.ints().filter(|ints| ints.len() <= 64 && ty.rank() <= 1 && ty.element.is_integer());
+    let content = arg.content.clone().or_else(|| Some(small()?.into_iter().map(Dim::known).collect()));
+    Some(Fact::from(ty).with(content))
 }
 
 /// The operands of a call; `None` when one could not be lowered.
-fn args(values: &Values, facts: &Facts, node: &Node) -> Option<Vec<Option<Arg>>> {
+fn args(
+    values: &Values,
+    facts: &Facts,
+    ids: impl Iterator<Item = Option<ValueId>>,
+) -> Option<Vec<Option<Arg>>> {
     let arg = |id: ValueId| {
         let value = values[id.index()].clone()?;
         let content = facts.get(id).and_then(|fact| fact.content.clone());
         Some(Arg { value, content })
     };
-    node.inputs().iter().map(|input| input.map_or(Some(None), |id| arg(id).map(Some))).collect()
+    ids.map(|id| id.map_or(Some(None), |id| arg(id).map(Some))).collect()
 }
 
 /// The node's own name, or operator and result when it has none.

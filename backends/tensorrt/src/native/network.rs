@@ -255,6 +255,8 @@ impl<'builder> Network<'builder> {
             | Scatter { .. }
             | Range { .. }
             | OneHot { .. }
+            | GridSample { .. }
+            | ReverseSequence { .. }
             | Squeeze { .. }
             | Unsqueeze { .. } => self.add_shape(layer),
         }

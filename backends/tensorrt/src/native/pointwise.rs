@@ -1,6 +1,6 @@
 //! Adds the layers that work element by element or along one axis.
 
-use crate::layer::{Layer, TopKCount};
+use crate::layer::{Layer, Scaling, TopKCount};
 use crate::native::convert;
 use crate::native::dense::set_input;
 use crate::native::network::{Added, Network, pin};
@@ -51,19 +51,27 @@ impl Network<'_> {
                 }
                 pointer
             }
-            Layer::Quantize { input, scale, axis, to } => {
+            Layer::Quantize { input, scale, scaling, to } => {
                 let (x, scale) = (self.read(*input)?, self.read(*scale)?);
                 let pointer = network().addQuantize(x, scale, convert::data_type(*to));
-                if let Some(axis) = axis {
-                    unsafe { pin(pointer) }.ok_or("no layer came of it")?.setAxis(*axis as i32);
+                let mut added = unsafe { pin(pointer) }.ok_or("no layer came of it")?;
+                match scaling {
+                    Scaling::PerTensor => {}
+                    Scaling::PerAxis(axis) => added.as_mut().setAxis(*axis as i32),
+                    Scaling::PerBlock(block) if added.as_mut().setBlockShape(&convert::dims(block)) => {}
+                    Scaling::PerBlock(block) => return Err(format!("blocks of {block:?} were refused")),
                 }
                 pointer.cast()
             }
-            Layer::Dequantize { input, scale, axis, to } => {
+            Layer::Dequantize { input, scale, scaling, to } => {
                 let (x, scale) = (self.read(*input)?, self.read(*scale)?);
                 let pointer = network().addDequantize(x, scale, convert::data_type(*to));
-                if let Some(axis) = axis {
-                    unsafe { pin(pointer) }.ok_or("no layer came of it")?.setAxis(*axis as i32);
+                let mut added = unsafe { pin(pointer) }.ok_or("no layer came of it")?;
+                match scaling {
+                    Scaling::PerTensor => {}
+                    Scaling::PerAxis(axis) => added.as_mut().setAxis(*axis as i32),
+                    Scaling::PerBlock(block) if added.as_mut().setBlockShape(&convert::dims(block)) => {}
+                    Scaling::PerBlock(block) => return Err(format!("blocks of {block:?} were refused")),
                 }
                 pointer.cast()
             }

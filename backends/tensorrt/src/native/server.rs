@@ -14,9 +14,10 @@ use bytes::Bytes;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Serves one request; the exit code says only whether the answer could be sent.
+/// Serves requests until the input ends; the exit code says only whether the answers could be sent.
 pub(crate) fn serve() -> i32 {
     // The library, or what it loads, may print. Our answers get a descriptor of their own, and what is printed goes to standard
     // error.
@@ -39,44 +40,83 @@ pub(crate) fn serve() -> i32 {
     let stage = |stage: &str| {
         let _ = say(&Event::Stage(stage.to_owned()));
     };
-    let sent = match work(&mut std::io::stdin().lock(), log, &stage) {
-        Ok((reply, plan)) => say(&Event::Done(Box::new(reply))).and_then(|()| {
-            let mut to = answers.lock().unwrap_or_else(PoisonError::into_inner);
-            to.write_all(&plan)?;
-            to.flush()
-        }),
-        Err(error) => say(&Event::Failed(Box::new(error))),
-    };
-    i32::from(sent.is_err())
+    let from = &mut std::io::stdin().lock();
+    let mut builder = None;
+    loop {
+        stage("reading the request");
+        let (library, received, options) = match read_request(from) {
+            Ok(Some(request)) => request,
+            Ok(None) => return 0,
+            // What follows in the input can't be told from the rest of this request.
+            Err(error) => return i32::from(say(&Event::Failed(Box::new(unreadable(error)))).is_err()),
+        };
+        log.take_lines();
+        let outcome = opened(&mut builder, library, &log, &stage)
+            .and_then(|builder| work(builder, received, options.as_ref(), &stage));
+        let sent = match outcome {
+            Ok((reply, plan)) => say(&Event::Done(Box::new(reply))).and_then(|()| {
+                let mut to = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                to.write_all(&plan)?;
+                to.flush()
+            }),
+            Err(error) => say(&Event::Failed(Box::new(error))),
+        };
+        if sent.is_err() {
+            return 1;
+        }
+    }
 }
 
-fn work(from: &mut impl Read, log: Arc<LogCapture>, stage: &dyn Fn(&str)) -> Result<(Reply, Vec<u8>), Error> {
-    stage("reading the request");
-    let request: Option<Request> = read_frame(from).map_err(unreadable)?;
-    let Request { library, source, build } = request.ok_or_else(|| Error::Worker("no request".into()))?;
+type Wanted = (Option<PathBuf>, Option<Received>, Option<BuildOptions>);
+
+/// The next request with the raw bytes that belong to it; `None` at the end of the input.
+fn read_request(from: &mut impl Read) -> std::io::Result<Option<Wanted>> {
+    let Some(Request { library, source, build }) = read_frame(from)? else { return Ok(None) };
     let source = source.map(|source| receive(from, source)).transpose()?;
-    stage("opening the library");
-    let builder = Builder::new(library.as_deref(), log)?;
+    Ok(Some((library, source, build)))
+}
+
+/// The builder for `library`, which is made once: every request of a session names the same library.
+fn opened<'a>(
+    kept: &'a mut Option<(Option<PathBuf>, Builder)>,
+    library: Option<PathBuf>,
+    log: &Arc<LogCapture>,
+    stage: &dyn Fn(&str),
+) -> Result<&'a Builder, Error> {
+    if kept.as_ref().is_none_or(|(known, _)| *known != library) {
+        stage("opening the library");
+        let builder = Builder::new(library.as_deref(), Arc::clone(log))?;
+        *kept = Some((library, builder));
+    }
+    kept.as_ref().map(|(_, builder)| builder).ok_or_else(|| Error::Worker("it has no builder".into()))
+}
+
+fn work(
+    builder: &Builder,
+    source: Option<Received>,
+    build: Option<&BuildOptions>,
+    stage: &dyn Fn(&str),
+) -> Result<(Reply, Vec<u8>), Error> {
     let version = builder.library.version;
     let Some(source) = source else {
         return Ok((Reply { library: version, summary: NetworkSummary::default(), engine: None }, Vec::new()));
     };
     let add = |layer: &str| stage(&format!("adding layer `{layer}`"));
     let (network, _parser) = match &source {
-        Received::Spec(spec) => (Network::replay(&builder, spec, &add)?, None),
+        Received::Spec(spec) => (Network::replay(builder, spec, &add)?, None),
         Received::OnnxFile(path) => {
             stage("parsing the ONNX file");
-            let (network, parser) = parse::file(&builder, path)?;
+            let (network, parser) = parse::file(builder, path)?;
             (network, Some(parser))
         }
         Received::OnnxBytes(bytes) => {
             stage("parsing the ONNX model");
-            let (network, parser) = parse::bytes(&builder, bytes)?;
+            let (network, parser) = parse::bytes(builder, bytes)?;
             (network, Some(parser))
         }
     };
     let summary = network.summary();
-    let (engine, plan) = match &build {
+    let (engine, plan) = match build {
         None => (None, Vec::new()),
         Some(options) => engine(&network, options, stage).map(|(engine, plan)| (Some(engine), plan))?,
     };
@@ -97,23 +137,23 @@ fn engine(
 
 enum Received {
     Spec(NetworkSpec),
-    OnnxFile(std::path::PathBuf),
+    OnnxFile(PathBuf),
     OnnxBytes(Vec<u8>),
 }
 
 /// Reads the raw bytes that belong to a source.
-fn receive(from: &mut impl Read, source: Source) -> Result<Received, Error> {
+fn receive(from: &mut impl Read, source: Source) -> std::io::Result<Received> {
     match source {
         Source::Spec(mut spec) => {
             for weights in &mut spec.weights {
                 let count = weights.data_type.bytes(weights.count);
-                let count = count.ok_or_else(|| Error::Worker("weights without end".into()))?;
-                weights.bytes = Bytes::from(read_bytes(from, count).map_err(unreadable)?);
+                let count = count.ok_or_else(|| std::io::Error::other("weights without end"))?;
+                weights.bytes = Bytes::from(read_bytes(from, count)?);
             }
             Ok(Received::Spec(spec))
         }
         Source::OnnxFile(path) => Ok(Received::OnnxFile(path)),
-        Source::OnnxBytes(count) => Ok(Received::OnnxBytes(read_bytes(from, count).map_err(unreadable)?)),
+        Source::OnnxBytes(count) => Ok(Received::OnnxBytes(read_bytes(from, count)?)),
     }
 }
 

@@ -109,6 +109,23 @@ impl Network<'_> {
                 let (indices, values, depth) = (self.read(*indices)?, self.read(*values)?, self.read(*depth)?);
                 self.network.pin().addOneHot(indices, values, depth, *axis as i32).cast()
             }
+            Layer::GridSample { input, grid, mode, outside, align_corners } => {
+                let pointer = self.network.pin().addGridSample(self.read(*input)?, self.read(*grid)?);
+                let mut added = unsafe { pin(pointer) }.ok_or("no layer came of it")?;
+                added.as_mut().setInterpolationMode(convert::interpolation(*mode));
+                added.as_mut().setAlignCorners(*align_corners);
+                if !added.as_mut().setSampleMode(convert::slice(*outside)) {
+                    return Err(format!("the mode {outside:?} beyond its ends was refused"));
+                }
+                pointer.cast()
+            }
+            Layer::ReverseSequence { input, lengths, batch_axis, time_axis } => {
+                let pointer = self.network.pin().addReverseSequence(self.read(*input)?, self.read(*lengths)?);
+                let mut added = unsafe { pin(pointer) }.ok_or("no layer came of it")?;
+                added.as_mut().setBatchAxis(*batch_axis as i32);
+                added.as_mut().setSequenceAxis(*time_axis as i32);
+                pointer.cast()
+            }
             Layer::Squeeze { input, axes } => {
                 let axes = self.axes(axes)?;
                 let axes = unsafe { pin(axes) }.ok_or("no constant came of its axes")?;
