@@ -24,7 +24,7 @@ impl Saturated {
     /// Prepares `model` and saturates its main graph under `options`, with the standard limits where they name the greedy
     /// engine. Errors: the model breaks a rule of the IR.
     pub fn new(mut model: Model, options: Options) -> Result<Self, Diagnostics> {
-        pipeline::prepare(options.fold).run(&mut model)?;
+        pipeline::prepare(options.fold, false).run(&mut model)?;
         let (facts, _) = infer::infer(&mut model);
         let (limits, extract) = match options.engine {
             Engine::Saturate { limits, extract } => (limits, extract),

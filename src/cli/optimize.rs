@@ -11,7 +11,8 @@ use crate::ir::Model;
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind};
 use crate::passes::cost::{CostModel, Pricing};
 use crate::passes::inspect::{Summary, inspect};
-use crate::passes::optimize::{Options, Report, optimize};
+use crate::passes::optimize::{Options, Report, RuleReport, optimize};
+use crate::passes::rules::Contract;
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, Color, Table, presets};
 use serde_json::json;
@@ -146,8 +147,7 @@ impl Optimize {
         let computed: Vec<_> = report.passes.iter().flat_map(|pass| pass.change.computed.iter().cloned()).collect();
         let mut found = exact::certify(&original, optimized, &computed, &sizes, 0)?;
         // What is only close is no equality, and no rule is to blame.
-        let approximates =
-            |rule: &&crate::passes::optimize::RuleReport| matches!(rule.contract, Contract::Approximates(_));
+        let approximates = |rule: &&RuleReport| matches!(rule.contract, Contract::Approximates(_));
         if let Some(rule) = report.rules.iter().filter(|rule| rule.applied > 0).find(approximates)
             && found.verdict == Verdict::Different
         {

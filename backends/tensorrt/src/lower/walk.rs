@@ -171,12 +171,7 @@ impl Walker {
     }
 
     /// The results of one call.
-    fn call(
-        &mut self,
-        site: &Site,
-        args: Vec<Option<Arg>>,
-        captures: Vec<Option<Arg>>,
-    ) -> Result<Values, Coded> {
+    fn call(&mut self, site: &Site, args: Vec<Option<Arg>>, captures: Vec<Option<Arg>>) -> Result<Values, Coded> {
         let Site { node, attrs, name, graph, facts, place } = *site;
         if let Op::Function(function) = &node.op {
             let results = self.body(site, &function.body, "", args, Vec::new(), attrs)?;
@@ -238,10 +233,10 @@ impl Walker {
         if site.place.depth >= DEEPEST {
             return Err(("B0605", Refusal::new("functions call each other without end")));
         }
-        let known = |args: &[Option<Arg>]| -> Vec<Option<Fact>> { args.iter().map(|arg| fact_of(arg.as_ref()?)).collect() };
+        let known =
+            |args: &[Option<Arg>]| -> Vec<Option<Fact>> { args.iter().map(|arg| fact_of(arg.as_ref()?)).collect() };
         let scope = format!("{}/{part}", site.name);
-        let facts =
-            infer_graph(body, &known(&inputs), &known(&captures), formals, &scope, &mut Diagnostics::default());
+        let facts = infer_graph(body, &known(&inputs), &known(&captures), formals, &scope, &mut Diagnostics::default());
         let place = Place { prefix: scope, depth: site.place.depth + 1 };
         let given = [inputs, captures].map(|args| args.into_iter().map(|arg| arg.map(|arg| arg.value)).collect());
         let values = self.graph(body, given, &facts, formals, &place);
@@ -352,11 +347,7 @@ fn fact_of(arg: &Arg) -> Option<Fact> {
 }
 
 /// The operands of a call; `None` when one could not be lowered.
-fn args(
-    values: &Values,
-    facts: &Facts,
-    ids: impl Iterator<Item = Option<ValueId>>,
-) -> Option<Vec<Option<Arg>>> {
+fn args(values: &Values, facts: &Facts, ids: impl Iterator<Item = Option<ValueId>>) -> Option<Vec<Option<Arg>>> {
     let arg = |id: ValueId| {
         let value = values[id.index()].clone()?;
         let content = facts.get(id).and_then(|fact| fact.content.clone());
