@@ -2,8 +2,8 @@
 //!
 //! The first match that lowers the predicted cost is taken at once. What a match replaces counts only as far as it
 //! dies: a call whose result is also read elsewhere stays, and the rule has to pay for computing it twice. So no rule
-//! needs a condition on single use, and none fires for nothing. Costs fall with every step, steps of equal cost are
-//! counted against a budget: the engine never loops.
+//! needs a condition on single use, and none fires for nothing. Costs fall with every step; steps of equal cost are taken
+//! only when no other is left, and are counted against a budget: the engine never loops.
 
 use crate::cost::CostModel;
 use crate::graph_host::GraphHost;
@@ -107,6 +107,7 @@ fn rewrite_graph(graph: &mut Graph, rules: &[Arc<Rule>], cost: &CostModel, limit
     }
     let mut host = GraphHost::new(std::mem::take(graph));
     let mut sideways = limits.sideways;
+    let mut gains_only = true;
     for sweep in 1.. {
         if sweep > limits.sweeps {
             report.is_cut_short = true;
@@ -121,7 +122,8 @@ fn rewrite_graph(graph: &mut Graph, rules: &[Arc<Rule>], cost: &CostModel, limit
             for &at in by_op.get(&key(&host.graph.node(id).op)).into_iter().flatten() {
                 let start = Instant::now();
                 let line = &mut report.rules[at];
-                let step = try_rule(&mut host, &rules[at], id, cost, limits, &mut sideways, line);
+                let allowance = if gains_only { &mut 0 } else { &mut sideways };
+                let step = try_rule(&mut host, &rules[at], id, cost, limits, allowance, line);
                 line.time += start.elapsed();
                 if let Some(step) = step {
                     report.steps.push(step);
@@ -131,9 +133,10 @@ fn rewrite_graph(graph: &mut Graph, rules: &[Arc<Rule>], cost: &CostModel, limit
             }
         }
         report.is_cut_short |= sideways == 0;
-        if n_steps == 0 {
+        if n_steps == 0 && !gains_only {
             break;
         }
+        gains_only = n_steps > 0;
     }
     *graph = host.graph;
     crate::dce::sweep(graph);
