@@ -10,6 +10,7 @@ use eutectic_ir::{Attrs, Diagnostics, Dim, Name, Reason, TensorType, walk};
 use smallvec::SmallVec;
 
 /// A graph as rules see it, with what is known of its values.
+#[derive(Clone)]
 pub(crate) struct GraphHost {
     pub graph: Graph,
     facts: Vec<Option<Fact>>,

@@ -13,6 +13,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
+mod clock;
+use clock::processor_seconds;
+
 /// A decoder of `n_blocks` blocks as exporters spell it: normalisation, attention with four heads, and a two-layer network with
 /// a spelled-out GELU, each on a residual stream. Every weight has a seed of its own.
 fn transformer(n_blocks: usize) -> Model {
@@ -92,14 +95,6 @@ fn transformer(n_blocks: usize) -> Model {
         > {{ {calls} y = Identity (x_{n_blocks}) }}"
     );
     parse_model(&text).map_err(|problems| problems.to_string()).expect("it parses").0
-}
-
-/// Seconds that this thread has run, whoever else uses the machine: the first number of Linux's schedstat is in nanoseconds.
-/// Elsewhere, seconds since `start`.
-fn processor_seconds(start: Instant) -> f64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split_whitespace().next().and_then(|number| number.parse::<f64>().ok());
-    nanoseconds.map_or_else(|| start.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
 }
 
 /// What one model became.

@@ -160,6 +160,48 @@ fn sixty_four_shared_levels_cost_sixty_four() {
     }
 }
 
+/// `cargo test --release -p eutectic-passes --test budgets -- --ignored --nocapture` prints a JSON object a line:
+/// `benches/results/budgets.jsonl`.
+#[test]
+#[ignore = "a measurement"]
+fn budgets_in_figures() {
+    let limit = Duration::from_millis(500);
+    for limits in [Limits { time: Some(limit), ..LIMITS }, LIMITS] {
+        for run in 0..5 {
+            let (activity, space, time) = saturate_sum(limits);
+            println!(
+                "{{\"what\": \"sum of 20 terms, associative and commutative\", \"run\": {run}, \"limit_seconds\": {}, \
+                 \"limit_enodes\": {}, \"stop\": \"{:?}\", \"seconds\": {}, \"enodes\": {}}}",
+                limits.time.map_or("null".into(), |time| time.as_secs_f64().to_string()),
+                limits.nodes,
+                activity.stop,
+                time.as_secs_f64(),
+                space.n_nodes()
+            );
+        }
+    }
+    let nodes = CostModel { pricing: Pricing::Nodes, ..CostModel::new(Device::h200()) };
+    for (what, op, n_levels) in [("chain", "Tanh", 100_000), ("shared levels", "Add", 64)] {
+        let mut model = chain(op, n_levels);
+        let (facts, _) = infer::infer(&mut model);
+        for run in 0..5 {
+            let start = Instant::now();
+            let space = Space::new(&model.graph, &facts).expect("no cycle");
+            let built = start.elapsed();
+            let (graph, extracted) =
+                extract_graph(&space, &model.graph, &nodes, &|_| true, Extract::Dag).expect("feasible");
+            println!(
+                "{{\"what\": \"{what}\", \"run\": {run}, \"levels\": {n_levels}, \"nodes\": {}, \"cost_in_nodes\": {}, \
+                 \"build_seconds\": {}, \"build_and_extract_seconds\": {}}}",
+                graph.n_nodes(),
+                extracted.dag / (1.0 + nodes.overhead()),
+                built.as_secs_f64(),
+                start.elapsed().as_secs_f64()
+            );
+        }
+    }
+}
+
 #[test]
 fn a_cost_that_is_no_number_is_an_error_that_names_the_operator() {
     let mut model = chain("Tanh", 2);

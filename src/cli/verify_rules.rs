@@ -6,7 +6,7 @@ use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::graph::Op;
 use crate::ir::{Graph, Model};
 use crate::passes::rules::verify::mutate::{Mutation, mutation};
-use crate::passes::rules::verify::{Counterexample, Effort, Verdict, verify};
+use crate::passes::rules::verify::{Counterexample, Effort, FloatEvidence, Verdict, verify};
 use crate::passes::rules::{Library, Rule};
 use clap::Args;
 use rayon::prelude::*;
@@ -103,10 +103,11 @@ impl Verify {
                 println!("unnoticed  {rule:36} {mistake}");
             }
             println!(
-                "{} mistakes noticed, {} never applied, {} none, {} unnoticed: kill rate {:.2} %",
+                "{} mistakes noticed, {} never applied, {} sound, {} argued to be none, {} unnoticed: kill rate {:.2} %",
                 total.n_killed,
                 total.n_refused,
                 total.sound.len(),
+                total.equivalent.len(),
                 total.survivors.len(),
                 100.0 * total.kill_rate()
             );
@@ -151,6 +152,7 @@ impl Verify {
                 "killed": total.n_killed,
                 "refused": total.n_refused,
                 "sound": listed(&total.sound),
+                "equivalent": listed(&total.equivalent),
                 "survivors": listed(&total.survivors),
             });
         }
@@ -161,7 +163,7 @@ impl Verify {
 fn described(rule: &Rule, verdict: &Verdict) -> Value {
     let evidence = &verdict.evidence;
     let floats: serde_json::Map<String, Value> =
-        evidence.floats.iter().map(|(element, count)| (element.to_string(), json!(count))).collect();
+        evidence.floats.iter().map(|float| (float.element.to_string(), in_float(float))).collect();
     json!({
         "name": rule.name.as_str(),
         "contract": rule.contract.to_string(),
@@ -180,6 +182,15 @@ fn described(rule: &Rule, verdict: &Verdict) -> Value {
         "worst_error": evidence.worst,
         "attribute_classes": verdict.coverage.n_cells(),
         "never_drawn": verdict.coverage.uncovered().map(|cell| cell.to_string()).collect::<Vec<_>>(),
+    })
+}
+
+fn in_float(float: &FloatEvidence) -> Value {
+    json!({
+        "instances": float.n_instances,
+        "within_bounds": float.n_bounded,
+        "bound_growth": float.growth,
+        "overflows_alone": float.n_overflows,
     })
 }
 

@@ -224,7 +224,10 @@ impl<S: Scalar> Datum<S> {
         match &self.contents {
             // What is in its memory form already needs no look at its elements.
             Contents::Real(elements) if S::shared(elements, self.element).is_some() => self,
-            Contents::Real(elements) if elements.iter().any(|value| value.round(self.element) != *value) => {
+            // An exact number stays equal, but what is known of its error changes.
+            Contents::Real(elements)
+                if S::EXACT || elements.iter().any(|value| value.round(self.element) != *value) =>
+            {
                 let rounded = elements.iter().map(|value| value.round(self.element)).collect();
                 Self::of_real(self.element, &self.shape, rounded)
             }

@@ -7,8 +7,10 @@
 //! et al., "TASO", SOSP 2019, carried to exponentials by Wu et al., "Mirage", OSDI 2025). Every other function is a keyed
 //! pseudo-random function of its operand: equal operands give equal results, and no other law of it is known.
 //!
-//! Comparisons read the fraction, which is there as long as numerator and denominator fit 128 bits.
+//! Comparisons read the fraction, which is there as long as numerator and denominator fit 128 bits, or else a double with a
+//! bound of its error that is carried along ([`Bounded`]): it says what floating point makes of the same computation.
 
+use super::bounded::Bounded;
 use super::scalar::{Function, Scalar, converted};
 use super::{Eval, EvalFn};
 use crate::tensor::Tensor;
@@ -28,6 +30,7 @@ pub struct Exact {
     p: u64,
     q: Option<u64>,
     fraction: Option<Fraction>,
+    near: Bounded,
 }
 
 /// What limits the meaning of results that were computed with [`Exact`] numbers.
@@ -43,6 +46,8 @@ pub struct Trace {
     pub is_lost: bool,
     /// Something was divided by zero, or is not a number: the results mean nothing.
     pub is_undefined: bool,
+    /// Something depends on the order of numbers that rounding may exchange: bounds of errors mean nothing.
+    pub is_close: bool,
 }
 
 thread_local! {
@@ -53,6 +58,7 @@ thread_local! {
         is_ordered: false,
         is_lost: false,
         is_undefined: false,
+        is_close: false,
     }) };
 }
 
@@ -72,25 +78,31 @@ impl Exact {
         (result, TRACE.with(|cell| cell.replace(before)))
     }
 
-    fn opaque(name: &str, operands: &[Exact]) -> Self {
+    /// What floating point makes of the computation that led here, each call's result rounded to its element type.
+    pub fn bounded(self) -> Bounded {
+        self.near
+    }
+
+    fn opaque(name: &str, operands: &[Exact], near: Bounded) -> Self {
         note(|trace| trace.is_opaque = true);
         let words = name.bytes().map(u64::from).chain(operands.iter().map(|operand| operand.p));
         let key = words.fold(0x9E37_79B9_7F4A_7C15, |key, word| scramble(key ^ word));
-        Self { p: scramble(key) % P, q: Some(scramble(key ^ 1) % Q), fraction: None }
+        Self { p: scramble(key) % P, q: Some(scramble(key ^ 1) % Q), fraction: None, near }
     }
 
     fn exp(self) -> Self {
+        let near = self.near.apply(f64::exp);
         note(|trace| trace.is_exponential = true);
         match self.q {
-            Some(exponent) => Self { p: pow::<P>(GENERATOR, exponent), q: None, fraction: None },
+            Some(exponent) => Self { p: pow::<P>(GENERATOR, exponent), q: None, fraction: None, near },
             // Two levels of exponentials would need a third prime.
-            None => Self::opaque("Exp", &[self]),
+            None => Self::opaque("Exp", &[self], near),
         }
     }
 
     fn undefined() -> Self {
         note(|trace| trace.is_undefined = true);
-        Self { p: 0, q: Some(0), fraction: None }
+        Self { p: 0, q: Some(0), fraction: None, near: Bounded { value: f64::NAN, error: f64::INFINITY } }
     }
 
     fn combine(
@@ -99,6 +111,7 @@ impl Exact {
         in_p: fn(u64, u64) -> u64,
         in_q: fn(u64, u64) -> u64,
         exactly: fn(Fraction, Fraction) -> Option<Fraction>,
+        near: Bounded,
     ) -> Self {
         if self.is_infinite() || other.is_infinite() {
             return Self::undefined();
@@ -107,6 +120,7 @@ impl Exact {
             p: in_p(self.p, other.p),
             q: self.q.zip(other.q).map(|(a, b)| in_q(a, b)),
             fraction: self.fraction.zip(other.fraction).and_then(|(a, b)| exactly(a, b)),
+            near,
         }
     }
 
@@ -114,7 +128,7 @@ impl Exact {
         self.fraction.is_some_and(|fraction| fraction.below == 0)
     }
 
-    fn of_fraction(fraction: Fraction) -> Self {
+    fn of_fraction(fraction: Fraction, near: f64) -> Self {
         let residue = |prime: i128| fraction.above.rem_euclid(prime) as u64;
         let (p, q) = (residue(i128::from(P)), residue(i128::from(Q)));
         let below = |prime: i128| fraction.below.rem_euclid(prime) as u64;
@@ -122,6 +136,7 @@ impl Exact {
             p: if fraction.below == 1 { p } else { mul::<P>(p, inverse::<P>(below(i128::from(P)))) },
             q: Some(if fraction.below == 1 { q } else { mul::<Q>(q, inverse::<Q>(below(i128::from(Q)))) }),
             fraction: Some(fraction),
+            near: Bounded::known(near),
         }
     }
 }
@@ -235,7 +250,12 @@ impl Scalar for Exact {
         }
         if value.is_infinite() {
             let above = if value > 0.0 { 1 } else { -1 };
-            return Self { p: scramble(above as u64) % P, q: None, fraction: Some(Fraction { above, below: 0 }) };
+            return Self {
+                p: scramble(above as u64) % P,
+                q: None,
+                fraction: Some(Fraction { above, below: 0 }),
+                near: Bounded::known(value),
+            };
         }
         if value == 0.0 {
             return Self::from_int(0);
@@ -258,12 +278,16 @@ impl Scalar for Exact {
                 0.. if power => Some(Fraction::whole(signed << times)),
                 _ => None,
             },
+            near: Bounded::known(value),
         }
     }
     fn from_int(value: i128) -> Self {
-        Self::of_fraction(Fraction::whole(value))
+        Self::of_fraction(Fraction::whole(value), value as f64)
     }
     fn to_f64(self) -> f64 {
+        if self.near.error > 0.0 {
+            note(|trace| trace.is_close = true);
+        }
         match self.fraction {
             Some(Fraction { above, below: 0 }) => f64::INFINITY.copysign(above as f64),
             Some(Fraction { above, below }) => above as f64 / below as f64,
@@ -274,13 +298,13 @@ impl Scalar for Exact {
         }
     }
     fn add(self, other: Self) -> Self {
-        self.combine(other, add::<P>, add::<Q>, Fraction::add)
+        self.combine(other, add::<P>, add::<Q>, Fraction::add, self.near.add(other.near))
     }
     fn sub(self, other: Self) -> Self {
-        self.combine(other, sub::<P>, sub::<Q>, |a, b| a.add(b.negated()))
+        self.combine(other, sub::<P>, sub::<Q>, |a, b| a.add(b.negated()), self.near.add(other.near.neg()))
     }
     fn mul(self, other: Self) -> Self {
-        self.combine(other, mul::<P>, mul::<Q>, Fraction::mul)
+        self.combine(other, mul::<P>, mul::<Q>, Fraction::mul, self.near.mul(other.near))
     }
     fn div(self, other: Self) -> Self {
         if other.p == 0 || other.q == Some(0) || other.is_infinite() {
@@ -290,16 +314,18 @@ impl Scalar for Exact {
             p: inverse::<P>(other.p),
             q: other.q.map(inverse::<Q>),
             fraction: other.fraction.and_then(|fraction| Fraction::reduced(fraction.below, fraction.above)),
+            near: other.near,
         };
-        self.mul(inverse)
+        Self { near: self.near.div(other.near), ..self.mul(inverse) }
     }
     fn neg(self) -> Self {
         Self::from_int(0).sub(self)
     }
     fn apply(self, function: &Function) -> Self {
         let one = Self::from_int(1);
+        let near = self.near.apply(function.real);
         let floor = |x: Fraction| x.above.checked_div_euclid(x.below);
-        match (function.name, self.fraction) {
+        let result = match (function.name, self.fraction) {
             ("Exp", _) => self.exp(),
             ("Expm1", _) => self.exp().sub(one),
             ("Sigmoid", _) => one.div(one.add(self.neg().exp())),
@@ -309,32 +335,46 @@ impl Scalar for Exact {
             }
             ("Abs", Some(x)) if x.above >= 0 => self,
             ("Abs", Some(_)) => self.neg(),
+            ("Abs", None) if !self.near.is_close(Bounded::known(0.0)) => {
+                if self.near.value > 0.0 {
+                    self
+                } else {
+                    self.neg()
+                }
+            }
             ("Floor", Some(x)) if x.below > 0 => floor(x).map_or_else(Self::undefined, Self::from_int),
             ("Ceil", Some(x)) if x.below > 0 => {
                 floor(x.negated()).map_or_else(Self::undefined, |floor| Self::from_int(-floor))
             }
-            (name, _) => Self::opaque(name, &[self]),
-        }
+            (name, _) => Self::opaque(name, &[self], near),
+        };
+        Self { near, ..result }
     }
     fn power(self, exponent: Self) -> Self {
-        match exponent.fraction {
+        let near = self.near.through(exponent.near, f64::powf);
+        let result = match exponent.fraction {
             Some(Fraction { above, below: 1 }) if above.abs() <= 64 => {
                 let product = (0..above.abs()).fold(Self::from_int(1), |product, _| product.mul(self));
                 if above < 0 { Self::from_int(1).div(product) } else { product }
             }
-            Some(Fraction { above: 1, below: 2 }) => Self::opaque("Sqrt", &[self]),
-            _ => Self::opaque("Pow", &[self, exponent]),
-        }
+            Some(Fraction { above: 1, below: 2 }) => Self::opaque("Sqrt", &[self], near),
+            _ => Self::opaque("Pow", &[self, exponent], near),
+        };
+        Self { near, ..result }
     }
     fn compare(self, other: Self) -> Option<Ordering> {
-        note(|trace| trace.is_ordered = true);
+        let is_close = self.near.is_close(other.near);
+        note(|trace| {
+            trace.is_ordered = true;
+            trace.is_close |= is_close && self.near.error + other.near.error > 0.0;
+        });
         let order = self.fraction.zip(other.fraction).and_then(|(a, b)| a.compare(b));
-        Some(order.unwrap_or_else(|| {
+        order.or_else(|| if is_close { None } else { self.near.value.partial_cmp(&other.near.value) }).or_else(|| {
             if self != other {
                 note(|trace| trace.is_lost = true);
             }
-            self.p.cmp(&other.p)
-        }))
+            Some(self.p.cmp(&other.p))
+        })
     }
     fn sum(terms: impl Iterator<Item = Self>) -> Self {
         terms.fold(Self::from_int(0), Scalar::add)
@@ -342,8 +382,8 @@ impl Scalar for Exact {
     fn dot(pairs: impl Iterator<Item = (Self, Self)>) -> Self {
         pairs.fold(Self::from_int(0), |sum, (a, b)| sum.add(a.mul(b)))
     }
-    fn round(self, _: Element) -> Self {
-        self
+    fn round(self, element: Element) -> Self {
+        Self { near: self.near.round(element), ..self }
     }
     fn of_tensor(tensor: &Tensor) -> Option<Cow<'_, [Self]>> {
         converted(tensor)
@@ -381,10 +421,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_far_apart_are_compared_by_their_doubles() {
+        let (one, e) = (Exact::from_int(1), Exact::from_int(1).apply(&EXP));
+        let (order, trace) = Exact::traced(|| e.compare(one));
+        assert_eq!(order, Some(Ordering::Greater));
+        assert!(!trace.is_lost && !trace.is_close);
+    }
+
+    #[test]
     fn what_means_nothing_is_noted() {
         let (one, zero) = (Exact::from_int(1), Exact::from_int(0));
         assert!(Exact::traced(|| one.div(zero)).1.is_undefined);
-        assert!(Exact::traced(|| one.apply(&EXP).compare(one)).1.is_lost);
+        let (a, b) = (one.apply(&EXP), one.add(Exact::from_f64(f64::EPSILON)).apply(&EXP));
+        assert!(Exact::traced(|| a.compare(b)).1.is_lost);
         assert!(Exact::traced(|| one.apply(&EXP).apply(&EXP)).1.is_opaque);
         assert!(!Exact::traced(|| one.compare(zero)).1.is_lost);
     }

@@ -5,12 +5,14 @@
 //! executor: it favours plain loops over speed.
 
 mod array;
+mod bounded;
 mod datum;
 mod exact;
 mod run;
 mod scalar;
 
 pub use array::{Broadcast, Buffer, broadcast_shape, each_index, strides_of};
+pub use bounded::Bounded;
 pub use datum::{Contents, Datum, wrap};
 pub use exact::{Exact, Trace};
 pub use run::{EvalError, run_call, run_graph, run_model, run_tensors, run_values};

@@ -9,10 +9,12 @@ use super::{Condition, PatternCall, PatternInput, Rule, Var, Via};
 use eutectic_ir::op::Law;
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::{Attr, Attrs, Dim, Op, Reason, TensorType};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// What rules are matched against.
@@ -149,6 +151,8 @@ struct Search<'a, H: Host> {
     values: Vec<Binding<H::Value>>,
     calls: Vec<Option<H::Call>>,
     records: Vec<Option<&'a Attrs>>,
+    /// What reads a value, by position of the call that is sought: siblings are sought once for each of them.
+    readers: FxHashMap<(usize, H::Value), Rc<[H::Call]>>,
 }
 
 impl<'a, H: Host> Search<'a, H> {
@@ -160,7 +164,8 @@ impl<'a, H: Host> Search<'a, H> {
     ) -> Self {
         let n_calls = rule.left.calls.len();
         let values = vec![Binding::Unbound; rule.variables.len()];
-        Self { rule, host, budget, found, values, calls: vec![None; n_calls], records: vec![None; n_calls] }
+        let (calls, records) = (vec![None; n_calls], vec![None; n_calls]);
+        Self { rule, host, budget, found, values, calls, records, readers: FxHashMap::default() }
     }
 
     fn step(&mut self, at: usize) -> ControlFlow<()> {
@@ -183,7 +188,9 @@ impl<'a, H: Host> Search<'a, H> {
             }
             Via::Reader(var) => {
                 let Some(value) = value(var) else { return ControlFlow::Continue(()) };
-                for call in self.host.readers(value, op) {
+                let (host, key) = (self.host, (step.call, value));
+                let readers = self.readers.entry(key).or_insert_with(|| host.readers(value, op).into());
+                for &call in Rc::clone(readers).iter() {
                     self.candidate(at, step.call, call)?;
                 }
             }

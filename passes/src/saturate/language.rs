@@ -265,7 +265,8 @@ impl Analysis<ENode> for Tables {
 pub(super) fn arguments<'a>(egraph: &'a EGraph<ENode, Tables>, children: &[Id]) -> Option<Vec<Option<Argument<'a>>>> {
     let argument = |&child: &Id| {
         let class = &egraph[child];
-        if class.nodes.iter().any(|node| node.head == Head::Absent) {
+        // Nothing else is equal to an input that is left out.
+        if matches!(class.nodes[..], [ENode { head: Head::Absent, .. }]) {
             return Some(None);
         }
         let fact = class.data.facts.first()?.as_ref()?;

@@ -105,13 +105,25 @@ impl Space {
         let given: SmallVec<_> = node.outputs().iter().map(|&output| facts.get(output).cloned()).collect();
         // Unknown facts are inferred again, from what the classes know by now.
         self.egraph.analysis.given = given.iter().all(Option::is_some).then_some(given);
-        let class = self.egraph.add(enode);
+        let class = self.exchanged(&enode).unwrap_or_else(|| self.egraph.add(enode));
         self.egraph.analysis.given = None;
         for (index, &output) in node.outputs().iter().enumerate() {
             let class = if n_outputs == 1 { class } else { self.egraph.add(project(index, class)) };
             self.classes.insert(output, class);
         }
         Ok(())
+    }
+
+    /// The class of the call of a commutative operator that has the operands of `enode` in the other order: it is as good, and
+    /// both would be matched in both orders.
+    fn exchanged(&self, enode: &ENode) -> Option<Id> {
+        let (Head::Call { op, .. }, [a, b]) = (enode.head, &enode.children[..]) else { return None };
+        let is_commutative =
+            self.egraph.analysis.ops[op as usize].builtin().is_some_and(|def| def.has(Law::Commutative));
+        if !is_commutative || a == b {
+            return None;
+        }
+        self.egraph.lookup(ENode::new(enode.head, [*b, *a]))
     }
 
     pub(super) fn enode(&self, call: Call) -> &ENode {
@@ -288,6 +300,9 @@ impl Sink for Space {
         let record = self.egraph.analysis.intern_record(attrs);
         let children = inputs.iter().map(|input| input.unwrap_or(self.absent));
         let enode = ENode::new(Head::Call { op: number, record, n_outputs: wide }, children);
+        if let Some(class) = self.exchanged(&enode) {
+            return Ok(SmallVec::from_iter([class]));
+        }
         if self.egraph.lookup(enode.clone()).is_none() {
             // What inference refuses never enters the e-graph.
             let inputs = super::language::arguments(&self.egraph, &enode.children)

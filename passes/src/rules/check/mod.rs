@@ -27,7 +27,7 @@ mod right;
 
 pub(crate) use plan::{bound_after, plan, plan_from};
 
-use super::expr::Mention;
+use super::expr::{Expr, Mention};
 use super::syntax::{CallText, InputText, RuleText, Span};
 use super::vocabulary::Sort;
 use super::{
@@ -77,8 +77,8 @@ impl Checker<'_> {
                 if !sort.fits(Sort::Bool) {
                     self.report("R0012", "a condition is a truth value", &condition.span, None);
                 }
-                let text = source.get(condition.span.clone()).unwrap_or_default().to_owned();
-                conditions.push(Condition { expr, text, after: 0 });
+                let text = source.get(condition.span.clone()).unwrap_or_default();
+                conditions.extend(self.each(expr, text));
             }
         }
         let (right, roots) = self.right(text);
@@ -107,6 +107,27 @@ impl Checker<'_> {
             examples,
             fusion: None,
         }
+    }
+
+    /// What is said of several values is said of each, so that matching stops at the first one that it is not true of.
+    fn each(&self, expr: Expr, text: &str) -> Vec<Condition> {
+        let (function, args) = match expr {
+            Expr::Apply(function, args)
+                if function.is_variadic && function.args == [Sort::Tensor] && args.len() > 1 =>
+            {
+                (function, args)
+            }
+            expr => return vec![Condition { expr, text: text.to_owned(), after: 0 }],
+        };
+        let one = |arg: Expr| {
+            let name = match &arg {
+                Expr::Var(var) => self.variables[var.index()].name.as_str(),
+                _ => text,
+            };
+            let text = format!("{} ({name})", function.name);
+            Condition { expr: Expr::Apply(function, vec![arg]), text, after: 0 }
+        };
+        args.into_iter().map(one).collect()
     }
 
     fn report(&mut self, code: &'static str, message: impl Into<String>, span: &Span, help: Option<&str>) {

@@ -1,7 +1,7 @@
 //! Shrinks a difference between the sides of a rule to the smallest instance that still shows it, and tells it.
 
 use super::instance::Instance;
-use super::random::Random;
+use super::random::{Random, Tape};
 use super::trial::{self, Difference, Outcome};
 use crate::rules::{Binding, Rule};
 use eutectic_ir::eval::{Contents, Datum};
@@ -44,8 +44,8 @@ impl fmt::Display for Counterexample {
 }
 
 /// The smallest instance, as far as `trials` find it, on which `rule` differs as on the one drawn from `tape`.
-pub(super) fn shrink(rule: &Rule, source: &Rule, tape: &[u64], seed: u64, trials: usize) -> Option<Counterexample> {
-    let (mut tape, mut best) = attempt(rule, source, Random::replay(tape))?;
+pub(super) fn shrink(rule: &Rule, source: &Rule, tape: &Tape, seed: u64, trials: usize) -> Option<Counterexample> {
+    let (mut tape, mut best) = attempt(rule, source, Random::replay(tape.clone()))?;
     let mut trials = trials;
     loop {
         let before = tape.clone();
@@ -56,7 +56,7 @@ pub(super) fn shrink(rule: &Rule, source: &Rule, tape: &[u64], seed: u64, trials
             }
             trials -= 1;
             if let Some((effective, difference)) = attempt(rule, source, random)
-                && (effective.len(), &effective) < (tape.len(), &tape)
+                && effective.is_simpler(&tape)
             {
                 (tape, best) = (effective, difference);
             }
@@ -67,49 +67,57 @@ pub(super) fn shrink(rule: &Rule, source: &Rule, tape: &[u64], seed: u64, trials
     }
 }
 
-fn attempt(rule: &Rule, source: &Rule, mut random: Random) -> Option<(Vec<u64>, Difference)> {
-    match trial::run(rule, source, None, &mut random) {
+fn attempt(rule: &Rule, source: &Rule, mut random: Random) -> Option<(Tape, Difference)> {
+    match trial::run(rule, source, &mut random) {
         Outcome::Differs(difference) => Some((random.tape, *difference)),
         _ => None,
     }
 }
 
-// Attributes and shapes are chosen before contents: so many first choices are tried one by one.
-const STRUCTURE: usize = 40;
 // A smaller shape needs other contents: so many random ones are tried for it.
 const CONTENTS: usize = 4;
 
-/// Candidate number `at`: first with one choice of the structure simpler, then with whole blocks left out or zeroed, then
-/// with one choice simpler.
-fn simpler(tape: &[u64], mut at: usize) -> Option<Random> {
-    let n = tape.len().min(STRUCTURE) * 3 * (1 + CONTENTS);
+/// Candidate number `at`: first with one choice of the structure simpler, then with whole blocks of choices left out or
+/// zeroed, then with one choice simpler.
+fn simpler(tape: &Tape, mut at: usize) -> Option<Random> {
+    let n = tape.structure.len() * 3 * (1 + CONTENTS);
     if at < n {
         let (choice, rest) = (at / (1 + CONTENTS), at % (1 + CONTENTS));
-        let mut simpler = tape.to_vec();
-        simpler[choice / 3] = simplified(tape[choice / 3], choice % 3);
-        return Some(match rest {
-            0 => Random::replay(&simpler),
-            seed => Random::after(&simpler[..=choice / 3], seed as u64),
-        });
+        let mut simpler = tape.clone();
+        simpler.structure[choice / 3] = simplified(tape.structure[choice / 3], choice % 3);
+        if rest > 0 {
+            simpler.contents.clear();
+        }
+        if rest > CONTENTS / 2 {
+            // What follows may have another meaning now.
+            simpler.structure.truncate(choice / 3 + 1);
+        }
+        return Some(if rest == 0 { Random::replay(simpler) } else { Random::after(simpler, rest as u64) });
     }
     at -= n;
-    let mut simpler = tape.to_vec();
-    for width in [128, 32, 8, 3, 1] {
-        let n = tape.len().div_ceil(width);
-        if at < 2 * n {
-            let block = at / 2 * width..(at / 2 * width + width).min(tape.len());
-            if at.is_multiple_of(2) {
-                simpler.drain(block);
-            } else {
-                simpler[block].fill(0);
+    for is_content in [false, true] {
+        let mut simpler = tape.clone();
+        let choices = if is_content { &mut simpler.contents } else { &mut simpler.structure };
+        for width in [128, 32, 8, 3, 1] {
+            let n = choices.len().div_ceil(width);
+            if at < 2 * n {
+                let block = at / 2 * width..(at / 2 * width + width).min(choices.len());
+                if at.is_multiple_of(2) {
+                    choices.drain(block);
+                } else {
+                    choices[block].fill(0);
+                }
+                return Some(Random::replay(simpler));
             }
-            return Some(Random::replay(&simpler));
+            at -= 2 * n;
         }
-        at -= 2 * n;
+        if let Some(changed) = choices.get_mut(at / 3) {
+            *changed = simplified(*changed, at % 3);
+            return Some(Random::replay(simpler));
+        }
+        at -= 3 * choices.len();
     }
-    let changed = simpler.get_mut(at / 3)?;
-    *changed = simplified(*changed, at % 3);
-    Some(Random::replay(&simpler))
+    None
 }
 
 /// Three ways to make a choice simpler. The first choices of a number are whole.

@@ -41,8 +41,9 @@ fn change_one(hints: &mut Vec<Example>, random: &mut Random) {
         Value::List(items) if items.is_empty() => Value::List(vec![Value::int(1); random.pick(&[1, 5, 2])]),
         Value::List(items) => {
             let (mut items, first, second) = (items.clone(), random.below(items.len()), random.below(items.len()));
-            match random.below(5) {
+            match random.below(6) {
                 0 => items[first] = Value::int(1),
+                5 => items[first] = Value::int(random.pick(&[0, -1, -2, -3])),
                 1 => items[first] = Value::int(random.size() as i64),
                 2 => drop(items.remove(0)),
                 3 => items.swap(first, second),

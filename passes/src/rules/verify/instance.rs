@@ -53,7 +53,8 @@ impl Setting {
                 random.pick(&[Whole, Signed, Positive, Wide]),
                 random.pick(&[Double, Double, Float, Float16, Bfloat16]),
             ),
-            Contract::Reassociates | Contract::Approximates(_) if random.one_in(6) => (Wide, Float16),
+            _ if random.one_in(6) => (Wide, Float16),
+            _ if random.one_in(8) => (random.pick(&[Signed, Positive]), random.pick(&[Float, Float16, Bfloat16])),
             Contract::Reassociates | Contract::Approximates(_) => (random.pick(&[Whole, Signed, Positive]), Double),
         };
         Self { mode, real, is_integer: real == Double && random.one_in(6) }
@@ -61,6 +62,7 @@ impl Setting {
 }
 
 /// One instance.
+#[derive(Clone)]
 pub(super) struct Instance {
     pub host: GraphHost,
     /// What the variables of the left side are.
@@ -406,6 +408,8 @@ impl Maker<'_> {
         }
         let count: usize = leaf.shape.iter().product();
         count_fits(count).map_err(|error| Reason(error.to_string()))?;
+        let is_weight = is_constant || (owner.is_some() && self.random.one_in(6));
+        self.random.is_content = true;
         let datum = match (leaf.element.kind(), &leaf.content) {
             (ElementKind::Real, content) => {
                 let is_single = count == 1 && is_constant;
@@ -432,7 +436,8 @@ impl Maker<'_> {
                 Datum::of_int(leaf.element, &leaf.shape, values)
             }
         };
-        let value = if is_constant || (owner.is_some() && self.random.one_in(6)) {
+        self.random.is_content = false;
+        let value = if is_weight {
             self.instance.host.add_weight(datum.to_tensor()?)
         } else {
             let name = format!("x{}", self.instance.inputs.len());

@@ -18,7 +18,7 @@ mod trial;
 pub use counterexample::Counterexample;
 pub use coverage::{Coverage, Uncovered};
 pub(in crate::rules) use random::split_mix;
-pub use trial::Evidence;
+pub use trial::{Evidence, FloatEvidence};
 
 use self::random::Random;
 use self::trial::Outcome;
@@ -75,28 +75,7 @@ impl Effort {
 /// A verdict without counterexample means that none was found. Errors: fewer than one draw in a hundred fits the left side
 /// (`R0022`); then nothing is known.
 pub fn verify(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Result<Verdict, Box<Diagnostic>> {
-    let (verdict, _, last) = search(rule, recognise, None, effort);
-    if verdict.is_sound() && verdict.n_instances * 100 < verdict.n_drawn {
-        let message = format!("only {} of {} drawn instances fit the left side", verdict.n_instances, verdict.n_drawn);
-        let problem = Diagnostic::error(Failure::Invalid, "R0022", message)
-            .within(format!("rule `{}`", rule.name))
-            .in_file(rule.file.as_str())
-            .at_span(rule.span.clone())
-            .note(format!("the last one failed because: {last}"))
-            .help("fix shapes or attributes in an `example` line");
-        return Err(Box::new(problem));
-    }
-    Ok(verdict)
-}
-
-/// Draws until `effort` is spent or a counterexample is found, on instances in which `other` does not stand. Also gives the
-/// number of instances on which the right side cannot be built, and why the last one was of no use.
-fn search(rule: &Rule, recognise: Option<&Rule>, other: Option<&Rule>, effort: Effort) -> (Verdict, usize, String) {
-    let mut n_unbuilt = 0;
-    let source = match rule.fusion {
-        Some(Direction::Expand) => recognise.unwrap_or(rule),
-        _ => rule,
-    };
+    let source = source(rule, recognise);
     let mut verdict = Verdict {
         rule: rule.name.clone(),
         n_instances: 0,
@@ -111,12 +90,9 @@ fn search(rule: &Rule, recognise: Option<&Rule>, other: Option<&Rule>, effort: E
         let seed = effort.seed.wrapping_add(verdict.n_drawn as u64);
         verdict.n_drawn += 1;
         let mut random = Random::new(seed);
-        match trial::run(rule, source, other, &mut random) {
-            Outcome::Unfit(reason) => last = reason,
-            Outcome::Unbuilt(reason) => {
-                n_unbuilt += 1;
-                last = reason;
-            }
+        match trial::run(rule, source, &mut random) {
+            Outcome::Unfit(reason) | Outcome::Unbuilt(reason) => last = reason,
+            Outcome::Shared => unreachable!("no other rule is asked for"),
             Outcome::Agrees(agreement) => {
                 verdict.n_instances += 1;
                 verdict.evidence.count(&agreement);
@@ -126,9 +102,24 @@ fn search(rule: &Rule, recognise: Option<&Rule>, other: Option<&Rule>, effort: E
                 verdict.n_instances += 1;
                 verdict.counterexample =
                     counterexample::shrink(rule, source, &random.tape, seed, effort.shrinks).map(Box::new);
-                return (verdict, n_unbuilt, last);
+                return Ok(verdict);
             }
         }
     }
-    (verdict, n_unbuilt, last)
+    if verdict.n_instances * 100 < verdict.n_drawn {
+        let message = format!("only {} of {} drawn instances fit the left side", verdict.n_instances, verdict.n_drawn);
+        let problem = Diagnostic::error(Failure::Invalid, "R0022", message)
+            .within(format!("rule `{}`", rule.name))
+            .in_file(rule.file.as_str())
+            .at_span(rule.span.clone())
+            .note(format!("the last one failed because: {last}"))
+            .help("fix shapes or attributes in an `example` line");
+        return Err(Box::new(problem));
+    }
+    Ok(verdict)
+}
+
+/// The rule whose left side instances of `rule` are drawn from.
+fn source<'a>(rule: &'a Rule, recognise: Option<&'a Rule>) -> &'a Rule {
+    recognise.filter(|_| rule.fusion == Some(Direction::Expand)).unwrap_or(rule)
 }

@@ -1,6 +1,8 @@
 //! Mutants of a rule: the rule with one small mistake in it. A verifier that accepts one has a hole, or the mistake is none.
 
-use super::{Effort, search};
+use super::random::{Random, Tape, split_mix};
+use super::trial::{self, Outcome};
+use super::{Effort, source};
 use crate::rules::expr::{Binary, Expr, Value};
 use crate::rules::{Condition, PatternInput, Rule, TemplateCall, TemplateInput, TemplateStep};
 use eutectic_ir::Op;
@@ -29,13 +31,15 @@ pub struct Mutation {
     pub sound: Vec<(String, String)>,
     /// No counterexample was found, nor an instance that the mistake makes a difference on: the rule's name and the mistake.
     pub survivors: Vec<(String, String)>,
+    /// No counterexample was found, and `passes/rules/equivalent.txt` says why: it is no mistake.
+    pub equivalent: Vec<(String, String)>,
 }
 
 /// So many instances, on which a mutant stands and its rule does not, show what the mistake leads to.
 const SHOWN: usize = 8;
 
 impl Mutation {
-    /// The share of killed mutants among them and the survivors: 1 when there are none.
+    /// The share of killed mutants among them and the survivors: 1 when there are none. What is no mistake does not count.
     pub fn kill_rate(&self) -> f64 {
         match self.n_killed + self.survivors.len() {
             0 => 1.0,
@@ -49,28 +53,114 @@ impl Mutation {
         self.n_refused += other.n_refused;
         self.sound.extend(other.sound);
         self.survivors.extend(other.survivors);
+        self.equivalent.extend(other.equivalent);
         self
     }
 }
 
 /// Verifies every mutant of `rule`.
 pub fn mutation(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Mutation {
+    let all = mutants(rule).into_iter().map(Candidate::new);
+    let (mut widened, mut candidates): (Vec<_>, Vec<_>) = all.partition(|candidate| candidate.mutant.widens);
+    explore(&mut widened, rule, recognise, effort);
+    explore(&mut candidates, rule, recognise, effort);
+    candidates.append(&mut widened);
     let mut mutation = Mutation::default();
-    for Mutant { mistake, widens, rule: mutant } in mutants(rule) {
-        // What recognises a body draws it as well.
-        let recognise = recognise.filter(|recognise| !std::ptr::eq(*recognise, rule));
-        let other = widens.then_some(rule);
-        let effort = Effort { instances: effort.instances / 4, shrinks: 0, ..effort };
-        let (verdict, n_unbuilt, _) = search(&mutant, recognise, other, effort);
-        let named = (rule.name.to_string(), mistake);
-        match verdict.n_instances {
-            _ if !verdict.is_sound() => mutation.n_killed += 1,
+    for Candidate { mutant, n_shown, n_unbuilt, is_killed, .. } in candidates {
+        let named = (rule.name.to_string(), mutant.mistake);
+        match n_shown {
+            _ if is_killed => mutation.n_killed += 1,
+            _ if is_equivalent(&named) => mutation.equivalent.push(named),
             n if n >= SHOWN => mutation.sound.push(named),
-            n if n + n_unbuilt >= SHOWN || !widens => mutation.n_refused += 1,
+            n if n + n_unbuilt >= SHOWN || !mutant.widens => mutation.n_refused += 1,
             _ => mutation.survivors.push(named),
         }
     }
     mutation
+}
+
+/// Lets all `candidates` see each instance, which is drawn for one of them in turn, until a counterexample is found or enough
+/// is seen.
+fn explore(candidates: &mut [Candidate], rule: &Rule, recognise: Option<&Rule>, effort: Effort) {
+    let mut chance = effort.seed;
+    for draw in 0..effort.draws {
+        let open: Vec<usize> = (0..candidates.len()).filter(|&at| candidates[at].is_open(effort)).collect();
+        if open.is_empty() {
+            break;
+        }
+        let target = &candidates[open[draw % open.len()]];
+        let mut random = target.random(&mut chance);
+        let source = source(&target.mutant.rule, recognise);
+        let Ok((setting, instance)) = trial::draw(&target.mutant.rule, source, &mut random) else { continue };
+        for at in open {
+            let candidate = &mut candidates[at];
+            let other = candidate.mutant.widens.then_some(rule);
+            match trial::compare(&candidate.mutant.rule, other, setting, instance.clone()) {
+                Outcome::Unfit(_) => continue,
+                Outcome::Shared => {}
+                Outcome::Unbuilt(_) => candidate.n_unbuilt += 1,
+                Outcome::Agrees(agreement) => candidate.n_shown += usize::from(!agreement.is_empty),
+                Outcome::Differs(_) => candidate.is_killed = true,
+            }
+            candidate.keep(&random.tape);
+        }
+    }
+}
+
+/// The rules and mistakes of `passes/rules/equivalent.txt`, which go unnoticed because they are none.
+pub fn equivalents() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = include_str!("../../../rules/equivalent.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(" -- ")?.0.split_once(": "))
+}
+
+fn is_equivalent((rule, mistake): &(String, String)) -> bool {
+    equivalents().any(|known| known == (rule.as_str(), mistake.as_str()))
+}
+
+/// What is known of a mutant so far.
+struct Candidate {
+    mutant: Mutant,
+    /// Instances on which both sides agree, and not because there is nothing in them.
+    n_shown: usize,
+    /// Instances on which the right side is not built.
+    n_unbuilt: usize,
+    is_killed: bool,
+    /// How some of the instances were drawn in which it stands, wherever its rule stands as well.
+    fitting: Vec<Tape>,
+    /// How many were.
+    n_fitting: usize,
+}
+
+impl Candidate {
+    // So many tapes are kept.
+    const KEPT: usize = 32;
+
+    fn new(mutant: Mutant) -> Self {
+        Self { mutant, n_shown: 0, n_unbuilt: 0, is_killed: false, fitting: Vec::new(), n_fitting: 0 }
+    }
+
+    fn is_open(&self, effort: Effort) -> bool {
+        let enough = effort.instances / if self.mutant.widens { 4 } else { 2 };
+        !self.is_killed && self.n_shown < enough && self.n_unbuilt < 4 * enough
+    }
+
+    /// The choices of the next instance. A neighbour of an instance that fits breaks one condition, where chance breaks many:
+    /// two of three are such, if a condition is to be broken.
+    fn random(&self, chance: &mut u64) -> Random {
+        let seed = split_mix(chance);
+        match self.fitting.get(seed as usize % self.fitting.len().max(1)) {
+            Some(tape) if self.mutant.widens && !seed.is_multiple_of(3) => Random::near(tape, split_mix(chance)),
+            _ => Random::new(seed),
+        }
+    }
+
+    fn keep(&mut self, tape: &Tape) {
+        match self.fitting.get_mut(self.n_fitting % Self::KEPT) {
+            Some(oldest) => *oldest = tape.clone(),
+            None => self.fitting.push(tape.clone()),
+        }
+        self.n_fitting += 1;
+    }
 }
 
 /// Every mutant of `rule`: without a condition or a fixed attribute, with another number, with operands, roots, axes or

@@ -9,17 +9,37 @@ pub(in crate::rules) fn split_mix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The choices that an instance was drawn by. Contents have a list of their own, so that another shape leaves the choices of
+/// what is drawn after it where they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tape {
+    /// Of attributes, shapes, and the kind of contents.
+    pub structure: Vec<u64>,
+    /// Of the contents of inputs and weights.
+    pub contents: Vec<u64>,
+}
+
+impl Tape {
+    /// True when `self` draws the simpler instance.
+    pub(super) fn is_simpler(&self, other: &Tape) -> bool {
+        let key = |tape: &Tape| tape.structure.len() + tape.contents.len();
+        (key(self), &self.structure, &self.contents) < (key(other), &other.structure, &other.contents)
+    }
+}
+
 /// A source of choices: [`split_mix`], or a tape of earlier choices.
 ///
 /// In every choice 0 is the simplest: what shrinks a tape shrinks what is drawn from it.
 pub(super) struct Random {
     state: u64,
-    script: Vec<u64>,
+    script: Tape,
     /// What follows the script: chance, or the simplest choices.
     is_random: bool,
     sizes: &'static [usize],
+    /// True while contents are drawn.
+    pub is_content: bool,
     /// What was chosen so far.
-    pub tape: Vec<u64>,
+    pub tape: Tape,
 }
 
 // 1 often, primes that tell axes apart, now and then a composite, seldom nothing at all.
@@ -27,27 +47,45 @@ const SIZES: &[usize] = &[1, 2, 3, 1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 7, 1, 2, 3, 
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        Self { state: seed, script: Vec::new(), is_random: true, sizes: SIZES, tape: Vec::new() }
+        Self::after(Tape::default(), seed)
     }
 
     /// The choices of `tape`; the simplest ones beyond its end.
-    pub(super) fn replay(tape: &[u64]) -> Self {
-        Self { state: 0, script: tape.to_vec(), is_random: false, sizes: SIZES, tape: Vec::new() }
+    pub(super) fn replay(tape: Tape) -> Self {
+        Self { is_random: false, ..Self::after(tape, 0) }
     }
 
     /// The choices of `tape`; random ones beyond its end.
-    pub(super) fn after(tape: &[u64], seed: u64) -> Self {
-        Self { state: seed, script: tape.to_vec(), is_random: true, sizes: SIZES, tape: Vec::new() }
+    pub(super) fn after(tape: Tape, seed: u64) -> Self {
+        Self { state: seed, script: tape, is_random: true, sizes: SIZES, is_content: false, tape: Tape::default() }
+    }
+
+    /// The structure of `tape` with one to three other choices, and other contents.
+    pub(super) fn near(tape: &Tape, seed: u64) -> Self {
+        let mut random = Self::new(seed);
+        let mut structure = tape.structure.clone();
+        for _ in 0..=random.below(3) {
+            let at = random.below(structure.len());
+            if let Some(choice) = structure.get_mut(at) {
+                *choice = split_mix(&mut random.state);
+            }
+        }
+        Self::after(Tape { structure, contents: Vec::new() }, random.state)
     }
 
     /// A number in `0..n`.
     pub(super) fn choose(&mut self, n: u64) -> u64 {
-        let chosen = match self.script.get(self.tape.len()) {
+        let (script, tape) = if self.is_content {
+            (&self.script.contents, &mut self.tape.contents)
+        } else {
+            (&self.script.structure, &mut self.tape.structure)
+        };
+        let chosen = match script.get(tape.len()) {
             Some(&chosen) => chosen,
             None if self.is_random => split_mix(&mut self.state),
             None => 0,
         } % n.max(1);
-        self.tape.push(chosen);
+        tape.push(chosen);
         chosen
     }
 

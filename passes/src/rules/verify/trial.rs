@@ -5,11 +5,11 @@ use super::random::Random;
 use crate::greedy::fits;
 use crate::rules::matcher::{Budget, Match, find};
 use crate::rules::{Binding, Contract, Rule, apply};
-use eutectic_ir::eval::{Contents, Datum, EvalError, Exact, Scalar, Trace, run_graph};
+use eutectic_ir::eval::{Bounded, Contents, Datum, EvalError, Exact, Scalar, Trace, run_graph};
 use eutectic_ir::graph::{Graph, NodeId, ValueId};
 use eutectic_ir::types::Element;
 use eutectic_ir::value::Value;
-use eutectic_ir::{Attrs, Op};
+use eutectic_ir::{Attrs, Op, Reason};
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -17,6 +17,8 @@ use std::ops::ControlFlow;
 pub(super) enum Outcome {
     /// The rule does not stand in it, or it cannot be evaluated.
     Unfit(String),
+    /// The rule stands in it, and so does the other one.
+    Shared,
     /// The rule stands in it, but its right side cannot be built: an engine does not apply it.
     Unbuilt(String),
     /// Both sides agree.
@@ -27,12 +29,24 @@ pub(super) enum Outcome {
 
 /// How far both sides agree on one instance.
 pub(super) struct Agreement {
-    /// The element type of its reals.
+    float: Float,
+    exact: ExactResult,
+    pub records: Vec<Record>,
+    /// True when every result is empty: any two such are equal.
+    pub is_empty: bool,
+}
+
+/// How far both sides agree in floating point.
+#[derive(Clone, Copy, Debug)]
+struct Float {
+    /// The element type of reals.
     real: Element,
     /// The largest difference, relative to the largest magnitude of the result.
     error: f64,
-    exact: ExactResult,
-    pub records: Vec<Record>,
+    /// The largest bound of the right side's error over that of the left side; `None` when there are no bounds.
+    growth: Option<f64>,
+    /// True when the right side overflows and the left side nearly does.
+    overflows: bool,
 }
 
 /// The attributes of a matched call, by position of the call, and the number of channels of its first input.
@@ -81,9 +95,37 @@ pub struct Evidence {
     /// Why exact arithmetic did not apply to some instance, the last reason.
     pub skipped: Option<String>,
     /// In floating point, by element type of the reals.
-    pub floats: Vec<(Element, usize)>,
+    pub floats: Vec<FloatEvidence>,
     /// The largest difference in double precision, relative to the largest magnitude of the result.
     pub worst: f64,
+}
+
+/// Agreement in one floating-point type.
+#[derive(Clone, Copy, Debug)]
+pub struct FloatEvidence {
+    /// The type.
+    pub element: Element,
+    /// Number of instances.
+    pub n_instances: usize,
+    /// Of these, the difference was held against the sum of both sides' error bounds, which are computed beside them.
+    pub n_bounded: usize,
+    /// The right side's bound is at most so many times that of the left side.
+    pub growth: f64,
+    /// Of all instances, the right side overflows alone: the left side comes within a factor of 256 of it.
+    pub n_overflows: usize,
+}
+
+impl fmt::Display for FloatEvidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.element, self.n_instances)?;
+        if self.n_bounded > 0 {
+            write!(f, " ({} within error bounds, at most {:.1} times the left side's)", self.n_bounded, self.growth)?;
+        }
+        if self.n_overflows > 0 {
+            write!(f, " (the right side alone overflows on {})", self.n_overflows)?;
+        }
+        Ok(())
+    }
 }
 
 impl Evidence {
@@ -97,15 +139,24 @@ impl Evidence {
                 self.n_random += usize::from(degree.is_some());
                 self.degree = self.degree.max(degree.unwrap_or(0));
             }
-            ExactResult::Skipped(reason) if agreement.real == Element::Double => self.skipped = Some(reason.clone()),
+            ExactResult::Skipped(reason) if agreement.float.real == Element::Double => {
+                self.skipped = Some(reason.clone())
+            }
             ExactResult::Skipped(_) => {}
         }
-        match self.floats.iter_mut().find(|(element, _)| *element == agreement.real) {
-            Some((_, count)) => *count += 1,
-            None => self.floats.push((agreement.real, 1)),
-        }
-        if agreement.real == Element::Double {
-            self.worst = self.worst.max(agreement.error);
+        let Float { real, error, growth, overflows } = agreement.float;
+        let at = self.floats.iter().position(|float| float.element == real).unwrap_or_else(|| {
+            let none = FloatEvidence { element: real, n_instances: 0, n_bounded: 0, growth: 0.0, n_overflows: 0 };
+            self.floats.push(none);
+            self.floats.len() - 1
+        });
+        let float = &mut self.floats[at];
+        float.n_instances += 1;
+        float.n_bounded += usize::from(growth.is_some());
+        float.growth = float.growth.max(growth.unwrap_or(0.0));
+        float.n_overflows += usize::from(overflows);
+        if real == Element::Double {
+            self.worst = self.worst.max(error);
         }
     }
 }
@@ -129,24 +180,28 @@ impl fmt::Display for Evidence {
             write!(f, "{place}in floating point only ({reason}), ")?;
         }
         let mut floats = self.floats.clone();
-        floats.sort_by_key(|(element, _)| element.code());
-        let floats: Vec<String> = floats.iter().map(|(element, count)| format!("{element} on {count}")).collect();
+        floats.sort_by_key(|float| float.element.code());
+        let floats: Vec<String> = floats.iter().map(ToString::to_string).collect();
         write!(f, "{}, worst error {:e}", floats.join(", "), self.worst)
     }
 }
 
-/// Draws one instance of the left side of `source`, and compares both sides of `rule` on it. Where `other` stands
-/// too, nothing is compared.
-pub(super) fn run(rule: &Rule, source: &Rule, other: Option<&Rule>, random: &mut Random) -> Outcome {
-    let setting = Setting::draw(rule.contract, random);
-    let mut drawn = match instance(source, setting, random) {
-        Ok(drawn) => drawn,
-        Err(reason) => return Outcome::Unfit(reason.to_string()),
-    };
-    if !std::ptr::eq(source, rule) && recast(source, &mut drawn).is_none() {
-        return Outcome::Unfit("the body is not recognised".into());
+/// Draws one instance of the left side of `source`, and compares both sides of `rule` on it.
+pub(super) fn run(rule: &Rule, source: &Rule, random: &mut Random) -> Outcome {
+    match draw(rule, source, random) {
+        Ok((setting, drawn)) => compare(rule, None, setting, drawn),
+        Err(reason) => Outcome::Unfit(reason.to_string()),
     }
-    compare(rule, other, setting, drawn)
+}
+
+/// Draws one instance of the left side of `source` for `rule`. Errors: this draw does not fit.
+pub(super) fn draw(rule: &Rule, source: &Rule, random: &mut Random) -> Result<(Setting, Instance), Reason> {
+    let setting = Setting::draw(rule.contract, random);
+    let mut drawn = instance(source, setting, random)?;
+    if !std::ptr::eq(source, rule) && recast(source, &mut drawn).is_none() {
+        return Err(Reason::new("the body is not recognised"));
+    }
+    Ok((setting, drawn))
 }
 
 /// Lets `recognise` replace the body in `drawn` by a call of the fused operator.
@@ -196,13 +251,14 @@ fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
     Datum { element: datum.element, shape: datum.shape.clone(), contents }
 }
 
-fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Instance) -> Outcome {
+/// Compares both sides of `rule` on `drawn`, unless `other` stands in it too.
+pub(super) fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Instance) -> Outcome {
     let round = setting.real != Element::Double;
     let Some(found) = standing(rule, &drawn) else {
         return Outcome::Unfit("the left side does not stand in it".into());
     };
     if other.is_some_and(|other| standing(other, &drawn).is_some()) {
-        return Outcome::Unfit("the other rule stands in it".into());
+        return Outcome::Shared;
     }
     // What the left side cannot compute says nothing of the right side.
     let mut alone = drawn.host.graph.clone();
@@ -254,61 +310,98 @@ fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Insta
     if between.iter().any(|result| !is_finite(result)) {
         return Outcome::Unfit("an intermediate result is not finite".into());
     }
-    let mut worst = 0.0f64;
-    for pair in pairs.chunks_exact(2) {
-        let (left, right) = (&pair[0], &pair[1]);
-        match difference(left, right, rule.contract, round) {
-            Ok(error) => worst = worst.max(error),
-            Err(what) => return differs(what, drawn, records),
+    let is_bitwise = matches!(rule.contract, Contract::Exact | Contract::ExactFinite);
+    let exactly = Exactly::of(is_bitwise, setting, &drawn, roots.len());
+    let mut float = Float { real: setting.real, error: 0.0, growth: None, overflows: false };
+    for (at, pair) in pairs.chunks_exact(2).enumerate() {
+        let bounds = exactly.as_ref().ok().filter(|_| !is_bitwise).and_then(|exactly| exactly.bounds(at, setting.real));
+        if let Err(what) = differ(&pair[0], &pair[1], rule.contract, bounds, &mut float) {
+            return differs(what, drawn, records);
         }
     }
-    let exact = match exactly(rule, setting, &mut drawn, &roots) {
-        Ok(exact) => exact,
-        Err(what) => return differs(what, drawn, records),
+    let exact = match exactly.and_then(|exactly| exactly.judge(rule, setting, &drawn, &roots)) {
+        Ok(None) => return differs("the sides differ in exact arithmetic".into(), drawn, records),
+        Ok(Some(equal)) => equal,
+        Err(reason) => ExactResult::Skipped(reason),
     };
-    Outcome::Agrees(Agreement { real: setting.real, error: worst, exact, records })
+    let is_empty = pairs.iter().all(|result| result.shape.contains(&0));
+    Outcome::Agrees(Agreement { float, exact, records, is_empty })
 }
 
-/// Both sides without rounding. Errors: they differ.
-fn exactly(
-    rule: &Rule,
-    setting: Setting,
-    drawn: &mut Instance,
-    roots: &[(ValueId, ValueId)],
-) -> Result<ExactResult, String> {
-    let skipped = |reason: &str| Ok(ExactResult::Skipped(reason.to_owned()));
-    if matches!(rule.contract, Contract::Approximates(_)) {
-        return skipped("the contract is no equality");
+/// Bounds of the errors of one root, element by element.
+#[derive(Clone, Copy)]
+struct Bounds<'a> {
+    left: &'a [Exact],
+    right: &'a [Exact],
+    /// What constants that are rounded numbers may add, relative to the largest magnitude.
+    slack: f64,
+}
+
+// So many roundoffs: a constant is off by one, and some are multiplied or squared.
+const ROUNDED_CONSTANT: f64 = 64.0;
+
+/// Both sides without rounding, with bounds of what rounding does to them.
+struct Exactly {
+    /// Left and right, root by root.
+    results: Vec<Datum<Exact>>,
+    trace: Trace,
+    /// True when a constant is a rounded number.
+    is_rounded: bool,
+}
+
+impl Exactly {
+    /// Errors: why it is not evaluated.
+    fn of(is_bitwise: bool, setting: Setting, drawn: &Instance, n_roots: usize) -> Result<Self, String> {
+        let round = setting.real != Element::Double;
+        if setting.mode == Mode::Special || (is_bitwise && round) {
+            return Err("the numbers are chosen for their rounding".into());
+        }
+        let (results, trace) = Exact::traced(|| evaluate::<Exact>(&drawn.host.graph, &drawn.inputs, round));
+        let mut results = results.map_err(|error| error.to_string())?;
+        results.truncate(2 * n_roots);
+        Ok(Self { results, trace, is_rounded: drawn.has_rounded_constant() })
     }
-    if setting.mode == Mode::Special || setting.real != Element::Double {
-        return skipped("the numbers are chosen for their rounding");
-    }
-    let (results, trace) = Exact::traced(|| evaluate::<Exact>(&drawn.host.graph, &drawn.inputs, false));
-    let results = match results {
-        Ok(results) => results,
-        Err(error) => return Ok(ExactResult::Skipped(error.to_string())),
-    };
-    if trace.is_lost {
-        return skipped("the order of values that are only known modulo a prime is asked");
-    }
-    if trace.is_undefined {
-        return skipped("something is divided by zero");
-    }
-    let is_rounded = drawn.has_rounded_constant();
-    for pair in results[..2 * roots.len()].chunks_exact(2) {
-        if !same(&pair[0], &pair[1]) {
-            if is_rounded {
-                return skipped("a constant of the rule is a rounded number");
-            }
-            if trace.is_opaque {
-                return skipped("a law of a function is used that has none in a field");
-            }
-            return Err("the sides differ in exact arithmetic".into());
+
+    /// The bounds of both sides' errors at root `at`; `None` when rounding may change more than the last digits.
+    fn bounds(&self, at: usize, real: Element) -> Option<Bounds<'_>> {
+        let means_nothing = self.trace.is_close || self.trace.is_lost || self.trace.is_undefined;
+        let roundoff = Bounded { value: 1.0, error: 0.0 }.round(real).error;
+        let slack = if self.is_rounded { ROUNDED_CONSTANT * roundoff } else { 0.0 };
+        match [&self.results[2 * at].contents, &self.results[2 * at + 1].contents] {
+            [Contents::Real(left), Contents::Real(right)] if !means_nothing => Some(Bounds { left, right, slack }),
+            _ => None,
         }
     }
-    let degree = |(left, right): &(ValueId, ValueId)| drawn.degree(*left).max(drawn.degree(*right));
-    let degree = if setting.mode == Mode::Whole { None } else { roots.iter().map(degree).max() };
-    Ok(ExactResult::Equal(trace, degree))
+
+    /// Whether both sides are equal. Errors: why this cannot be told.
+    fn judge(
+        &self,
+        rule: &Rule,
+        setting: Setting,
+        drawn: &Instance,
+        roots: &[(ValueId, ValueId)],
+    ) -> Result<Option<ExactResult>, String> {
+        let reason = if matches!(rule.contract, Contract::Approximates(_)) {
+            "the contract is no equality"
+        } else if setting.real != Element::Double {
+            "the numbers are chosen for their rounding"
+        } else if self.trace.is_lost {
+            "the order of values that are only known modulo a prime is asked"
+        } else if self.trace.is_undefined {
+            "something is divided by zero"
+        } else if self.results.chunks_exact(2).all(|pair| same(&pair[0], &pair[1])) {
+            let degree = |(left, right): &(ValueId, ValueId)| drawn.degree(*left).max(drawn.degree(*right));
+            let degree = if setting.mode == Mode::Whole { None } else { roots.iter().map(degree).max() };
+            return Ok(Some(ExactResult::Equal(self.trace, degree)));
+        } else if self.is_rounded {
+            "a constant of the rule is a rounded number"
+        } else if self.trace.is_opaque {
+            "a law of a function is used that has none in a field"
+        } else {
+            return Ok(None);
+        };
+        Err(reason.into())
+    }
 }
 
 fn same(left: &Datum<Exact>, right: &Datum<Exact>) -> bool {
@@ -330,8 +423,14 @@ fn is_finite(datum: &Datum<f64>) -> bool {
     }
 }
 
-/// The largest difference relative to the largest magnitude. Errors: what differs, beyond what the contract allows.
-fn difference(left: &Datum<f64>, right: &Datum<f64>, contract: Contract, round: bool) -> Result<f64, String> {
+/// Adds to `float` how far the sides are apart. Errors: what differs, beyond what the contract and the `bounds` allow.
+fn differ(
+    left: &Datum<f64>,
+    right: &Datum<f64>,
+    contract: Contract,
+    bounds: Option<Bounds>,
+    float: &mut Float,
+) -> Result<(), String> {
     if left.shape != right.shape || left.element != right.element {
         let show = |datum: &Datum<f64>| format!("{}{:?}", datum.element, datum.shape);
         return Err(format!("the left side gives {}, the right side {}", show(left), show(right)));
@@ -347,31 +446,57 @@ fn difference(left: &Datum<f64>, right: &Datum<f64>, contract: Contract, round: 
         (Contents::Real(a), Contents::Real(b)) => {
             let finite = a.iter().copied().filter(|value| value.is_finite());
             let scale = finite.fold(1.0f64, |scale, value| scale.max(value.abs()));
-            let mut worst = 0.0f64;
             for (flat, (&a, &b)) in a.iter().zip(b.iter()).enumerate() {
-                let error = one_difference(a, b, contract, round) / scale;
-                let bound = match contract {
-                    Contract::Exact | Contract::ExactFinite => 0.0,
-                    // A rounded carrier is only asked whether it overflows.
-                    Contract::Reassociates | Contract::Approximates(_) if round => f64::MAX,
-                    Contract::Reassociates => 1e-9,
-                    Contract::Approximates(bound) => bound,
-                };
-                if error.is_nan() || error > bound {
+                let bounds = bounds.map(|Bounds { left, right, slack }| {
+                    [left[flat].bounded().error + slack * scale, right[flat].bounded().error]
+                });
+                if !are_near(a, b, scale, contract, bounds, float) {
                     return Err(gives(flat, &a, &b));
                 }
-                worst = worst.max(error);
             }
-            Ok(worst)
+            Ok(())
         }
-        (Contents::Int(a), Contents::Int(b)) => unequal(a, b).map_or(Ok(0.0), |at| Err(gives(at, &a[at], &b[at]))),
-        (Contents::Bool(a), Contents::Bool(b)) => unequal(a, b).map_or(Ok(0.0), |at| Err(gives(at, &a[at], &b[at]))),
-        (Contents::Text(a), Contents::Text(b)) => unequal(a, b).map_or(Ok(0.0), |at| Err(gives(at, &a[at], &b[at]))),
+        (Contents::Int(a), Contents::Int(b)) => unequal(a, b).map_or(Ok(()), |at| Err(gives(at, &a[at], &b[at]))),
+        (Contents::Bool(a), Contents::Bool(b)) => unequal(a, b).map_or(Ok(()), |at| Err(gives(at, &a[at], &b[at]))),
+        (Contents::Text(a), Contents::Text(b)) => unequal(a, b).map_or(Ok(()), |at| Err(gives(at, &a[at], &b[at]))),
         (Contents::Complex(a), Contents::Complex(b)) => {
-            unequal(a, b).map_or(Ok(0.0), |at| Err(gives(at, &a[at], &b[at])))
+            unequal(a, b).map_or(Ok(()), |at| Err(gives(at, &a[at], &b[at])))
         }
         _ => Err("the sides give elements of different kinds".into()),
     }
+}
+
+/// Whether the contract lets `b` stand for `a` in a result whose largest magnitude is `scale`. Where there are `bounds` of the
+/// errors of both, equal real numbers differ by no more than their sum.
+fn are_near(a: f64, b: f64, scale: f64, contract: Contract, bounds: Option<[f64; 2]>, float: &mut Float) -> bool {
+    let bounds = bounds.filter(|[left, right]| left.is_finite() && right.is_finite());
+    if let Some([left, right]) = bounds {
+        let growth = if left > 0.0 { right / left } else { 0.0 };
+        float.growth = Some(float.growth.unwrap_or(0.0).max(growth));
+    }
+    if (a.is_nan() && b.is_nan()) || a.to_bits() == b.to_bits() {
+        return true;
+    }
+    let allowed = match contract {
+        Contract::Exact => return false,
+        Contract::ExactFinite => return a == b,
+        // Rearranged terms may overflow on their way to a result that nearly overflows itself, but not to a small one.
+        _ if !b.is_finite() => {
+            float.overflows = float.real != Element::Double && a.abs() > 256.0;
+            return float.overflows;
+        }
+        Contract::Approximates(allowed) => allowed * scale,
+        Contract::Reassociates => 0.0,
+    };
+    let limit = match bounds {
+        Some([left, right]) => allowed + 2.0 * (left + right),
+        // Without bounds, a rounded type is only asked whether it overflows.
+        None if float.real != Element::Double => f64::INFINITY,
+        None => allowed.max(1e-9 * scale),
+    };
+    let distance = (a - b).abs();
+    float.error = float.error.max(distance / scale);
+    distance <= limit
 }
 
 fn place(mut flat: usize, shape: &[usize]) -> Vec<usize> {
@@ -381,20 +506,6 @@ fn place(mut flat: usize, shape: &[usize]) -> Vec<usize> {
         flat /= size.max(1);
     }
     index
-}
-
-fn one_difference(a: f64, b: f64, contract: Contract, round: bool) -> f64 {
-    if (a.is_nan() && b.is_nan()) || a.to_bits() == b.to_bits() {
-        return 0.0;
-    }
-    // Rearranged terms may overflow on their way to a result that nearly overflows itself, but not to a small one.
-    if round && contract != Contract::Exact && contract != Contract::ExactFinite && a.abs() > 256.0 {
-        return 0.0;
-    }
-    if contract == Contract::Exact || a.is_nan() || b.is_nan() || b.is_infinite() {
-        return f64::INFINITY;
-    }
-    if a == b { 0.0 } else { (a - b).abs() }
 }
 
 impl Instance {

@@ -29,6 +29,7 @@ pub(super) fn choices(op: &str, name: &str) -> &'static [Choice] {
         (_, "keepdims" | "ceil_mode" | "count_include_pad" | "noop_with_empty_axes" | "select_last_index") => FLAG,
         (_, "exclusive" | "reverse" | "storage_order") => FLAG,
         ("Attention", "is_causal") => FLAG,
+        ("Attention", "left_window_size" | "right_window_size") => &[Int(-1), Int(-1), Int(1)],
         (_, "p") => &[Int(2), Int(1), Int(3)],
         ("Gelu", "approximate") => &[Text("none"), Text("tanh")],
         ("Pad", "mode") => &[Text("constant"), Text("constant"), Text("edge"), Text("reflect"), Text("wrap")],

@@ -96,7 +96,12 @@ impl Draw<'_> {
                     2 => (self.random.below(x[at].max(1)) as i64, -1, 1),
                     _ => (0, i64::MAX, 1 + self.random.below(3) as i64),
                 };
-                let (start, end, step) = if self.random.one_in(8) { (-1, i64::MIN, -1) } else { (start, end, step) };
+                let (start, end, step) = match self.random.below(8) {
+                    7 => (-1, i64::MIN, -1),
+                    // Counted from the end.
+                    6 => (-1 - self.random.below(x[at].max(1)) as i64, end, step),
+                    _ => (start, end, step),
+                };
                 let axis = self.random.signed_axis(at as i64, x.len());
                 for (slot, value) in [(1, start), (2, end), (3, axis), (4, step)] {
                     self.fill(leaves, slot, Leaf::ints(vec![value]));
