@@ -14,6 +14,7 @@ macro_rules! println {
 }
 
 mod bench;
+mod bench_patterns;
 mod check;
 mod compare;
 mod conformance;

@@ -118,13 +118,6 @@ impl Memory {
         Ok(Self { address, len, device: Arc::clone(device) })
     }
 
-    /// Memory that holds `bytes`.
-    pub fn of(device: &Arc<Device>, bytes: &[u8]) -> Result<Self, Diagnostic> {
-        let memory = Self::new(device, bytes.len())?;
-        memory.write(0, bytes)?;
-        Ok(memory)
-    }
-
     /// Where it begins.
     pub fn address(&self) -> Address {
         self.address
@@ -171,13 +164,13 @@ impl Memory {
         Ok(bytes)
     }
 
-    /// Sets every byte.
-    pub fn fill(&self, byte: u8) -> Result<(), Diagnostic> {
-        if self.len == 0 {
-            return Ok(());
-        }
-        // SAFETY: the range is this memory.
-        check(unsafe { sys::cuMemsetD8_v2(self.address, byte, self.len) }, "to fill memory")
+    /// Takes over the contents of `other`. Errors: another length.
+    pub fn copy_from(&self, other: &Memory) -> Result<(), Diagnostic> {
+        let from = other.range(0, self.len)?;
+        // SAFETY: both ranges have the length.
+        check(unsafe { sys::cuMemcpyDtoD_v2(self.address, from, self.len) }, "a copy on the device")?;
+        // Copies on the device do not wait, and streams do not wait for them.
+        check(unsafe { sys::cuCtxSynchronize() }, "to finish")
     }
 }
 

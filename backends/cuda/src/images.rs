@@ -3,7 +3,9 @@
 use crate::convolution::Convolution;
 use crate::driver::Launch;
 use crate::flat::{FlatCall, Refusal, ValueAt};
-use crate::plan::{Place, Planner, Step, Work};
+use crate::operators;
+use crate::plan::{Place, Places, Planner, Step, Ways, Work};
+use crate::product::{Activation, Matrix, Product};
 use crate::region::{Generated, PRELUDE, literal};
 use crate::units::Epilogue;
 use crate::view::{Class, Precision, Scalar, View, channels_last};
@@ -53,6 +55,12 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     let output = flat.calls[calls[calls.len() - 1]].outputs[0];
     let refuse = |reason: &str| Refusal::new("", reason);
     let (Some(input), Some(filter)) = (call.input(0), call.input(1)) else { return Err(refuse("an input is missing")) };
+    let rank = flat.values[input].shape.len();
+    if (calls.len() == 1 && (!(3..5).contains(&rank) || pads(call, rank == 3).is_none()))
+        || planner.scalar(output)? == Scalar::F64
+    {
+        return operators::lower(planner, call).unwrap_or_else(|| Err(refuse("it is neither flat nor an image")));
+    }
     let shape =
         |value: ValueAt| four(&flat.values[value].shape).ok_or_else(|| refuse("it is neither flat nor an image"));
     let is_flat = flat.values[input].shape.len() == 3;
@@ -73,11 +81,11 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         pads: pads(call, is_flat).ok_or_else(fits)?,
         strides: pair(call, "strides", 1, is_flat).ok_or_else(fits)?,
         dilations: pair(call, "dilations", 1, is_flat).ok_or_else(fits)?,
-        is_half: planner.scalar(output)? == Scalar::F16,
+        scalar: planner.scalar(output)?,
         tf32: planner.precision == Precision::Tf32,
         has_bias: bias.is_some(),
         has_residual: epilogue.residual.is_some(),
-        has_relu: epilogue.relu,
+        activation: epilogue.activation,
     };
     let images = planner.dense(input, &order, &call.name)?;
     let filters = planner.dense(filter, &order, &call.name)?;
@@ -111,18 +119,46 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         writes: vec![out.buffer],
         flops,
         bytes: (counts * scalar.bytes()) as f64,
-        work: Work::Convolution {
-            input: Place::of(&images),
-            filter: Place::of(&filters),
-            bias: bias.as_ref().map(Place::of),
-            residual: residual.as_ref().map(Place::of),
-            out: Place::of(&out),
-            convolution,
-            otherwise: otherwise.ok_or_else(|| refuse("it has too many elements"))?,
-        },
+        work: Work::Contraction(
+            Box::new(Ways {
+                product: as_product(&convolution, group),
+                convolution: Some(convolution),
+                otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),
+                after: None,
+            }),
+            Places {
+                left: Place::of(&images),
+                right: Place::of(&filters),
+                bias: bias.as_ref().map(Place::of),
+                residual: residual.as_ref().map(Place::of),
+                out: Place::of(&out),
+            },
+        ),
     });
     planner.views[output] = Some(out);
     Ok(())
+}
+
+/// The product that a convolution of single elements is: pixels times channels, channels times filters.
+fn as_product(conv: &Convolution, group: usize) -> Option<Product> {
+    let [n, height, width] = [conv.output[0], conv.output[2], conv.output[3]];
+    let (rows, depth, columns) = (n * height * width, conv.filter[1], conv.filter[0]);
+    let is_pointwise = conv.filter[2..] == [1, 1] && conv.strides == [1, 1] && conv.pads == [0; 4] && group == 1;
+    let matrix = |is_transposed, leading| Matrix { is_transposed, leading, batch_stride: 0 };
+    (is_pointwise && rows * depth * columns > 0).then_some(Product {
+        m: rows,
+        n: columns,
+        k: depth,
+        batch: 1,
+        left: matrix(false, depth),
+        right: matrix(true, depth),
+        out: matrix(false, columns),
+        scalar: conv.scalar,
+        tf32: conv.tf32,
+        has_bias: conv.has_bias,
+        has_residual: conv.has_residual,
+        activation: conv.activation,
+    })
 }
 
 /// Parameters and the coordinates of one output element a thread.
@@ -192,16 +228,22 @@ fn direct(conv: &Convolution, group: usize, scalar: Scalar, views: [Option<&View
         let _ = writeln!(text, "  sum += get(p{next}[at + {}u]);", offset(next));
         next += 1;
     }
-    if conv.has_relu {
+    if conv.activation == Activation::Relu {
         text.push_str("  sum = relu(sum);\n");
     }
     let _ = writeln!(text, "  put(p{next}[at + {}u], sum);\n}}", offset(next));
     generated(text, &present, conv.output.iter().product())
 }
 
-/// Whether `call` is a pool over windows that has a kernel.
-pub(crate) fn is_pool(call: &FlatCall) -> bool {
-    (call.is("MaxPool") || call.is("AveragePool")) && call.outputs.len() == 1
+/// Whether `call` is a pool over images or lines, whose kernel walks over channels last.
+pub(crate) fn is_pool(planner: &Planner, call: &FlatCall) -> bool {
+    let known = call.input(0).map(|value| &planner.flat.values[value]);
+    (call.is("MaxPool") || call.is("AveragePool"))
+        && call.outputs.len() == 1
+        && known.is_some_and(|known| {
+            let (rank, class) = (known.shape.len(), Class::of(known.element));
+            (rank == 3 || rank == 4) && class == Class::Real && pads(call, rank == 3).is_some()
+        })
 }
 
 /// Plans a pool over windows.

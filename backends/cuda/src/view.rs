@@ -5,12 +5,19 @@ use eutectic_ir::types::Element;
 /// How an element is stored on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scalar {
+    F64,
     F32,
     F16,
+    /// The upper half of a float32.
+    Bf16,
     I64,
     I32,
-    U8,
+    I16,
     I8,
+    U64,
+    U32,
+    U16,
+    U8,
     /// One byte, zero or one.
     Bool,
 }
@@ -20,8 +27,12 @@ pub(crate) enum Scalar {
 pub(crate) enum Class {
     /// float32.
     Real,
+    /// float64, of values that are stored as such.
+    Double,
     /// A 64-bit integer.
     Integer,
+    /// A 64-bit integer without sign, of values that are stored as such.
+    Unsigned,
     /// A truth value.
     Truth,
 }
@@ -33,20 +44,28 @@ pub enum Precision {
     F32,
     /// float32 in memory, rounded to tf32 before it is multiplied in products and convolutions.
     Tf32,
-    /// Every real value is stored as float16; sums are accumulated in float32.
+    /// Every float32 value is stored as float16; sums are accumulated in float32.
     F16,
+    /// Every float32 value is stored as bfloat16; sums are accumulated in float32.
+    Bf16,
 }
 
 impl Scalar {
     /// How values of `element` are stored in a program of `precision`; `None` for what kernels cannot compute with.
     pub fn of(element: Element, precision: Precision) -> Option<Self> {
         Some(match (element, precision) {
-            (Element::Float | Element::Float16, Precision::F16) | (Element::Float16, _) => Scalar::F16,
+            (Element::Float, Precision::F16) | (Element::Float16, _) => Scalar::F16,
+            (Element::Float, Precision::Bf16) | (Element::Bfloat16, _) => Scalar::Bf16,
             (Element::Float, _) => Scalar::F32,
+            (Element::Double, _) => Scalar::F64,
             (Element::Int64, _) => Scalar::I64,
             (Element::Int32, _) => Scalar::I32,
-            (Element::Uint8, _) => Scalar::U8,
+            (Element::Int16, _) => Scalar::I16,
             (Element::Int8, _) => Scalar::I8,
+            (Element::Uint64, _) => Scalar::U64,
+            (Element::Uint32, _) => Scalar::U32,
+            (Element::Uint16, _) => Scalar::U16,
+            (Element::Uint8, _) => Scalar::U8,
             (Element::Bool, _) => Scalar::Bool,
             _ => return None,
         })
@@ -55,22 +74,33 @@ impl Scalar {
     /// Size in bytes.
     pub fn bytes(self) -> usize {
         match self {
-            Scalar::I64 => 8,
-            Scalar::F32 | Scalar::I32 => 4,
-            Scalar::F16 => 2,
+            Scalar::F64 | Scalar::I64 | Scalar::U64 => 8,
+            Scalar::F32 | Scalar::I32 | Scalar::U32 => 4,
+            Scalar::F16 | Scalar::Bf16 | Scalar::I16 | Scalar::U16 => 2,
             Scalar::U8 | Scalar::I8 | Scalar::Bool => 1,
         }
+    }
+
+    /// Half the width of float32: what matrix units multiply without rounding.
+    pub fn is_narrow(self) -> bool {
+        matches!(self, Scalar::F16 | Scalar::Bf16)
     }
 
     /// The type in CUDA C++, as the prelude of generated kernels defines it.
     pub fn spelled(self) -> &'static str {
         match self {
+            Scalar::F64 => "double",
             Scalar::F32 => "float",
             Scalar::F16 => "half_t",
+            Scalar::Bf16 => "bfloat_t",
             Scalar::I64 => "long long",
             Scalar::I32 => "int",
-            Scalar::U8 => "unsigned char",
+            Scalar::I16 => "short",
             Scalar::I8 => "signed char",
+            Scalar::U64 => "unsigned long long",
+            Scalar::U32 => "unsigned",
+            Scalar::U16 => "unsigned short",
+            Scalar::U8 => "unsigned char",
             Scalar::Bool => "bool",
         }
     }
@@ -78,10 +108,30 @@ impl Scalar {
     /// What it becomes in a register.
     pub fn class(self) -> Class {
         match self {
-            Scalar::F32 | Scalar::F16 => Class::Real,
+            Scalar::F64 => Class::Double,
+            Scalar::F32 | Scalar::F16 | Scalar::Bf16 => Class::Real,
+            Scalar::U64 => Class::Unsigned,
             Scalar::Bool => Class::Truth,
             _ => Class::Integer,
         }
+    }
+}
+
+impl Class {
+    /// What values of `element` become in a register.
+    pub fn of(element: Element) -> Self {
+        match element {
+            Element::Double => Class::Double,
+            Element::Bool => Class::Truth,
+            Element::Uint64 => Class::Unsigned,
+            element if element.is_real() => Class::Real,
+            _ => Class::Integer,
+        }
+    }
+
+    /// Whether it is a floating-point number.
+    pub fn is_real(self) -> bool {
+        matches!(self, Class::Real | Class::Double)
     }
 }
 
