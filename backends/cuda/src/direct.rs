@@ -4,7 +4,7 @@
 //! element takes a few reads.
 
 use crate::driver::Launch;
-use crate::region::{Generated, PRELUDE};
+use crate::region::{Generated, prelude};
 use crate::view::View;
 use std::fmt::Write;
 
@@ -31,8 +31,8 @@ impl Direct<'_> {
     /// The kernel. `None` when it has too many positions to launch.
     pub fn generate(&self) -> Option<Generated> {
         let count: usize = self.shape.iter().product();
-        let mut text = String::from(PRELUDE);
         let views = || self.inputs.iter().chain(self.outputs);
+        let mut text = prelude(views());
         for (at, view) in views().enumerate() {
             let _ =
                 write!(text, "__device__ __forceinline__ size_t place{at}(const i64* c) {{ return {}ull", view.offset);

@@ -393,7 +393,7 @@ fn stored(tensor: &Tensor, scalar: Scalar, order: &[usize]) -> Option<Vec<u8>> {
         }
         // Integers and truth values lie on the device as they lie in the tensor.
         _ => {
-            let bytes = tensor.bytes();
+            let bytes = scalar.unpacked(tensor.bytes(), tensor.count());
             match scalar.bytes() {
                 1 => positions.map(|at| [bytes[at]]),
                 2 => positions.map(|at| [bytes[2 * at], bytes[2 * at + 1]]),

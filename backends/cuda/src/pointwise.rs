@@ -88,6 +88,8 @@ pub(crate) fn pointwise(
         }
         // With a third input it may be training, and what it drops is random.
         "Dropout" if n > 2 => None,
+        // Conversions to narrow types saturate.
+        "Cast" | "CastLike" if !call.attrs.flag("saturate") && element.is_real() && element.bits() < 16 => None,
         "Identity" | "Dropout" | "Cast" | "CastLike" => {
             let template = if class == Class::Truth { "($0 != 0)" } else { "$0" };
             Some(Pointwise { template: template.into(), class, wants: (class != Class::Truth).then_some(class) })

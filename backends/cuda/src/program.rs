@@ -11,7 +11,7 @@ use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Strea
 use crate::libraries::Library;
 use crate::plan::{Content, Place, Places, Plan, Work};
 use crate::product::{CublasLt, Operands, ProductPlan, WORKSPACE};
-use crate::view::View;
+use crate::view::{Precision, Scalar, View};
 use eutectic_backend::{Error, HostTensor, Launch as Listed, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::tensor::Tensor;
@@ -296,7 +296,7 @@ impl CudaProgram {
     fn read(&self, view: &View, element: Element) -> Result<Tensor, Diagnostic> {
         let bytes =
             self.copies[0].memory.read(self.address(Place::of(view)) as usize, view.count() * view.scalar.bytes())?;
-        Tensor::new(element, &view.shape, bytes.into())
+        Tensor::new(element, &view.shape, view.scalar.packed(bytes).into())
             .map_err(|error| Diagnostic::error(Kind::Io, "B0302", format!("an output cannot be read: {error:?}")))
     }
 }
@@ -351,7 +351,10 @@ impl Program for CudaProgram {
         problems.into_result(()).map_err(Error)?;
         for (tensor, planned) in inputs.iter().zip(&self.plan.inputs) {
             if let Some(buffer) = planned.buffer {
-                self.copies[0].memory.write(self.offsets[buffer] as usize, &tensor.bytes())?;
+                let scalar = Scalar::of(planned.element, Precision::F32);
+                let bytes =
+                    scalar.map_or_else(|| tensor.bytes(), |scalar| scalar.unpacked(tensor.bytes(), tensor.count()));
+                self.copies[0].memory.write(self.offsets[buffer] as usize, &bytes)?;
             }
         }
         if let [first, others @ ..] = self.copies.as_slice() {

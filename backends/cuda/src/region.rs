@@ -5,7 +5,7 @@
 //! once whatever the number of passes over the row.
 
 use crate::driver::Launch;
-use crate::view::{Class, View};
+use crate::view::{Class, Scalar, View};
 use std::fmt::Write;
 
 /// Elements that a thread may hold of a row.
@@ -113,6 +113,12 @@ pub(crate) struct Generated {
 /// What every generated kernel begins with: element types, conversions to and from registers, functions, reductions.
 pub(crate) const PRELUDE: &str = include_str!("prelude.cuh");
 
+/// What a kernel that touches `views` begins with.
+pub(crate) fn prelude<'a>(views: impl IntoIterator<Item = &'a View>) -> String {
+    let needs = views.into_iter().any(|view| matches!(view.scalar, Scalar::Narrow(_)));
+    if needs { [PRELUDE, include_str!("narrow.cuh")].concat() } else { PRELUDE.into() }
+}
+
 /// Axes after merging neighbours that every tensor walks through alike: sizes, and strides of each tensor.
 struct Axes {
     sizes: Vec<usize>,
@@ -197,7 +203,7 @@ impl Region {
         let innermost = innermost.filter(|_| !scattered);
         let width = innermost.map_or(1, |last| self.width(&touched, &axes, last));
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
-        let mut code = Writer { text: String::from(PRELUDE), width };
+        let mut code = Writer { text: prelude(touched.iter().map(|touched| touched.view)), width };
         let index = if touched.iter().any(|touched| touched.view.offset + extent(touched) >= 1 << 31)
             || rows.max(1).saturating_mul(columns) >= 1 << 31
         {
