@@ -110,7 +110,7 @@ pub(super) enum Precision {
 }
 
 impl Precision {
-    fn of_backend(self) -> crate::cuda::Precision {
+    pub(super) fn of_backend(self) -> crate::cuda::Precision {
         match self {
             Precision::F32 => crate::cuda::Precision::F32,
             Precision::Tf32 => crate::cuda::Precision::Tf32,
@@ -144,7 +144,7 @@ pub(super) fn on_cuda(
 }
 
 /// The user's cache directory; what is in it changes times of preparation, never results.
-fn default_cache() -> Option<PathBuf> {
+pub(super) fn default_cache() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
     Some(base.join("eutectic").join("cuda"))
