@@ -14,8 +14,10 @@ use crate::region::Generated;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::collections::{BTreeSet, HashMap};
 
-/// Ways of each library that are timed.
-const CANDIDATES: usize = 24;
+/// Products that are timed.
+const PRODUCTS: usize = 24;
+/// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
+const ENGINES: usize = 12;
 /// Seconds of one timed graph, about.
 const GRAPH_SECONDS: f64 = 3e-4;
 /// A candidate that takes this many times the best one is not timed again.
@@ -138,13 +140,13 @@ impl CudaProgram {
         let kept = cache.get(&key).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let products = match (&ways.product, &self.libraries.cublas) {
             (Some(product), Some(cublas)) if kept.is_empty() || kept.starts_with("product") => {
-                cublas.plans(product, CANDIDATES).unwrap_or_default()
+                cublas.plans(product, PRODUCTS).unwrap_or_default()
             }
             _ => Vec::new(),
         };
         let engines: Vec<Engine> = match (&ways.convolution, &self.libraries.cudnn) {
             (Some(convolution), Some(cudnn)) if kept.is_empty() || kept.starts_with("convolution") => {
-                cudnn.engines(convolution, CANDIDATES)
+                cudnn.engines(convolution, ENGINES)
             }
             _ => Vec::new(),
         };
