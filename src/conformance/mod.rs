@@ -11,7 +11,7 @@ mod guard;
 pub use case::{Case, DataSet, LoadedCase, find_cases};
 pub use compare::{Tolerance, difference, kind};
 
-use crate::backend::{self, Backend};
+use crate::backend::{self, Program};
 use crate::certificate::run_values_on_cpu;
 use crate::cuda::{Cuda, Precision};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity};

@@ -56,7 +56,7 @@ impl Direct<'_> {
             .collect();
         let _ = write!(
             text,
-            "extern \"C\" __global__ void __launch_bounds__({THREADS}) region({}) {{\n  \
+            "extern \"C\" __global__ void __launch_bounds__({THREADS}) region({}) {{\n  BEGIN;\n  \
              const size_t at = {};\n  if (at >= {count}ull) return;\n  i64 o[{}] = {{0}};\n",
             parameters.join(", "),
             if self.by_block { "blockIdx.x".into() } else { format!("(size_t)blockIdx.x * {THREADS} + threadIdx.x") },

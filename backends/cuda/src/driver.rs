@@ -245,22 +245,27 @@ impl Stream {
         let mut values = arguments.to_vec();
         let mut parameters: Vec<*mut c_void> = values.iter_mut().map(|value| ptr::from_mut(value).cast()).collect();
         let [grid, rows] = shape.grid;
-        // SAFETY: the driver copies the parameters before it returns.
-        let status = unsafe {
-            sys::cuLaunchKernel(
-                kernel.function,
-                grid,
-                rows,
-                1,
-                shape.threads,
-                1,
-                1,
-                shape.shared_bytes,
-                self.0,
-                parameters.as_mut_ptr(),
-                ptr::null_mut(),
-            )
+        use sys::CUlaunchAttributeID_enum as Attribute;
+        let mut early = sys::CUlaunchAttribute_st {
+            id: Attribute::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid,
+            gridDimY: rows,
+            gridDimZ: 1,
+            blockDimX: shape.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shape.shared_bytes,
+            hStream: self.0,
+            attrs: &mut early,
+            numAttrs: u32::from(kernel.waits),
+        };
+        // SAFETY: the driver copies the parameters and attributes before it returns.
+        let status =
+            unsafe { sys::cuLaunchKernelEx(&config, kernel.function, parameters.as_mut_ptr(), ptr::null_mut()) };
         check(status, "to launch a kernel")
     }
 }
@@ -339,14 +344,16 @@ impl Drop for Event {
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
     function: sys::CUfunction,
+    waits: bool,
 }
 
 // SAFETY: functions are immutable handles.
 unsafe impl Send for Kernel {}
 
 impl Kernel {
-    /// Loads `name` from machine code.
-    pub fn load(image: &[u8], name: &str) -> Result<Self, Diagnostic> {
+    /// Loads `name` from machine code. A kernel that `waits` for what is before it on its stream, by an instruction of its
+    /// own, is launched before that has ended.
+    pub fn load(image: &[u8], name: &str, waits: bool) -> Result<Self, Diagnostic> {
         let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
         let name = CString::new(name).unwrap_or_default();
         // SAFETY: the image is machine code with its own length in its header, and lives through the call.
@@ -354,6 +361,6 @@ impl Kernel {
             check(sys::cuModuleLoadData(&mut module, image.as_ptr().cast()), "a module")?;
             check(sys::cuModuleGetFunction(&mut function, module, name.as_ptr()), "a kernel")?;
         }
-        Ok(Self { function })
+        Ok(Self { function, waits })
     }
 }

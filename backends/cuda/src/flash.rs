@@ -159,6 +159,7 @@ __device__ __forceinline__ u32 packed(float low, float high) {{
 extern "C" __global__ void __launch_bounds__({threads}) region(
     const {element}* __restrict__ q, const {element}* __restrict__ k, const {element}* __restrict__ v, {mask_parameter}{element}* __restrict__ out) {{
   __shared__ alignas(16) {element} keys[{KEYS} * {pitch}], values[{KEYS} * {pitch}];
+  BEGIN;
   const float never = -__int_as_float(0x7f800000);
   const int lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;
   const u32 batch = blockIdx.y / {heads}u, head = blockIdx.y % {heads}u;

@@ -176,7 +176,7 @@ fn opening(views: &[&View], out: [usize; 4]) -> Option<String> {
     }
     let _ = write!(
         text,
-        "  const unsigned at = blockIdx.x * {THREADS}u + threadIdx.x;\n  if (at >= {count}u) return;\n  \
+        "  BEGIN;\n  const unsigned at = blockIdx.x * {THREADS}u + threadIdx.x;\n  if (at >= {count}u) return;\n  \
          const int k = at % {k}u, q = at / {k}u % {q}u, p = at / {}u % {p}u, n = at / {}u;\n",
         k * q,
         k * q * p
@@ -267,10 +267,18 @@ pub(crate) fn pool(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal
     let out = planner.fresh(scalar, &flat.values[output].shape, &order);
     let [_, channels, height, width] = image;
     let views = [&images, &out];
-    let mut text = opening(&views, result).ok_or_else(|| refuse("it has too many elements"))?;
+    // A thread takes as many channels as it can read at once.
+    let most = 16 / scalar.bytes().max(images.scalar.bytes());
+    let pack = [8, 4, 2]
+        .into_iter()
+        .find(|pack| *pack <= most && channels % pack == 0 && images.offset % pack == 0)
+        .unwrap_or(1);
+    let packs = channels / pack;
+    let [n, _, p, q] = result;
+    let mut text = opening(&views, [n, packs, p, q]).ok_or_else(|| refuse("it has too many elements"))?;
     let is_max = call.is("MaxPool");
     let start = if is_max { literal(f64::NEG_INFINITY, Class::Real) } else { "0.f".into() };
-    let combine = if is_max { "so_far = larger(so_far, x)" } else { "so_far += x" };
+    let combine = if is_max { "so_far[j] = larger(so_far[j], x)" } else { "so_far[j] += x" };
     // An average counts the padding when it is told to, but never what lies beyond it.
     let (counted_below, counted_rows, counted_left, counted_columns) = match call.attrs.flag("count_include_pad") {
         true => (-(top as i64), height + bottom, -(left as i64), width + right),
@@ -278,17 +286,24 @@ pub(crate) fn pool(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal
     };
     let _ = write!(
         text,
-        "  float so_far = {start};\n  int n_counted = 0;\n  \
+        "  float so_far[{pack}];\n#pragma unroll\n  for (int j = 0; j < {pack}; ++j) so_far[j] = {start};\n  int n_counted = 0;\n  \
          for (int r = 0; r < {rows}; ++r) for (int s = 0; s < {columns}; ++s) {{\n    \
          const int y = p * {down} - {top} + r * {dilate_rows}, x_at = q * {across} - {left} + s * {dilate_columns};\n    \
          if (y >= {counted_below} && y < {counted_rows} && x_at >= {counted_left} && x_at < {counted_columns}) ++n_counted;\n    \
          if (y < 0 || y >= {height} || x_at < 0 || x_at >= {width}) continue;\n    \
-         const float x = get(p0[{offset}u + ((n * {height}u + y) * {width}u + x_at) * {channels}u + k]);\n    {combine};\n  }}\n",
+         const Pack<{pack}, {read}> taken = reinterpret_cast<const Pack<{pack}, {read}>*>(p0 + {offset}u)[((n * {height}u + y) * {width}u + x_at) * {packs}u + k];\n\
+#pragma unroll\n    for (int j = 0; j < {pack}; ++j) {{ const float x = get(taken.element[j]); {combine}; }}\n  }}\n",
+        read = images.scalar.spelled(),
         offset = images.offset,
     );
-    let result_text = if is_max { "so_far" } else { "so_far / (n_counted > 0 ? n_counted : 1)" };
-    let _ = writeln!(text, "  put(p1[at], {result_text});\n}}");
-    let generated = generated(text, &views, out.count()).ok_or_else(|| refuse("it has too many elements"))?;
+    let result_text = if is_max { "so_far[j]" } else { "so_far[j] / (n_counted > 0 ? n_counted : 1)" };
+    let written = scalar.spelled();
+    let _ = write!(
+        text,
+        "  Pack<{pack}, {written}> given;\n#pragma unroll\n  for (int j = 0; j < {pack}; ++j) put(given.element[j], {result_text});\n  \
+         reinterpret_cast<Pack<{pack}, {written}>*>(p1)[at] = given;\n}}\n"
+    );
+    let generated = generated(text, &views, out.count() / pack).ok_or_else(|| refuse("it has too many elements"))?;
     planner.plan.steps.push(Step {
         work: Work::Kernel(generated),
         name: call.op.name().into(),

@@ -1,3 +1,9 @@
+// A kernel may start while the one before it ends; nothing is touched before it has ended.
+#if __CUDA_ARCH__ >= 900
+#define BEGIN asm volatile("griddepcontrol.wait;" ::: "memory")
+#else
+#define BEGIN
+#endif
 // NVRTC has no headers of its own, so the narrow types are converted by instructions.
 typedef long long i64;
 typedef unsigned long long u64;

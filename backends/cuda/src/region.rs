@@ -218,6 +218,7 @@ impl Region {
                 (if at < first_store { "const " } else { "" }, if at + 1 == strides.len() { ") {" } else { "," });
             code.line(format!("    {constant}{}* __restrict__ p{at}{end}", touched.view.scalar.spelled()));
         }
+        code.line("  BEGIN;");
         if self.n_column_axes == 0 {
             code.line(format!("  const {index} first = ({index}(blockIdx.x) * {threads}u + threadIdx.x) * {width}u;"));
             code.line(format!("  if (first >= {columns}u) return;"));

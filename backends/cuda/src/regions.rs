@@ -47,11 +47,20 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     for &at in calls {
         roles[at] = role(flat, &flat.calls[at]);
     }
-    if let ([at], Some(Role::Row(operator, axes))) = (calls, &roles[calls[0]]) {
+    if let ([at], Some(Role::Row(operator, axes))) = (calls, roles[calls[0]].clone()) {
         let call = &flat.calls[*at];
-        let shape = call.input(0).map(|value| flat.values[value].shape.as_slice()).unwrap_or_default();
-        if axes.iter().map(|&axis| shape[axis]).product::<usize>() > MAX_COLUMNS {
-            return operators::long_reduction(planner, call, *operator, axes);
+        let view = call.input(0).map(|value| planner.view(value)).transpose()?;
+        if let Some(view) = view {
+            let n_columns: usize = axes.iter().map(|&axis| view.shape[axis]).product();
+            let apart = axes.iter().all(|&axis| view.strides[axis] != 1 || view.shape[axis] == 1);
+            let beside = (0..view.shape.len()).any(|axis| view.strides[axis] == 1 && view.shape[axis] >= 32);
+            // Neighbouring elements belong to different rows, and there are enough rows to fill the device.
+            let walks = matches!(operator, RowOperator::Reduce(kind) if kind != Reduced::LogOfSumOfPowers);
+            let n_rows = view.count() / n_columns.max(1);
+            let by_thread = walks && apart && beside && n_columns <= 1024 && n_rows >= 1 << 14;
+            if n_columns > MAX_COLUMNS || by_thread {
+                return operators::walking_reduction(planner, call, operator, &axes, !by_thread);
+            }
         }
     }
     let space = space(flat, &roles, calls);

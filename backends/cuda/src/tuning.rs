@@ -108,7 +108,7 @@ impl CudaProgram {
         let mut kernels = HashMap::new();
         for images in images {
             for (at, image) in images? {
-                kernels.insert(sources[at].to_string(), Kernel::load(&image, "region")?);
+                kernels.insert(sources[at].to_string(), Kernel::load(&image, "region", architecture >= 90)?);
             }
         }
         Ok(kernels)

@@ -13,7 +13,7 @@ use crate::region::spelled;
 use crate::view::{Scalar, View, row_major};
 use eutectic_ir::types::normalize_axis;
 
-pub(crate) use numbers::{integer_product, long_reduction};
+pub(crate) use numbers::{integer_product, walking_reduction};
 
 /// What has come of planning one operator.
 type Outcome = Result<(), Refusal>;

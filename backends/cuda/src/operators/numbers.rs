@@ -307,8 +307,15 @@ pub(super) fn einsum(to: &mut Operator) -> Outcome {
     to.run(&shape, &views, &[out], &body)
 }
 
-/// A reduction of rows that no block holds in registers: a block for each row, which walks over it.
-pub(crate) fn long_reduction(planner: &mut Planner, call: &FlatCall, operator: RowOperator, axes: &[usize]) -> Outcome {
+/// A reduction that walks over its rows: a block for each row, when no block holds it in registers; or, with `by_block`
+/// false, a thread, when neighbouring threads then read neighbouring elements.
+pub(crate) fn walking_reduction(
+    planner: &mut Planner,
+    call: &FlatCall,
+    operator: RowOperator,
+    axes: &[usize],
+    by_block: bool,
+) -> Outcome {
     let RowOperator::Reduce(kind) = operator else { return Err(refuse("its rows are too long for one block")) };
     let to = &mut Operator { planner, call };
     let x = to.input(0)?;
@@ -325,16 +332,22 @@ pub(crate) fn long_reduction(planner: &mut Planner, call: &FlatCall, operator: R
         Kind::LogOfSum => (Reduction::Sum, "x", format!("({ty})log((double)total)")),
         Kind::LogOfSumOfPowers => return Err(refuse("its rows are too long for one block")),
     };
-    let mut walk = String::from("    i64 rest = at_;\n");
-    for &axis in axes.iter().rev() {
-        let _ = writeln!(walk, "    o[{axis}] = rest % {0}; rest /= {0};", x.shape[axis].max(1));
-    }
     let first: String = axes.iter().map(|axis| format!("  o[{axis}] = 0;\n")).collect();
-    let body = format!(
-        "  {ty} total = {reduction:?}::none<{ty}>();\n  for (i64 at_ = lane; at_ < {n}; at_ += LANES) {{\n{walk}    \
-         const {ty} x = X0(o);\n    total = {reduction:?}::of(total, ({ty})({term}));\n  }}\n  \
-         total = reduced<{reduction:?}, LANES>(total, scratch);\n{first}  if (lane == 0) PUT0(o, {end});"
-    );
+    let term = format!("const {ty} x = X0(o); total = {reduction:?}::of(total, ({ty})({term}));");
+    let mut body = format!("  {ty} total = {reduction:?}::none<{ty}>();\n");
+    if by_block {
+        let _ = writeln!(body, "  for (i64 at_ = lane; at_ < {n}; at_ += LANES) {{\n    i64 rest = at_;");
+        for &axis in axes.iter().rev() {
+            let _ = writeln!(body, "    o[{axis}] = rest % {0}; rest /= {0};", x.shape[axis].max(1));
+        }
+        let _ = writeln!(body, "    {term}\n  }}\n  total = reduced<{reduction:?}, LANES>(total, scratch);");
+        let _ = write!(body, "{first}  if (lane == 0) PUT0(o, {end});");
+    } else {
+        for &axis in axes {
+            let _ = writeln!(body, "  for (o[{axis}] = 0; o[{axis}] < {}; ++o[{axis}])", x.shape[axis]);
+        }
+        let _ = write!(body, "  {{ {term} }}\n{first}  PUT0(o, {end});");
+    }
     let mut shape = x.shape.clone();
     axes.iter().for_each(|&axis| shape[axis] = 1);
     let target = if out.shape.len() == shape.len() {
@@ -348,5 +361,5 @@ pub(crate) fn long_reduction(planner: &mut Planner, call: &FlatCall, operator: R
         });
         View { strides: strides.collect(), shape: shape.clone(), ..out }
     };
-    to.launch(Direct { shape: &shape, inputs: &[x], outputs: &[target], body: &body, by_block: true })
+    to.launch(Direct { shape: &shape, inputs: &[x], outputs: &[target], body: &body, by_block })
 }
