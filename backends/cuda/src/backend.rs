@@ -11,10 +11,15 @@ use crate::view::Precision;
 use crate::{expand, gather, gemm};
 use eutectic_backend::{Backend, Calls, Error, Launch as Listed, Options, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
+use eutectic_ir::graph::Use;
 use eutectic_ir::model::Model;
 use eutectic_ir::tensor::Tensor;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+/// Inputs of operators that decide about sizes of results, and may be no integers.
+const DECIDING: [(&str, u32); 6] =
+    [("Resize", 1), ("Resize", 2), ("OneHot", 1), ("Range", 0), ("Range", 1), ("Range", 2)];
 
 /// Runs models on the first GPU of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,15 +66,27 @@ impl Cuda {
         self.loaded(plan, options)
     }
 
-    /// Like [`Cuda::prepare`]; where that is refused, for inputs of integers with just these contents, on which sizes of
-    /// results may depend. Such a program refuses to run on others.
+    /// Like [`Cuda::prepare`]; where that is refused, for these contents of the inputs on which sizes of results may depend:
+    /// lists of integers, and what resizing operators read beside their data. Such a program refuses to run on others.
     pub fn prepare_for(&self, model: &Model, options: &Options, inputs: &[Tensor]) -> Result<CudaProgram, Error> {
         let problems = match self.planned(model, options.calls, &[]) {
             Ok(plan) => return self.loaded(plan, options),
             Err(problems) => problems,
         };
-        let is_size = |tensor: &&Tensor| tensor.element().is_integer() && tensor.shape().len() < 2;
-        let bound: Vec<Option<Tensor>> = inputs.iter().map(|tensor| Some(tensor).filter(is_size).cloned()).collect();
+        let graph = &model.graph;
+        let decides = |(at, tensor): (usize, &Tensor)| {
+            let is_list = tensor.element().is_integer() && tensor.shape().len() < 2;
+            let is_read = |(op, slot): (&str, u32)| {
+                graph.inputs().get(at).is_some_and(|&input| {
+                    graph.value(input).uses().any(|used| match used {
+                        Use::Input(node, place) => place == slot && graph.node(node).op.is(op),
+                        _ => false,
+                    })
+                })
+            };
+            (is_list || DECIDING.into_iter().any(is_read)).then(|| tensor.clone())
+        };
+        let bound: Vec<Option<Tensor>> = inputs.iter().enumerate().map(decides).collect();
         if bound.iter().all(Option::is_none) {
             return Err(Error(Diagnostics(problems)));
         }

@@ -442,3 +442,27 @@ impl Positions {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flat::flatten;
+    use eutectic_backend::Calls;
+    use eutectic_ir::text::parse_model;
+
+    #[test]
+    fn a_mask_beyond_float16_is_float32_up_to_the_softmax() {
+        let text = r#"<ir_version: 11, opset_import: ["": 24]>
+            g (bool[4,4] m, float[4,4] x) => (float[4,4] y) <float n = {-3.4e38}, float z = {0}> {
+                b = Where (m, z, n)
+                s = Add (x, b)
+                y = Softmax (s)
+            }"#;
+        let (model, _) = parse_model(text).expect("it parses");
+        let flat = flatten(&model, Calls::Claim, &[]).expect("it is flat");
+        let is_wide = wide(&flat);
+        let found: Vec<(&str, bool)> =
+            flat.calls.iter().map(|call| (call.op.name(), is_wide[call.outputs[0]])).collect();
+        assert_eq!(found, [("Where", true), ("Add", true), ("Softmax", false)]);
+    }
+}

@@ -285,7 +285,8 @@ pub(super) fn reverse_sequence(to: &mut Operator) -> Outcome {
     let mut body = copied(x.shape.len());
     let _ = write!(
         body,
-        "  const i64 b[1] = {{o[{batch}]}}, n = X1(b);\n  if (o[{time}] < n) c[{time}] = n - 1 - o[{time}];\n  PUT0(o, X0(c));"
+        "  const i64 b[1] = {{o[{batch}]}}, n = smaller((i64)X1(b), (i64){});\n  if (o[{time}] < n) c[{time}] = n - 1 - o[{time}];\n  PUT0(o, X0(c));",
+        x.shape[time]
     );
     to.run(&out.shape.clone(), &[x, lengths], &[out], &body)
 }

@@ -83,7 +83,7 @@ pub(super) fn grid_sample(to: &mut Operator) -> Outcome {
         let _ = writeln!(
             body,
             "  for (int s{axis} = {first}; s{axis} <= {last}; ++s{axis}) {{\n    const double w{axis} = {weight}, p{axis}_ = {place};\n    \
-             if (p{axis}_ < 0. || p{axis}_ > {last_at:?}) continue;\n    c[{}] = (i64)p{axis}_;",
+             if (!(p{axis}_ >= 0. && p{axis}_ <= {last_at:?})) continue;\n    c[{}] = (i64)p{axis}_;",
             2 + axis
         );
         product.push(format!("w{axis}"));
