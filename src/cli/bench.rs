@@ -1,5 +1,6 @@
 //! `eutectic bench`: a model on a backend, fused against unfused, with its correctness first and its raw samples kept.
 
+use super::bench_patterns::pattern;
 use super::{Global, Outcome, misuse, print_json, render};
 use crate::backend::{Backend, Calls, Error, Options as BackendOptions, Program};
 use crate::batch;
@@ -30,7 +31,14 @@ const THRESHOLD: f64 = 0.02;
 #[derive(Args)]
 pub(super) struct Bench {
     /// The model
-    model: PathBuf,
+    #[arg(required_unless_present = "kernel")]
+    model: Option<PathBuf>,
+    /// A pattern in place of a model: conv-bias-relu, matmul-bias-gelu, add-layernorm, softmax, ...
+    #[arg(long, value_name = "PATTERN", conflicts_with = "model")]
+    kernel: Option<String>,
+    /// Sizes of the pattern's operands, and for convolutions the step: 1x64x56x56,64x64x3x3,1
+    #[arg(long, value_name = "SIZES", default_value = "", requires = "kernel")]
+    shape: String,
     /// What runs it
     #[arg(long, value_enum, default_value_t = On::Cuda)]
     backend: On,
@@ -58,9 +66,15 @@ pub(super) struct Bench {
     /// Where raw samples go, one JSON object a line
     #[arg(long, value_name = "FILE")]
     raw: Option<PathBuf>,
-    /// Time every kernel alone and print the slowest
+    /// Time every kernel alone, and print the slowest with their shares of what the device reaches
     #[arg(long)]
     kernels: bool,
+    /// Run every time on the same memory, which small programs then find in the cache
+    #[arg(long)]
+    in_cache: bool,
+    /// Also run this many copies of the program at the same time: throughput, and latency of each run
+    #[arg(long, default_value_t = 1)]
+    streams: usize,
     /// Where compiled kernels and tuned choices are kept
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -91,14 +105,17 @@ pub(super) enum Precision {
     Tf32,
     /// Half precision in memory, sums in single precision
     F16,
+    /// bfloat16 in memory, sums in single precision
+    Bf16,
 }
 
 impl Precision {
-    fn of_backend(self) -> crate::cuda::Precision {
+    pub(super) fn of_backend(self) -> crate::cuda::Precision {
         match self {
             Precision::F32 => crate::cuda::Precision::F32,
             Precision::Tf32 => crate::cuda::Precision::Tf32,
             Precision::F16 => crate::cuda::Precision::F16,
+            Precision::Bf16 => crate::cuda::Precision::Bf16,
         }
     }
 
@@ -108,6 +125,7 @@ impl Precision {
             Precision::F32 => 1e-4,
             Precision::Tf32 => 5e-3,
             Precision::F16 => 1e-2,
+            Precision::Bf16 => 8e-2,
         }
     }
 }
@@ -121,12 +139,12 @@ pub(super) fn on_cuda(
     let cuda = Cuda { precision: precision.of_backend(), cache: default_cache() };
     let options = BackendOptions { calls: Calls::Claim, memory_limit: MEMORY };
     let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
-    let run = || -> Result<Vec<Tensor>, Error> { cuda.compile(model, &options)?.run(&given) };
+    let run = || -> Result<Vec<Tensor>, Error> { cuda.prepare_for(model, &options, &given)?.run(&given) };
     run().map_err(|Error(problems)| problems)
 }
 
 /// The user's cache directory; what is in it changes times of preparation, never results.
-fn default_cache() -> Option<PathBuf> {
+pub(super) fn default_cache() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
     Some(base.join("eutectic").join("cuda"))
@@ -145,6 +163,8 @@ struct Variant {
     error: f64,
     n_launches: usize,
     samples: Vec<f64>,
+    /// The same program again, sampled as if it were another one: what it differs by is noise.
+    control: Vec<f64>,
 }
 
 impl Variant {
@@ -163,7 +183,11 @@ impl Variant {
 
 impl Bench {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let mut model = global.load(&self.model)?;
+        let mut model = match (&self.model, &self.kernel) {
+            (Some(path), _) => global.load(path)?,
+            (None, Some(name)) => pattern(name, &self.shape)?,
+            (None, None) => return Err(misuse("a model or --kernel is needed")),
+        };
         let sizes = sizes_from_shapes(&model.graph, &self.shapes)?;
         batch::bind(&mut model, &sizes, self.batch)?;
         let inputs = seeded(&model, &sizes, self.seed)?;
@@ -188,11 +212,11 @@ impl Bench {
             );
             return Err(Diagnostic::error(Kind::Invalid, "C0150", message).help("a wrong program has no time").into());
         }
-        self.sample(&mut variants)?;
+        let clocks = self.sample(&mut variants)?;
         if let Some(path) = &self.raw {
-            self.write_raw(path, &variants).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
+            self.write_raw(path, &variants, &clocks).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
         }
-        self.report(global, &variants)?;
+        self.report(global, &variants, &clocks)?;
         Ok(0)
     }
 
@@ -212,17 +236,23 @@ impl Bench {
         let calls = if fused { Calls::Claim } else { Calls::Inline };
         let options = BackendOptions { calls, memory_limit: MEMORY };
         let fail = |Error(problems): Error| problems;
+        let prepare_seconds;
         let (program, outputs, n_launches) = match self.backend {
             On::Cuda => {
                 let cache = self.cache.clone().or_else(default_cache);
                 let cuda = Cuda { precision: self.precision.of_backend(), cache };
                 let mut program = cuda.prepare(&model, &options).map_err(fail)?;
+                let prepared = start.elapsed().as_secs_f64();
+                let copies = if self.in_cache { 1 } else { program.copies_beyond_cache() };
+                program.spread(copies.max(self.streams)).map_err(fail)?;
                 let outputs = program.run(inputs).map_err(fail)?;
                 let n_launches = program.listing().len();
+                prepare_seconds = prepared;
                 (Prepared::Cuda(Box::new(program)), outputs, n_launches)
             }
             On::Cpu => {
                 let mut program = Cpu.compile(&model, &options).map_err(fail)?;
+                prepare_seconds = start.elapsed().as_secs_f64();
                 let outputs = program.run(inputs).map_err(fail)?;
                 let n_launches = program.listing().len();
                 (Prepared::Cpu(program), outputs, n_launches)
@@ -230,18 +260,12 @@ impl Bench {
         };
         let errors = outputs.iter().zip(reference).map(|(found, expected)| relative_error(found, expected));
         let error = errors.fold(0.0, |worst: f64, error| if error.is_nan() { error } else { worst.max(error) });
-        Ok(Variant {
-            name,
-            program,
-            prepare_seconds: start.elapsed().as_secs_f64(),
-            error,
-            n_launches,
-            samples: Vec::new(),
-        })
+        Ok(Variant { name, program, prepare_seconds, error, n_launches, samples: Vec::new(), control: Vec::new() })
     }
 
-    /// Warm-up, then one sample of each variant at a time, in random order.
-    fn sample(&self, variants: &mut [Variant]) -> Result<(), Diagnostics> {
+    /// Warm-up, then one sample of each variant and of its control at a time, in random order. Gives the clock of the device
+    /// in MHz after each round.
+    fn sample(&self, variants: &mut [Variant]) -> Result<Vec<f64>, Diagnostics> {
         let mut counts = Vec::new();
         for variant in variants.iter_mut() {
             let once = variant.seconds(3)? / 3.0;
@@ -253,13 +277,19 @@ impl Bench {
             counts.push(n);
         }
         let mut random = Random::new(self.seed.wrapping_add(1));
+        let mut clocks = Vec::new();
         for _ in 0..self.samples {
-            for at in random.order(variants.len()) {
+            for turn in random.order(2 * variants.len()) {
+                let (at, is_control) = (turn / 2, turn % 2 == 1);
                 let seconds = variants[at].seconds(counts[at])? / counts[at] as f64;
-                variants[at].samples.push(seconds);
+                let variant = &mut variants[at];
+                if is_control { &mut variant.control } else { &mut variant.samples }.push(seconds);
+            }
+            if let Some(Prepared::Cuda(program)) = variants.first().map(|variant| &variant.program) {
+                clocks.push(program.clock().map_err(|Error(problems)| problems)?);
             }
         }
-        Ok(())
+        Ok(clocks)
     }
 
     fn environment(variants: &[Variant]) -> Value {
@@ -271,12 +301,14 @@ impl Bench {
         Value::Object(pairs.collect())
     }
 
-    fn write_raw(&self, path: &PathBuf, variants: &[Variant]) -> std::io::Result<()> {
+    fn write_raw(&self, path: &PathBuf, variants: &[Variant], clocks: &[f64]) -> std::io::Result<()> {
         let mut file = BufWriter::new(File::options().create(true).append(true).open(path)?);
         let environment = Self::environment(variants);
         for variant in variants {
             let line = json!({
-                "model": self.model.file_name().map(|name| name.to_string_lossy().into_owned()),
+                "model": self.model.as_ref().and_then(|model| Some(model.file_name()?.to_string_lossy().into_owned())),
+                "kernel": self.kernel,
+                "shape": self.shape,
                 "backend": format!("{:?}", self.backend).to_lowercase(),
                 "precision": format!("{:?}", self.precision).to_lowercase(),
                 "batch": self.batch.unwrap_or(1),
@@ -286,13 +318,15 @@ impl Bench {
                 "prepare_seconds": variant.prepare_seconds,
                 "environment": environment,
                 "seconds": variant.samples,
+                "control_seconds": variant.control,
+                "clock_mhz": clocks,
             });
             writeln!(file, "{line}")?;
         }
         file.flush()
     }
 
-    fn report(&self, global: &Global, variants: &[Variant]) -> Result<(), Diagnostics> {
+    fn report(&self, global: &Global, variants: &[Variant], clocks: &[f64]) -> Result<(), Diagnostics> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         table.set_header([
@@ -322,6 +356,7 @@ impl Bench {
             rows.push(json!({
                 "program": variant.name, "median": estimate.value, "low": estimate.low, "high": estimate.high, "p99": p99,
                 "launches": variant.n_launches, "error": variant.error, "prepare_seconds": variant.prepare_seconds,
+                "again": median(&variant.control), "clock_mhz": median(clocks),
             }));
         }
         let ratio = match variants {
@@ -337,6 +372,11 @@ impl Bench {
         }
         println!("{table}");
         for variant in variants {
+            let again = ratio_of_medians(&variant.control, &variant.samples, self.seed);
+            println!(
+                "{} against itself: {:.3} times ({:.3} to {:.3})",
+                variant.name, again.value, again.low, again.high
+            );
             if let Prepared::Cuda(program) = &variant.program {
                 let footprint = program.footprint();
                 let shown = |bytes: usize| render::bytes(bytes as f64);
@@ -348,15 +388,40 @@ impl Bench {
                     shown(footprint.unshared),
                     shown(footprint.workspace)
                 );
+                if self.streams > 1 {
+                    self.print_streams(variant, program)?;
+                }
                 if self.kernels {
-                    print_kernels(program)?;
+                    print_kernels(program, self.precision)?;
                 }
             }
+        }
+        if !clocks.is_empty() {
+            let (low, high) = (quantile(clocks, 0.0), quantile(clocks, 1.0));
+            println!("clock {:.0} MHz ({low:.0} to {high:.0})", median(clocks));
         }
         if let Some(ratio) = ratio {
             let verdict = format!("{:?}", verdict(ratio, THRESHOLD)).to_uppercase();
             println!("fused is {verdict}: {:.2} times ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high);
         }
+        Ok(())
+    }
+}
+
+impl Bench {
+    /// Runs on all copies at the same time.
+    fn print_streams(&self, variant: &Variant, program: &CudaProgram) -> Result<(), Diagnostics> {
+        let n = ((0.05 / median(&variant.samples)).ceil() as usize).clamp(20, 1000);
+        let (total, each) = program.concurrent(self.streams, n).map_err(|Error(problems)| problems)?;
+        let batch = self.batch.unwrap_or(1);
+        println!(
+            "{}: {} streams, {:.1} runs/s, latency {:.4} ms, p99 {:.4} ms",
+            variant.name,
+            self.streams,
+            (batch * each.len()) as f64 / total,
+            median(&each) * 1e3,
+            quantile(&each, 0.99) * 1e3
+        );
         Ok(())
     }
 }
@@ -374,26 +439,36 @@ fn relative_error(found: &Tensor, expected: &Tensor) -> f64 {
     if distance == 0.0 { 0.0 } else { (distance / norm).sqrt() }
 }
 
-fn print_kernels(program: &CudaProgram) -> Result<(), Diagnostics> {
-    let mut profiles = program.profile().map_err(|Error(problems)| problems)?;
+fn print_kernels(program: &CudaProgram, precision: Precision) -> Result<(), Diagnostics> {
+    let fail = |Error(problems): Error| problems;
+    let mut profiles = program.profile().map_err(fail)?;
+    let ceilings = program.ceilings(precision.of_backend()).map_err(fail)?;
     let total: f64 = profiles.iter().map(|profile| profile.seconds).sum();
     profiles.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["us", "share", "kind", "kernel", "first node", "TFLOP/s", "GB/s"]);
-    for profile in profiles.iter().take(40) {
+    table.set_header(["us", "share", "kind", "kernel", "first node", "TFLOP/s", "GB/s", "of ceiling"]);
+    for profile in profiles.iter().take(120) {
+        let (flops, bytes) = (profile.flops / profile.seconds, profile.bytes / profile.seconds);
+        let share = (flops / ceilings.flops_per_second).max(bytes / ceilings.bytes_per_second);
         table.add_row([
             format!("{:.2}", profile.seconds * 1e6),
             format!("{:.1} %", 100.0 * profile.seconds / total),
             profile.launch.kind.clone(),
             profile.launch.name.clone(),
             profile.launch.nodes.first().map(ToString::to_string).unwrap_or_default(),
-            if profile.flops > 0.0 { format!("{:.1}", profile.flops / profile.seconds / 1e12) } else { String::new() },
-            format!("{:.0}", profile.bytes / profile.seconds / 1e9),
+            if profile.flops > 0.0 { format!("{:.1}", flops / 1e12) } else { String::new() },
+            format!("{:.0}", bytes / 1e9),
+            format!("{:.0} %", 100.0 * share),
         ]);
     }
     let mid = median(&profiles.iter().map(|profile| profile.seconds).collect::<Vec<f64>>());
     println!("{table}");
     println!("{} kernels, {:.1} us in all, {:.2} us the middle one", profiles.len(), total * 1e6, mid * 1e6);
+    println!(
+        "ceilings: copy {:.0} GB/s, product of 8192 {:.0} TFLOP/s",
+        ceilings.bytes_per_second / 1e9,
+        ceilings.flops_per_second / 1e12
+    );
     Ok(())
 }

@@ -14,6 +14,8 @@ macro_rules! println {
 }
 
 mod bench;
+mod bench_patterns;
+mod calibrate;
 mod certify;
 mod check;
 mod compare;
@@ -108,6 +110,8 @@ enum Verb {
     Run(run::Run),
     /// Time a model, fused against unfused, on a backend
     Bench(bench::Bench),
+    /// Measure the calls of models on the device, as a table that `--cost table:FILE` prices by
+    Calibrate(calibrate::Calibrate),
     /// Lower a model to a device's network and build its engine
     Lower(lower::Lower),
     /// List and check rewrite rules
@@ -150,6 +154,7 @@ pub fn main() -> i32 {
         Verb::Quantize(verb) => verb.run(global),
         Verb::Run(verb) => verb.run(global),
         Verb::Bench(verb) => verb.run(global),
+        Verb::Calibrate(verb) => verb.run(global),
         Verb::Lower(verb) => verb.run(global),
         Verb::Rules(verb) => verb.run(global),
         Verb::Ops(verb) => verb.run(global),

@@ -11,7 +11,7 @@ mod guard;
 pub use case::{Case, DataSet, LoadedCase, find_cases};
 pub use compare::{Tolerance, difference, kind};
 
-use crate::backend::{self, Backend};
+use crate::backend::{self, Program};
 use crate::certificate::run_values_on_cpu;
 use crate::cuda::{Cuda, Precision};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
@@ -305,7 +305,7 @@ fn on_cuda(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<
     let given: Vec<Tensor> = as_tensors(inputs)?.into_iter().map_while(|input| input).collect();
     let options = backend::Options { calls: backend::Calls::Claim, memory_limit: 8 << 30 };
     let cuda = Cuda { precision: Precision::F32, cache: None };
-    let run = || -> Result<Vec<Tensor>, backend::Error> { cuda.compile(model, &options)?.run(&given) };
+    let run = || -> Result<Vec<Tensor>, backend::Error> { cuda.prepare_for(model, &options, &given)?.run(&given) };
     let outputs = run().map_err(|backend::Error(problems)| Verdict::from(problems))?;
     Ok(outputs.into_iter().map(Value::Tensor).collect())
 }

@@ -4,6 +4,8 @@
 
 use crate::driver::{Address, Stream};
 use crate::libraries::{Library, require};
+use crate::product::{Activation, Operands};
+use crate::view::Scalar;
 use cudarc::cudnn::sys;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::ffi::{CStr, c_void};
@@ -12,7 +14,7 @@ use sys::cudnnBackendAttributeName_t as Name;
 use sys::cudnnBackendAttributeType_t as Type;
 use sys::cudnnBackendDescriptorType_t as Object;
 
-/// `out = relu(convolve(input, filter) + bias + residual)` over channels-last images; filters lie as K, R, S, C.
+/// `out = activation(convolve(input, filter) + bias + residual)` over channels-last images; filters lie as K, R, S, C.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Convolution {
     /// N, C, H, W.
@@ -27,31 +29,16 @@ pub struct Convolution {
     pub strides: [usize; 2],
     /// Distances of filter elements.
     pub dilations: [usize; 2],
-    /// Elements are float16, not float32.
-    pub is_half: bool,
+    /// How elements are stored: float32, float16 or bfloat16.
+    pub scalar: Scalar,
     /// float32 may be rounded to tf32 before it is multiplied.
     pub tf32: bool,
     /// A value for each channel is added.
     pub has_bias: bool,
     /// An image is added.
     pub has_residual: bool,
-    /// Negative results become zero.
-    pub has_relu: bool,
-}
-
-/// Where the operands of one convolution are.
-#[derive(Clone, Copy, Debug)]
-pub struct Images {
-    /// The input.
-    pub input: Address,
-    /// The filter.
-    pub filter: Address,
-    /// The bias, or 0.
-    pub bias: Address,
-    /// The residual, or 0.
-    pub residual: Address,
-    /// The result.
-    pub out: Address,
+    /// What follows.
+    pub activation: Activation,
 }
 
 const INPUT: i64 = 1;
@@ -128,9 +115,9 @@ impl Cudnn {
                 continue;
             }
             let configurations = heuristics.configurations(n)?;
-            let useful = configurations
-                .into_iter()
-                .filter(|configuration| convolution.is_half || convolution.tf32 || !configuration.rounds_inputs());
+            let useful = configurations.into_iter().filter(|configuration| {
+                convolution.scalar.is_narrow() || convolution.tf32 || !configuration.rounds_inputs()
+            });
             engines.extend(useful.map(|configuration| Engine { graph: std::rc::Rc::clone(&graph), configuration }));
             // The fallback engines are slow; they serve where nothing else does.
             if !engines.is_empty() {
@@ -184,8 +171,8 @@ unsafe impl Send for ConvolutionPlan {}
 impl ConvolutionPlan {
     /// Enqueues the convolution on the stream that the library was started on. `workspace` has as many bytes as the
     /// plan asks for.
-    pub fn enqueue(&self, at: Images, workspace: Address) -> Result<(), Diagnostic> {
-        let mut places = vec![(INPUT, at.input), (FILTER, at.filter), (OUT, at.out)];
+    pub fn enqueue(&self, at: Operands, workspace: Address) -> Result<(), Diagnostic> {
+        let mut places = vec![(INPUT, at.left), (FILTER, at.right), (OUT, at.out)];
         if self.has_bias {
             places.push((BIAS, at.bias));
         }
@@ -293,13 +280,14 @@ struct OperationGraph {
     parts: Vec<Descriptor>,
 }
 
-fn tensor(dims: [usize; 4], id: i64, is_half: bool, is_virtual: bool) -> Result<Descriptor, Diagnostic> {
+fn tensor(dims: [usize; 4], id: i64, scalar: Scalar, is_virtual: bool) -> Result<Descriptor, Diagnostic> {
     let [_, channels, height, width] = dims;
     let strides = [height * width * channels, 1, width * channels, channels];
     // Results between operations are kept as they are accumulated.
-    let element = match is_half && !is_virtual {
-        true => sys::cudnnDataType_t::CUDNN_DATA_HALF,
-        false => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+    let element = match scalar {
+        Scalar::F16 if !is_virtual => sys::cudnnDataType_t::CUDNN_DATA_HALF,
+        Scalar::Bf16 if !is_virtual => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        _ => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
     };
     let tensor = Descriptor::new(Object::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?;
     tensor.set(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &[element])?;
@@ -318,22 +306,26 @@ fn graph(
     residual_first: bool,
 ) -> Result<OperationGraph, Diagnostic> {
     use sys::cudnnPointwiseMode_t as Mode;
-    let half = convolution.is_half;
+    let scalar = convolution.scalar;
     let float = [sys::cudnnDataType_t::CUDNN_DATA_FLOAT];
     let mut following = Vec::new();
     if convolution.has_bias {
-        following.push((Mode::CUDNN_POINTWISE_ADD, Some(tensor([1, convolution.filter[0], 1, 1], BIAS, half, false)?)));
+        following
+            .push((Mode::CUDNN_POINTWISE_ADD, Some(tensor([1, convolution.filter[0], 1, 1], BIAS, scalar, false)?)));
     }
     if convolution.has_residual {
-        let residual = (Mode::CUDNN_POINTWISE_ADD, Some(tensor(convolution.output, RESIDUAL, half, false)?));
+        let residual = (Mode::CUDNN_POINTWISE_ADD, Some(tensor(convolution.output, RESIDUAL, scalar, false)?));
         following.insert(if residual_first { 0 } else { following.len() }, residual);
     }
-    if convolution.has_relu {
-        following.push((Mode::CUDNN_POINTWISE_RELU_FWD, None));
+    match convolution.activation {
+        Activation::None => {}
+        Activation::Relu => following.push((Mode::CUDNN_POINTWISE_RELU_FWD, None)),
+        Activation::Gelu => following.push((Mode::CUDNN_POINTWISE_GELU_FWD, None)),
+        Activation::GeluTanh => following.push((Mode::CUDNN_POINTWISE_GELU_APPROX_TANH_FWD, None)),
     }
     let between = |at: usize, n: usize| {
         let is_last = at == n;
-        tensor(convolution.output, if is_last { OUT } else { 10 + at as i64 }, half, !is_last)
+        tensor(convolution.output, if is_last { OUT } else { 10 + at as i64 }, scalar, !is_last)
     };
     let description = Descriptor::new(Object::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?;
     let mode = [sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION];
@@ -346,8 +338,8 @@ fn graph(
     description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, &convolution.strides)?;
     description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_DILATIONS, &convolution.dilations)?;
     description.finalize()?;
-    let input = tensor(convolution.input, INPUT, half, false)?;
-    let filter = tensor(convolution.filter, FILTER, half, false)?;
+    let input = tensor(convolution.input, INPUT, scalar, false)?;
+    let filter = tensor(convolution.filter, FILTER, scalar, false)?;
     let mut current = between(0, following.len())?;
     let operation = Descriptor::new(Object::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR)?;
     operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, &[&input])?;

@@ -118,13 +118,6 @@ impl Memory {
         Ok(Self { address, len, device: Arc::clone(device) })
     }
 
-    /// Memory that holds `bytes`.
-    pub fn of(device: &Arc<Device>, bytes: &[u8]) -> Result<Self, Diagnostic> {
-        let memory = Self::new(device, bytes.len())?;
-        memory.write(0, bytes)?;
-        Ok(memory)
-    }
-
     /// Where it begins.
     pub fn address(&self) -> Address {
         self.address
@@ -171,13 +164,13 @@ impl Memory {
         Ok(bytes)
     }
 
-    /// Sets every byte.
-    pub fn fill(&self, byte: u8) -> Result<(), Diagnostic> {
-        if self.len == 0 {
-            return Ok(());
-        }
-        // SAFETY: the range is this memory.
-        check(unsafe { sys::cuMemsetD8_v2(self.address, byte, self.len) }, "to fill memory")
+    /// Takes over the contents of `other`. Errors: another length.
+    pub fn copy_from(&self, other: &Memory) -> Result<(), Diagnostic> {
+        let from = other.range(0, self.len)?;
+        // SAFETY: both ranges have the length.
+        check(unsafe { sys::cuMemcpyDtoD_v2(self.address, from, self.len) }, "a copy on the device")?;
+        // Copies on the device do not wait, and streams do not wait for them.
+        check(unsafe { sys::cuCtxSynchronize() }, "to finish")
     }
 }
 
@@ -252,22 +245,27 @@ impl Stream {
         let mut values = arguments.to_vec();
         let mut parameters: Vec<*mut c_void> = values.iter_mut().map(|value| ptr::from_mut(value).cast()).collect();
         let [grid, rows] = shape.grid;
-        // SAFETY: the driver copies the parameters before it returns.
-        let status = unsafe {
-            sys::cuLaunchKernel(
-                kernel.function,
-                grid,
-                rows,
-                1,
-                shape.threads,
-                1,
-                1,
-                shape.shared_bytes,
-                self.0,
-                parameters.as_mut_ptr(),
-                ptr::null_mut(),
-            )
+        use sys::CUlaunchAttributeID_enum as Attribute;
+        let mut early = sys::CUlaunchAttribute_st {
+            id: Attribute::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid,
+            gridDimY: rows,
+            gridDimZ: 1,
+            blockDimX: shape.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shape.shared_bytes,
+            hStream: self.0,
+            attrs: &mut early,
+            numAttrs: u32::from(kernel.waits),
+        };
+        // SAFETY: the driver copies the parameters and attributes before it returns.
+        let status =
+            unsafe { sys::cuLaunchKernelEx(&config, kernel.function, parameters.as_mut_ptr(), ptr::null_mut()) };
         check(status, "to launch a kernel")
     }
 }
@@ -346,14 +344,16 @@ impl Drop for Event {
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
     function: sys::CUfunction,
+    waits: bool,
 }
 
 // SAFETY: functions are immutable handles.
 unsafe impl Send for Kernel {}
 
 impl Kernel {
-    /// Loads `name` from machine code.
-    pub fn load(image: &[u8], name: &str) -> Result<Self, Diagnostic> {
+    /// Loads `name` from machine code. A kernel that `waits` for what is before it on its stream, by an instruction of its
+    /// own, is launched before that has ended.
+    pub fn load(image: &[u8], name: &str, waits: bool) -> Result<Self, Diagnostic> {
         let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
         let name = CString::new(name).unwrap_or_default();
         // SAFETY: the image is machine code with its own length in its header, and lives through the call.
@@ -361,6 +361,6 @@ impl Kernel {
             check(sys::cuModuleLoadData(&mut module, image.as_ptr().cast()), "a module")?;
             check(sys::cuModuleGetFunction(&mut function, module, name.as_ptr()), "a kernel")?;
         }
-        Ok(Self { function })
+        Ok(Self { function, waits })
     }
 }

@@ -90,15 +90,20 @@ impl Refusal {
 
 /// Inlines every function of `model`. Under [`Calls::Claim`] the calls of one fused function form a group.
 ///
-/// Errors: an input with an unknown size, a call that does not fit its inputs or whose result has an unknown size.
-pub(crate) fn flatten(model: &Model, calls: Calls) -> Result<Flat, Refusal> {
+/// Inputs in `bound`, by position, have these contents. Errors: an input with an unknown size, a call that does not fit its
+/// inputs or whose result has an unknown size.
+pub(crate) fn flatten(model: &Model, calls: Calls, bound: &[Option<Tensor>]) -> Result<Flat, Refusal> {
     let mut flattening = Flattening { flat: Flat::default(), calls, n_groups: 0 };
     let graph = &model.graph;
     let mut arguments = Vec::new();
-    for &input in graph.inputs() {
+    for (at, &input) in graph.inputs().iter().enumerate() {
         let name = &graph.value(input).name;
-        let ty = graph.ty(input).ok_or_else(|| Refusal::new(format!("input `{name}`"), "its type is not known"))?;
-        let value = flattening.value(ty, None).map_err(|reason| Refusal { call: format!("input `{name}`"), reason })?;
+        let contents = bound.get(at).cloned().flatten();
+        let of_contents = contents.as_ref().map(Tensor::ty);
+        let ty = of_contents.as_ref().or_else(|| graph.ty(input));
+        let ty = ty.ok_or_else(|| Refusal::new(format!("input `{name}`"), "its type is not known"))?;
+        let value =
+            flattening.value(ty, contents).map_err(|reason| Refusal { call: format!("input `{name}`"), reason })?;
         flattening.flat.inputs.push(value);
         arguments.push(Some(value));
     }

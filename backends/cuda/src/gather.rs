@@ -1,24 +1,24 @@
 //! GatherND of single elements at constant places as a Gather from the flattened tensor.
 
-use crate::attention::push;
-use crate::flat::{Flat, FlatCall, Known};
+use crate::expand::Rewriter;
+use crate::flat::Flat;
 use eutectic_ir::attr::Attr;
 use eutectic_ir::tensor::Tensor;
-use eutectic_ir::types::Element;
 
-/// Replaces every GatherND whose positions are constant and name single elements; others stay and are refused later.
+/// Replaces every GatherND whose positions are constant and name single elements; others stay.
 pub(crate) fn flatten_positions(flat: &mut Flat) {
     for call in std::mem::take(&mut flat.calls) {
-        if !call.is("GatherND") || one(flat, &call).is_none() {
+        if !call.is("GatherND") || one(&mut Rewriter { flat, call: &call }).is_none() {
             flat.calls.push(call);
         }
     }
 }
 
-fn one(flat: &mut Flat, call: &FlatCall) -> Option<()> {
+fn one(to: &mut Rewriter) -> Option<()> {
+    let call = to.call;
     let (data, positions) = (call.input(0)?, call.input(1)?);
-    let Known { element, shape, .. } = flat.values[data].clone();
-    let tensor = flat.values[positions].constant.as_ref()?;
+    let (element, shape) = (to.element(data), to.shape(data));
+    let tensor = to.flat.values[positions].constant.as_ref()?;
     if call.attrs.int("batch_dims").unwrap_or(0) != 0 || tensor.shape().last() != Some(&shape.len()) || shape.is_empty()
     {
         return None;
@@ -36,13 +36,9 @@ fn one(flat: &mut Flat, call: &FlatCall) -> Option<()> {
         }
         places.push(place);
     }
-    let wanted = flat.values[call.outputs[0]].shape.clone();
-    let places = Tensor::from_vec(&wanted, places).ok()?;
-    flat.values.push(Known { element, shape: vec![shape.iter().product()], constant: None });
-    let line = flat.values.len() - 1;
-    flat.values.push(Known { element: Element::Int64, shape: wanted, constant: Some(places) });
-    let places = flat.values.len() - 1;
-    push(flat, call, "Reshape", vec![], &[data], line);
-    push(flat, call, "Gather", vec![("axis", Attr::Int(0))], &[line, places], call.outputs[0]);
+    let wanted = to.shape(call.outputs[0]);
+    let places = to.constant(Tensor::from_vec(&wanted, places).ok()?);
+    let line = to.add("Reshape", vec![], &[data], element, &[shape.iter().product()]);
+    to.push("Gather", vec![("axis", Attr::Int(0))], &[line, places], call.outputs[0]);
     Some(())
 }

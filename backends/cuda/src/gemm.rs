@@ -1,9 +1,7 @@
 //! Gemm as the product, scales and addition that it means, so that only one operator is a product further on.
 
-use crate::attention::push;
-use crate::flat::{Flat, FlatCall, Known, ValueAt};
-use eutectic_ir::attr::Attr;
-use eutectic_ir::tensor::Tensor;
+use crate::expand::Rewriter;
+use crate::flat::{Flat, ValueAt};
 
 /// Replaces every Gemm by `alpha op(a) op(b) + beta c`; with `fuse` the parts of one form a group that one kernel may run.
 pub(crate) fn expand(flat: &mut Flat, fuse: bool) {
@@ -16,51 +14,35 @@ pub(crate) fn expand(flat: &mut Flat, fuse: bool) {
         if fuse && call.group.is_none() {
             call.group = Some(n_groups + at);
         }
-        one(flat, &call);
+        one(&mut Rewriter { flat, call: &call });
     }
 }
 
-fn one(flat: &mut Flat, call: &FlatCall) {
+fn one(to: &mut Rewriter) {
+    let call = to.call;
     let output = call.outputs[0];
-    let Known { element, shape, .. } = flat.values[output].clone();
-    let turned = |flat: &mut Flat, value: ValueAt, is_turned: bool| {
-        let known = flat.values[value].shape.clone();
-        let [rows, columns] = known[..] else { return value };
-        if !is_turned {
-            return value;
-        }
-        flat.values.push(Known { element, shape: vec![columns, rows], constant: None });
-        let result = flat.values.len() - 1;
-        push(flat, call, "Transpose", vec![("perm", Attr::Ints([1, 0].into()))], &[value], result);
-        result
+    let (element, shape) = (to.element(output), to.shape(output));
+    let turned = |to: &mut Rewriter, value: ValueAt, name: &str| match call.attrs.flag(name) {
+        true => to.transposed(value, &[1, 0]),
+        false => value,
     };
-    let scaled = |flat: &mut Flat, value: ValueAt, name: &str| match call.attrs.float(name) {
-        Some(factor) if factor != 1.0 => match Tensor::full(element, &[], f64::from(factor)) {
-            Ok(tensor) => {
-                flat.values.push(Known { element, shape: Vec::new(), constant: Some(tensor) });
-                let factor = flat.values.len() - 1;
-                let shape = flat.values[value].shape.clone();
-                flat.values.push(Known { element, shape, constant: None });
-                let result = flat.values.len() - 1;
-                push(flat, call, "Mul", vec![], &[value, factor], result);
-                result
-            }
-            Err(_) => value,
+    let scaled = |to: &mut Rewriter, value: ValueAt, name: &str| match call.attrs.float(name) {
+        Some(factor) if factor != 1.0 => match to.number(element, f64::from(factor)) {
+            Some(factor) => to.pointwise("Mul", &[value, factor]),
+            None => value,
         },
         _ => value,
     };
     let [a, b] = [0, 1].map(|at| call.input(at).unwrap_or_default());
-    let a = turned(flat, a, call.attrs.flag("transA"));
-    let a = scaled(flat, a, "alpha");
-    let b = turned(flat, b, call.attrs.flag("transB"));
+    let a = turned(to, a, "transA");
+    let a = scaled(to, a, "alpha");
+    let b = turned(to, b, "transB");
     match call.input(2) {
-        None => push(flat, call, "MatMul", vec![], &[a, b], output),
+        None => to.push("MatMul", vec![], &[a, b], output),
         Some(c) => {
-            let c = scaled(flat, c, "beta");
-            flat.values.push(Known { element, shape, constant: None });
-            let product = flat.values.len() - 1;
-            push(flat, call, "MatMul", vec![], &[a, b], product);
-            push(flat, call, "Add", vec![], &[product, c], output);
+            let c = scaled(to, c, "beta");
+            let product = to.add("MatMul", vec![], &[a, b], element, &shape);
+            to.push("Add", vec![], &[product, c], output);
         }
     }
 }

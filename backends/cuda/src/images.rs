@@ -3,7 +3,9 @@
 use crate::convolution::Convolution;
 use crate::driver::Launch;
 use crate::flat::{FlatCall, Refusal, ValueAt};
-use crate::plan::{Place, Planner, Step, Work};
+use crate::operators;
+use crate::plan::{Place, Places, Planner, Step, Ways, Work};
+use crate::product::{Activation, Matrix, Product};
 use crate::region::{Generated, PRELUDE, literal};
 use crate::units::Epilogue;
 use crate::view::{Class, Precision, Scalar, View, channels_last};
@@ -53,6 +55,12 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     let output = flat.calls[calls[calls.len() - 1]].outputs[0];
     let refuse = |reason: &str| Refusal::new("", reason);
     let (Some(input), Some(filter)) = (call.input(0), call.input(1)) else { return Err(refuse("an input is missing")) };
+    let rank = flat.values[input].shape.len();
+    if (calls.len() == 1 && (!(3..5).contains(&rank) || pads(call, rank == 3).is_none()))
+        || planner.scalar(output)? == Scalar::F64
+    {
+        return operators::lower(planner, call).unwrap_or_else(|| Err(refuse("it is neither flat nor an image")));
+    }
     let shape =
         |value: ValueAt| four(&flat.values[value].shape).ok_or_else(|| refuse("it is neither flat nor an image"));
     let is_flat = flat.values[input].shape.len() == 3;
@@ -73,11 +81,11 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         pads: pads(call, is_flat).ok_or_else(fits)?,
         strides: pair(call, "strides", 1, is_flat).ok_or_else(fits)?,
         dilations: pair(call, "dilations", 1, is_flat).ok_or_else(fits)?,
-        is_half: planner.scalar(output)? == Scalar::F16,
+        scalar: planner.scalar(output)?,
         tf32: planner.precision == Precision::Tf32,
         has_bias: bias.is_some(),
         has_residual: epilogue.residual.is_some(),
-        has_relu: epilogue.relu,
+        activation: epilogue.activation,
     };
     let images = planner.dense(input, &order, &call.name)?;
     let filters = planner.dense(filter, &order, &call.name)?;
@@ -111,18 +119,46 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         writes: vec![out.buffer],
         flops,
         bytes: (counts * scalar.bytes()) as f64,
-        work: Work::Convolution {
-            input: Place::of(&images),
-            filter: Place::of(&filters),
-            bias: bias.as_ref().map(Place::of),
-            residual: residual.as_ref().map(Place::of),
-            out: Place::of(&out),
-            convolution,
-            otherwise: otherwise.ok_or_else(|| refuse("it has too many elements"))?,
-        },
+        work: Work::Contraction(
+            Box::new(Ways {
+                product: as_product(&convolution, group),
+                convolution: Some(convolution),
+                otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),
+                after: None,
+            }),
+            Places {
+                left: Place::of(&images),
+                right: Place::of(&filters),
+                bias: bias.as_ref().map(Place::of),
+                residual: residual.as_ref().map(Place::of),
+                out: Place::of(&out),
+            },
+        ),
     });
     planner.views[output] = Some(out);
     Ok(())
+}
+
+/// The product that a convolution of single elements is: pixels times channels, channels times filters.
+fn as_product(conv: &Convolution, group: usize) -> Option<Product> {
+    let [n, height, width] = [conv.output[0], conv.output[2], conv.output[3]];
+    let (rows, depth, columns) = (n * height * width, conv.filter[1], conv.filter[0]);
+    let is_pointwise = conv.filter[2..] == [1, 1] && conv.strides == [1, 1] && conv.pads == [0; 4] && group == 1;
+    let matrix = |is_transposed, leading| Matrix { is_transposed, leading, batch_stride: 0 };
+    (is_pointwise && rows * depth * columns > 0).then_some(Product {
+        m: rows,
+        n: columns,
+        k: depth,
+        batch: 1,
+        left: matrix(false, depth),
+        right: matrix(true, depth),
+        out: matrix(false, columns),
+        scalar: conv.scalar,
+        tf32: conv.tf32,
+        has_bias: conv.has_bias,
+        has_residual: conv.has_residual,
+        activation: conv.activation,
+    })
 }
 
 /// Parameters and the coordinates of one output element a thread.
@@ -140,7 +176,7 @@ fn opening(views: &[&View], out: [usize; 4]) -> Option<String> {
     }
     let _ = write!(
         text,
-        "  const unsigned at = blockIdx.x * {THREADS}u + threadIdx.x;\n  if (at >= {count}u) return;\n  \
+        "  BEGIN;\n  const unsigned at = blockIdx.x * {THREADS}u + threadIdx.x;\n  if (at >= {count}u) return;\n  \
          const int k = at % {k}u, q = at / {k}u % {q}u, p = at / {}u % {p}u, n = at / {}u;\n",
         k * q,
         k * q * p
@@ -192,16 +228,22 @@ fn direct(conv: &Convolution, group: usize, scalar: Scalar, views: [Option<&View
         let _ = writeln!(text, "  sum += get(p{next}[at + {}u]);", offset(next));
         next += 1;
     }
-    if conv.has_relu {
+    if conv.activation == Activation::Relu {
         text.push_str("  sum = relu(sum);\n");
     }
     let _ = writeln!(text, "  put(p{next}[at + {}u], sum);\n}}", offset(next));
     generated(text, &present, conv.output.iter().product())
 }
 
-/// Whether `call` is a pool over windows that has a kernel.
-pub(crate) fn is_pool(call: &FlatCall) -> bool {
-    (call.is("MaxPool") || call.is("AveragePool")) && call.outputs.len() == 1
+/// Whether `call` is a pool over images or lines, whose kernel walks over channels last.
+pub(crate) fn is_pool(planner: &Planner, call: &FlatCall) -> bool {
+    let known = call.input(0).map(|value| &planner.flat.values[value]);
+    (call.is("MaxPool") || call.is("AveragePool"))
+        && call.outputs.len() == 1
+        && known.is_some_and(|known| {
+            let (rank, class) = (known.shape.len(), Class::of(known.element));
+            (rank == 3 || rank == 4) && class == Class::Real && pads(call, rank == 3).is_some()
+        })
 }
 
 /// Plans a pool over windows.
@@ -225,10 +267,18 @@ pub(crate) fn pool(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal
     let out = planner.fresh(scalar, &flat.values[output].shape, &order);
     let [_, channels, height, width] = image;
     let views = [&images, &out];
-    let mut text = opening(&views, result).ok_or_else(|| refuse("it has too many elements"))?;
+    // A thread takes as many channels as it can read at once.
+    let most = 16 / scalar.bytes().max(images.scalar.bytes());
+    let pack = [8, 4, 2]
+        .into_iter()
+        .find(|pack| *pack <= most && channels % pack == 0 && images.offset % pack == 0)
+        .unwrap_or(1);
+    let packs = channels / pack;
+    let [n, _, p, q] = result;
+    let mut text = opening(&views, [n, packs, p, q]).ok_or_else(|| refuse("it has too many elements"))?;
     let is_max = call.is("MaxPool");
     let start = if is_max { literal(f64::NEG_INFINITY, Class::Real) } else { "0.f".into() };
-    let combine = if is_max { "so_far = larger(so_far, x)" } else { "so_far += x" };
+    let combine = if is_max { "so_far[j] = larger(so_far[j], x)" } else { "so_far[j] += x" };
     // An average counts the padding when it is told to, but never what lies beyond it.
     let (counted_below, counted_rows, counted_left, counted_columns) = match call.attrs.flag("count_include_pad") {
         true => (-(top as i64), height + bottom, -(left as i64), width + right),
@@ -236,17 +286,24 @@ pub(crate) fn pool(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal
     };
     let _ = write!(
         text,
-        "  float so_far = {start};\n  int n_counted = 0;\n  \
+        "  float so_far[{pack}];\n#pragma unroll\n  for (int j = 0; j < {pack}; ++j) so_far[j] = {start};\n  int n_counted = 0;\n  \
          for (int r = 0; r < {rows}; ++r) for (int s = 0; s < {columns}; ++s) {{\n    \
          const int y = p * {down} - {top} + r * {dilate_rows}, x_at = q * {across} - {left} + s * {dilate_columns};\n    \
          if (y >= {counted_below} && y < {counted_rows} && x_at >= {counted_left} && x_at < {counted_columns}) ++n_counted;\n    \
          if (y < 0 || y >= {height} || x_at < 0 || x_at >= {width}) continue;\n    \
-         const float x = get(p0[{offset}u + ((n * {height}u + y) * {width}u + x_at) * {channels}u + k]);\n    {combine};\n  }}\n",
+         const Pack<{pack}, {read}> taken = reinterpret_cast<const Pack<{pack}, {read}>*>(p0 + {offset}u)[((n * {height}u + y) * {width}u + x_at) * {packs}u + k];\n\
+#pragma unroll\n    for (int j = 0; j < {pack}; ++j) {{ const float x = get(taken.element[j]); {combine}; }}\n  }}\n",
+        read = images.scalar.spelled(),
         offset = images.offset,
     );
-    let result_text = if is_max { "so_far" } else { "so_far / (n_counted > 0 ? n_counted : 1)" };
-    let _ = writeln!(text, "  put(p1[at], {result_text});\n}}");
-    let generated = generated(text, &views, out.count()).ok_or_else(|| refuse("it has too many elements"))?;
+    let result_text = if is_max { "so_far[j]" } else { "so_far[j] / (n_counted > 0 ? n_counted : 1)" };
+    let written = scalar.spelled();
+    let _ = write!(
+        text,
+        "  Pack<{pack}, {written}> given;\n#pragma unroll\n  for (int j = 0; j < {pack}; ++j) put(given.element[j], {result_text});\n  \
+         reinterpret_cast<Pack<{pack}, {written}>*>(p1)[at] = given;\n}}\n"
+    );
+    let generated = generated(text, &views, out.count() / pack).ok_or_else(|| refuse("it has too many elements"))?;
     planner.plan.steps.push(Step {
         work: Work::Kernel(generated),
         name: call.op.name().into(),

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | the model as one list of calls with known types | `flat.rs` |
 //! | which calls become one kernel | `units.rs` |
-//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `attention.rs`, `views.rs` |
-//! | CUDA C++ of regions | `region.rs`, `pointwise.rs` |
+//! | operators as what they mean | `expand.rs`, `gemm.rs`, `gather.rs`, `attention.rs` |
+//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `flash.rs`, `views.rs`, `operators/` |
+//! | CUDA C++ of regions, and of single operators | `region.rs`, `pointwise.rs`, `direct.rs` |
 //! | memory | `arena.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
-//! | tuning and execution | `backend.rs`, `program.rs` |
+//! | tuning, execution, measurement | `backend.rs`, `tuning.rs`, `program.rs`, `measure.rs` |
 //!
 //! Everything above the wrappers runs and is tested without a GPU. Nothing panics without NVIDIA's libraries: they are
 //! opened at run time, and an absent one is an error that says what to install.
@@ -18,12 +19,17 @@ mod attention;
 mod backend;
 mod compile;
 mod convolution;
+mod direct;
 mod driver;
+mod expand;
+mod flash;
 mod flat;
 mod gather;
 mod gemm;
 mod images;
 mod libraries;
+mod measure;
+mod operators;
 mod plan;
 mod pointwise;
 mod product;
@@ -31,6 +37,7 @@ mod products;
 mod program;
 mod region;
 mod regions;
+mod tuning;
 mod units;
 mod view;
 mod views;
@@ -39,5 +46,6 @@ pub use backend::Cuda;
 pub use compile::Cache;
 pub use compile::compile;
 pub use libraries::{Library, require};
-pub use program::{CudaProgram, Footprint, Profile};
+pub use measure::{Ceilings, Profile};
+pub use program::{CudaProgram, Footprint};
 pub use view::Precision;

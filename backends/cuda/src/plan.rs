@@ -6,7 +6,7 @@ use crate::product::Product;
 use crate::region::Generated;
 use crate::units::{Kind, Unit, units};
 use crate::view::{Precision, Scalar, View, row_major, strides_in_order};
-use crate::{attention, images, products, regions, views};
+use crate::{flash, images, operators, products, regions, views};
 use eutectic_ir::attr::Name;
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
@@ -53,18 +53,36 @@ impl Place {
 pub(crate) enum Work {
     /// A generated kernel; its parameters are the beginnings of buffers.
     Kernel(Generated),
-    /// A matrix product.
-    Product { product: Product, left: Place, right: Place, bias: Option<Place>, residual: Option<Place>, out: Place },
-    /// A convolution, and the kernel that runs it where cuDNN does not.
-    Convolution {
-        convolution: Convolution,
-        input: Place,
-        filter: Place,
-        bias: Option<Place>,
-        residual: Option<Place>,
-        out: Place,
-        otherwise: Generated,
-    },
+    /// A product or convolution, in every way that there is; the fastest is found on the device.
+    Contraction(Box<Ways>, Places),
+}
+
+/// Ways to compute one result.
+#[derive(Clone, Debug)]
+pub(crate) struct Ways {
+    /// As a matrix product.
+    pub product: Option<Product>,
+    /// As a convolution.
+    pub convolution: Option<Convolution>,
+    /// By a generated kernel, which needs no library.
+    pub otherwise: Option<Generated>,
+    /// The activation, in place, after a way that does not have it.
+    pub after: Option<Generated>,
+}
+
+/// Where the operands of a product or convolution are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    /// The left operand, or the image.
+    pub left: Place,
+    /// The right operand, or the filter.
+    pub right: Place,
+    /// A row that is added.
+    pub bias: Option<Place>,
+    /// A tensor of the result's shape that is added.
+    pub residual: Option<Place>,
+    /// The result.
+    pub out: Place,
 }
 
 /// One launch.
@@ -86,6 +104,19 @@ pub(crate) struct Step {
     pub bytes: f64,
 }
 
+/// One of the graph's inputs.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedInput {
+    /// Its element type.
+    pub element: Element,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Where it is written before a run; nowhere when the plan holds for these contents only.
+    pub buffer: Option<usize>,
+    /// The contents that the plan holds for.
+    pub bound: Option<Tensor>,
+}
+
 /// A model as a list of launches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
@@ -94,7 +125,7 @@ pub(crate) struct Plan {
     /// All memory.
     pub buffers: Vec<Buffer>,
     /// The graph's inputs.
-    pub inputs: Vec<(View, Element)>,
+    pub inputs: Vec<PlannedInput>,
     /// The graph's outputs.
     pub outputs: Vec<(View, Element)>,
 }
@@ -109,15 +140,18 @@ pub(crate) fn plan(flat: &Flat, precision: Precision, fuse: bool) -> Result<Plan
         // Inputs lie in memory as they are given, whatever the precision of the program.
         let known = &flat.values[value];
         let given = if known.element == Element::Float { Precision::F32 } else { precision };
-        match Scalar::of(known.element, given) {
-            Some(scalar) => {
-                let buffer = planner.buffer(known.shape.iter().product::<usize>() * scalar.bytes(), Content::Input(at));
-                let view = View::dense(buffer, scalar, &known.shape, &row_major(known.shape.len()));
-                planner.plan.inputs.push((view.clone(), known.element));
-                planner.views[value] = Some(view);
-            }
-            None => refusals.push(Refusal::new(format!("input {at}"), format!("its elements are {}", known.element))),
+        let (element, shape, bound) = (known.element, known.shape.clone(), known.constant.clone());
+        let mut input = PlannedInput { element, shape, buffer: None, bound };
+        if input.bound.is_none() {
+            let Some(scalar) = Scalar::of(known.element, given) else {
+                refusals.push(Refusal::new(format!("input {at}"), format!("its elements are {}", known.element)));
+                continue;
+            };
+            let buffer = planner.buffer(known.shape.iter().product::<usize>() * scalar.bytes(), Content::Input(at));
+            planner.views[value] = Some(View::dense(buffer, scalar, &known.shape, &row_major(known.shape.len())));
+            input.buffer = Some(buffer);
         }
+        planner.plan.inputs.push(input);
     }
     if !refusals.is_empty() {
         return Err(refusals);
@@ -150,6 +184,8 @@ pub(crate) struct Planner<'a> {
     pub views: Vec<Option<View>>,
     constants: HashMap<(ValueAt, Scalar, Vec<usize>), View>,
     refused: Vec<bool>,
+    /// Values that are stored as float32 whatever the precision.
+    is_wide: Vec<bool>,
 }
 
 impl<'a> Planner<'a> {
@@ -162,6 +198,7 @@ impl<'a> Planner<'a> {
             views: vec![None; n],
             constants: HashMap::new(),
             refused: vec![false; n],
+            is_wide: if precision == Precision::F16 { wide(flat) } else { vec![false; n] },
         }
     }
 
@@ -180,8 +217,8 @@ impl<'a> Planner<'a> {
     /// How `value` is stored.
     pub fn scalar(&self, value: ValueAt) -> Result<Scalar, Refusal> {
         let element = self.flat.values[value].element;
-        Scalar::of(element, self.precision)
-            .ok_or_else(|| Refusal::new("", format!("no kernel computes with {element}")))
+        let precision = if self.is_wide[value] { Precision::F32 } else { self.precision };
+        Scalar::of(element, precision).ok_or_else(|| Refusal::new("", format!("no kernel computes with {element}")))
     }
 
     /// Where `value` lies. Errors: it was refused (with an empty reason), or a constant of a foreign type.
@@ -258,17 +295,11 @@ impl<'a> Planner<'a> {
             Kind::Region => regions::lower(self, &unit.calls),
             Kind::Anchor(epilogue) if call.is("Conv") => images::convolution(self, &unit.calls, epilogue),
             Kind::Anchor(epilogue) => products::product(self, &unit.calls, epilogue),
-            Kind::Single => match views::lower(self, call) {
-                None if call.is("Attention")
-                    && self.precision == Precision::F16
-                    && attention::has_kernel(flat, call) =>
-                {
-                    attention::lower(self, call)
-                }
-                None if images::is_pool(call) => images::pool(self, call),
-                None => Err(Refusal::new("", "there is no kernel for it")),
-                Some(outcome) => outcome,
-            },
+            Kind::Single if flash::has_kernel(flat, call, self.precision) => flash::lower(self, call),
+            Kind::Single if images::is_pool(self, call) => images::pool(self, call),
+            Kind::Single => views::lower(self, call)
+                .or_else(|| operators::lower(self, call))
+                .unwrap_or_else(|| Err(Refusal::new("", "there is no kernel for it"))),
         };
         outcome.map_err(|refusal| {
             let described =
@@ -291,6 +322,50 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The float32 values that a number beyond the range of float16 may be part of, such as masks of -3.4e38: rounded, it is an
+/// infinity, and a row of infinities has no softmax. Such a number spreads through operators that move elements or
+/// compute with each one alone, up to those whose results are bounded.
+fn wide(flat: &Flat) -> Vec<bool> {
+    const SPREADS: [&str; 20] = [
+        "Add",
+        "Sub",
+        "Mul",
+        "Neg",
+        "Where",
+        "Max",
+        "Min",
+        "Identity",
+        "Cast",
+        "Reshape",
+        "Transpose",
+        "Expand",
+        "Slice",
+        "Concat",
+        "Unsqueeze",
+        "Squeeze",
+        "Split",
+        "Gather",
+        "Tile",
+        "Pad",
+    ];
+    let exceeds = |tensor: &Tensor| {
+        let outside = |x: f64| x.is_finite() && x.abs() > f64::from(half::f16::MAX.to_f32());
+        tensor.element() == Element::Float
+            && match tensor.as_splat() {
+                Some(number) => outside(number),
+                // Weights are many, and of ordinary size.
+                None => tensor.count() <= 1 << 20 && tensor.to_f64s().is_some_and(|all| all.into_iter().any(outside)),
+            }
+    };
+    let mut is_wide: Vec<bool> = flat.values.iter().map(|value| value.constant.as_ref().is_some_and(exceeds)).collect();
+    for call in flat.calls.iter().filter(|call| SPREADS.iter().any(|name| call.is(name))) {
+        if call.inputs.iter().flatten().any(|&value| is_wide[value]) {
+            call.outputs.iter().for_each(|&value| is_wide[value] = flat.values[value].element == Element::Float);
+        }
+    }
+    is_wide
+}
+
 /// The bytes of `tensor` on the device: elements as `scalar`, axes in `order`.
 fn stored(tensor: &Tensor, scalar: Scalar, order: &[usize]) -> Option<Vec<u8>> {
     let shape = tensor.shape();
@@ -300,6 +375,10 @@ fn stored(tensor: &Tensor, scalar: Scalar, order: &[usize]) -> Option<Vec<u8>> {
     let is_plain = order.iter().copied().eq(0..shape.len());
     let positions = Positions { sizes: permuted, steps, count: tensor.count(), is_plain };
     Some(match scalar {
+        Scalar::F64 => {
+            let values = tensor.to_f64s()?;
+            positions.map(|at| values[at].to_le_bytes())
+        }
         Scalar::F32 => {
             let values: Vec<f32> = reals(tensor)?;
             positions.map(|at| values[at].to_le_bytes())
@@ -308,17 +387,19 @@ fn stored(tensor: &Tensor, scalar: Scalar, order: &[usize]) -> Option<Vec<u8>> {
             let values: Vec<f32> = reals(tensor)?;
             positions.map(|at| half::f16::from_f32(values[at]).to_le_bytes())
         }
-        Scalar::I64 => {
-            let values = tensor.to_i64s()?;
-            positions.map(|at| values[at].to_le_bytes())
+        Scalar::Bf16 => {
+            let values: Vec<f32> = reals(tensor)?;
+            positions.map(|at| half::bf16::from_f32(values[at]).to_le_bytes())
         }
-        Scalar::I32 => {
-            let values = tensor.to_i64s()?;
-            positions.map(|at| (values[at] as i32).to_le_bytes())
-        }
-        Scalar::U8 | Scalar::I8 | Scalar::Bool => {
-            let bytes = tensor.bytes();
-            positions.map(|at| [bytes[at]])
+        // Integers and truth values lie on the device as they lie in the tensor.
+        _ => {
+            let bytes = scalar.unpacked(tensor.bytes(), tensor.count());
+            match scalar.bytes() {
+                1 => positions.map(|at| [bytes[at]]),
+                2 => positions.map(|at| [bytes[2 * at], bytes[2 * at + 1]]),
+                4 => positions.map(|at| std::array::from_fn::<u8, 4, _>(|byte| bytes[4 * at + byte])),
+                _ => positions.map(|at| std::array::from_fn::<u8, 8, _>(|byte| bytes[8 * at + byte])),
+            }
         }
     })
 }
@@ -359,5 +440,29 @@ impl Positions {
             }
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flat::flatten;
+    use eutectic_backend::Calls;
+    use eutectic_ir::text::parse_model;
+
+    #[test]
+    fn a_mask_beyond_float16_is_float32_up_to_the_softmax() {
+        let text = r#"<ir_version: 11, opset_import: ["": 24]>
+            g (bool[4,4] m, float[4,4] x) => (float[4,4] y) <float n = {-3.4e38}, float z = {0}> {
+                b = Where (m, z, n)
+                s = Add (x, b)
+                y = Softmax (s)
+            }"#;
+        let (model, _) = parse_model(text).expect("it parses");
+        let flat = flatten(&model, Calls::Claim, &[]).expect("it is flat");
+        let is_wide = wide(&flat);
+        let found: Vec<(&str, bool)> =
+            flat.calls.iter().map(|call| (call.op.name(), is_wide[call.outputs[0]])).collect();
+        assert_eq!(found, [("Where", true), ("Add", true), ("Softmax", false)]);
     }
 }

@@ -5,22 +5,17 @@ use crate::region::{Reduction, literal};
 use crate::view::Class;
 use eutectic_ir::types::{Element, normalize_axis};
 
+/// An attribute that only this backend gives to Softmax: attention that sees no key gives zeros, not NaN.
+pub(crate) const BLIND: &str = "blind";
+
 /// What an operator computes of its inputs, `$0`, `$1`, ...
 pub(crate) struct Pointwise {
-    /// The expression.
+    /// The expression; `$T` stands for the type of its result.
     pub template: String,
     /// What it gives.
     pub class: Class,
     /// What the inputs are converted to; `None` leaves them.
     pub wants: Option<Class>,
-}
-
-fn class_of(element: Element) -> Class {
-    match element {
-        Element::Bool => Class::Truth,
-        element if element.is_real() => Class::Real,
-        _ => Class::Integer,
-    }
 }
 
 /// The expression of `call`, whose first output has `element`, and whose inputs that are given number `n`; `None` when it is
@@ -35,9 +30,9 @@ pub(crate) fn pointwise(
     if !call.op.domain().is_empty() || call.outputs.len() != 1 {
         return None;
     }
-    let class = class_of(element);
-    let attribute = |name: &str| literal(f64::from(call.attrs.float(name).unwrap_or(0.0)), Class::Real);
-    let real = |template: String| Some(Pointwise { template, class: Class::Real, wants: Some(Class::Real) });
+    let class = Class::of(element);
+    let attribute = |name: &str| literal(f64::from(call.attrs.float(name).unwrap_or(0.0)), class);
+    let real = |template: String| class.is_real().then_some(Pointwise { template, class, wants: Some(class) });
     let same = |template: &str| Some(Pointwise { template: template.into(), class, wants: Some(class) });
     let truth = |template: &str| {
         let wants = if first == Class::Truth { Class::Integer } else { first };
@@ -49,38 +44,52 @@ pub(crate) fn pointwise(
         let start = String::from("$0");
         (1..n).fold(start, |so_far, at| format!("{f}({so_far}, ${at})"))
     };
-    let is_real = class == Class::Real;
+    let sum = || (1..n).fold(String::from("$0"), |so_far, at| format!("({so_far} + ${at})"));
     match call.op.name() {
-        "Relu" if is_real => real("relu($0)".into()),
+        "Relu" if class.is_real() => real("relu($0)".into()),
+        "Relu" => same("larger($0, $T(0))"),
         "Sigmoid" => real("sigmoid($0)".into()),
-        "Tanh" => real("tanhf($0)".into()),
-        "Exp" => real("expf($0)".into()),
-        "Log" => real("logf($0)".into()),
-        "Sqrt" => real("sqrtf($0)".into()),
-        "Erf" => real("erff($0)".into()),
-        "Sin" => real("sinf($0)".into()),
-        "Cos" => real("cosf($0)".into()),
-        "Floor" => real("floorf($0)".into()),
-        "Ceil" => real("ceilf($0)".into()),
-        "Round" => real("rintf($0)".into()),
-        "Reciprocal" => real("(1.f / $0)".into()),
-        "Softplus" => real("(larger($0, 0.f) + log1pf(expf(-fabsf($0))))".into()),
-        "Softsign" => real("($0 / (1.f + fabsf($0)))".into()),
-        "Abs" if is_real => real("fabsf($0)".into()),
-        "Abs" => same("llabs($0)"),
+        name @ ("Tanh" | "Exp" | "Log" | "Sqrt" | "Erf" | "Sin" | "Cos" | "Tan" | "Sinh" | "Cosh" | "Asin" | "Acos"
+        | "Atan" | "Asinh" | "Acosh" | "Atanh" | "Floor" | "Ceil") => real(format!("{}($0)", name.to_lowercase())),
+        "Round" => real("rint($0)".into()),
+        "Reciprocal" => real("($T(1) / $0)".into()),
+        "Softplus" => real("(larger($0, $T(0)) + log1p(exp(-fabs($0))))".into()),
+        "Softsign" => real("($0 / ($T(1) + fabs($0)))".into()),
+        "Abs" if class.is_real() => real("fabs($0)".into()),
+        "Abs" => same("($0 < $T(0) ? -$0 : $0)"),
         "Neg" => same("(-$0)"),
+        "Sign" => same("$T(($0 > $T(0)) - ($0 < $T(0)))"),
         "Gelu" if call.attrs.string("approximate") == Some("tanh") => real("gelu_tanh($0)".into()),
         "Gelu" => real("gelu($0)".into()),
-        "HardSwish" => real("($0 * __saturatef($0 * (1.f / 6.f) + 0.5f))".into()),
-        "HardSigmoid" => real(format!("__saturatef({} * $0 + {})", attribute("alpha"), attribute("beta"))),
-        "LeakyRelu" => real(format!("($0 < 0.f ? {} * $0 : $0)", attribute("alpha"))),
-        "ThresholdedRelu" => real(format!("($0 > {} ? $0 : 0.f)", attribute("alpha"))),
-        "Elu" => real(format!("($0 < 0.f ? {} * expm1f($0) : $0)", attribute("alpha"))),
+        "HardSwish" => real("($0 * unit($0 * $T(1. / 6.) + $T(.5)))".into()),
+        "HardSigmoid" => real(format!("unit({} * $0 + {})", attribute("alpha"), attribute("beta"))),
+        "LeakyRelu" => real(format!("($0 < $T(0) ? {} * $0 : $0)", attribute("alpha"))),
+        "ThresholdedRelu" => real(format!("($0 > {} ? $0 : $T(0))", attribute("alpha"))),
+        "Elu" => real(format!("($0 < $T(0) ? {} * expm1($0) : $0)", attribute("alpha"))),
+        "Selu" => {
+            let (alpha, gamma) = (attribute("alpha"), attribute("gamma"));
+            real(format!("({gamma} * ($0 > $T(0) ? $0 : {alpha} * expm1($0)))"))
+        }
+        "Celu" => {
+            let alpha = attribute("alpha");
+            real(format!("(larger($0, $T(0)) + smaller({alpha} * expm1($0 / {alpha}), $T(0)))"))
+        }
+        "Shrink" => {
+            let (bias, lambd) = (attribute("bias"), attribute("lambd"));
+            same(&format!("($0 < -({lambd}) ? $0 + {bias} : $0 > {lambd} ? $0 - {bias} : $T(0))"))
+        }
         "Swish" => real(format!("($0 * sigmoid({} * $0))", attribute("alpha"))),
-        "Mish" => real("($0 * tanhf(log1pf(expf($0))))".into()),
-        "PRelu" => real("($0 < 0.f ? $1 * $0 : $0)".into()),
+        "Mish" => real("($0 * tanh(log1p(exp($0))))".into()),
+        "PRelu" => same("($0 < $T(0) ? $1 * $0 : $0)"),
+        "IsNaN" if first.is_real() => truth("($0 != $0)"),
+        "IsInf" if first.is_real() => {
+            let (up, down) = (call.attrs.flag("detect_positive"), call.attrs.flag("detect_negative"));
+            truth(&format!("(isinf($0) && ($0 > 0 ? {up} : {down}))"))
+        }
         // With a third input it may be training, and what it drops is random.
         "Dropout" if n > 2 => None,
+        // Conversions to narrow types saturate.
+        "Cast" | "CastLike" if !call.attrs.flag("saturate") && element.is_real() && element.bits() < 16 => None,
         "Identity" | "Dropout" | "Cast" | "CastLike" => {
             let template = if class == Class::Truth { "($0 != 0)" } else { "$0" };
             Some(Pointwise { template: template.into(), class, wants: (class != Class::Truth).then_some(class) })
@@ -88,17 +97,23 @@ pub(crate) fn pointwise(
         "Add" => same("($0 + $1)"),
         "Sub" => same("($0 - $1)"),
         "Mul" => same("($0 * $1)"),
-        "Div" if is_real => same("($0 / $1)"),
-        "Div" => same("($1 == 0 ? 0 : $0 / $1)"),
-        "Sum" => same(&(1..n).fold(String::from("$0"), |so_far, at| format!("({so_far} + ${at})"))),
+        "Div" if class.is_real() => same("($0 / $1)"),
+        "Div" => same("($1 == 0 ? $T(0) : $0 / $1)"),
+        "Mod" if class.is_real() => real("fmod($0, $1)".into()),
+        "Mod" if call.attrs.flag("fmod") => same("($1 == 0 ? $T(0) : $0 % $1)"),
+        "Mod" => same("remainder_of($0, $1)"),
+        "Sum" => same(&sum()),
+        "Mean" => real(format!("({} * $T(1. / {n}.))", sum())),
         "Max" => same(&folded("larger")),
         "Min" => same(&folded("smaller")),
-        "Pow" if is_real => match single(1) {
+        "Pow" if class.is_real() => match single(1) {
             Some(2.0) => real("($0 * $0)".into()),
             Some(3.0) => real("($0 * $0 * $0)".into()),
-            Some(0.5) => real("sqrtf($0)".into()),
-            _ => real("powf($0, $1)".into()),
+            Some(0.5) => real("sqrt($0)".into()),
+            _ => real("pow($0, $1)".into()),
         },
+        // Powers of integers are taken in double precision, whose exact range holds what tests and models use.
+        "Pow" => Some(Pointwise { template: "(long long)pow($0, $1)".into(), class, wants: Some(Class::Double) }),
         "Clip" => {
             let mut text = String::from("$0");
             let given = |at: usize| call.input(at).is_some();
@@ -111,6 +126,12 @@ pub(crate) fn pointwise(
             }
             same(&text)
         }
+        "BitwiseAnd" => same("($0 & $1)"),
+        "BitwiseOr" => same("($0 | $1)"),
+        "BitwiseXor" => same("($0 ^ $1)"),
+        "BitwiseNot" => same("(~$0)"),
+        "BitShift" if call.attrs.string("direction") == Some("LEFT") => same("($1 > 63 ? $T(0) : $0 << $1)"),
+        "BitShift" => same("($1 > 63 ? $T(0) : $0 >> $1)"),
         "Where" => Some(Pointwise { template: "($0 ? $1 : $2)".into(), class, wants: None }),
         "Equal" => truth("($0 == $1)"),
         "Less" => truth("($0 < $1)"),
@@ -128,16 +149,37 @@ pub(crate) fn pointwise(
 /// What an operator computes of each row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum RowOperator {
-    /// exp(x - max) over its sum.
-    Softmax,
+    /// exp(x - max) over its sum; rows of minus infinity give zeros where `blind` is set.
+    Softmax { blind: bool },
     /// The logarithm of that.
     LogSoftmax,
     /// Mean 0 and variance 1, then scale and bias.
     LayerNormalization { epsilon: f32 },
     /// Mean square 1, then scale.
     RmsNormalization { epsilon: f32 },
-    /// One number for each row: a sum, divided by the number of columns when `is_mean`.
-    Reduce { reduction: Reduction, is_mean: bool },
+    /// x over the norm of its row: the sum of magnitudes, or the root of the sum of squares.
+    LpNormalization { is_euclidean: bool },
+    /// One number for each row.
+    Reduce(Kind),
+}
+
+/// What a reduction computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The sum, the largest or smallest element, or the product.
+    Plain(Reduction),
+    /// The sum over the number of elements.
+    Mean,
+    /// The sum of magnitudes.
+    SumOfMagnitudes,
+    /// The sum of squares.
+    SumOfSquares,
+    /// The root of the sum of squares.
+    Norm,
+    /// The logarithm of the sum.
+    LogOfSum,
+    /// The logarithm of the sum of powers of e.
+    LogOfSumOfPowers,
 }
 
 /// The operator that `call` is on rows, and the axes of its input that are the columns, in order; `None` when it is no such
@@ -153,7 +195,7 @@ pub(crate) fn row_operator(
     let rank = shape.len();
     let one = |name: &str| normalize_axis(call.attrs.int(name).unwrap_or(-1), rank);
     let epsilon = call.attrs.float("epsilon").unwrap_or(1e-5);
-    let reduce = |reduction, is_mean| {
+    let reduce = |kind| {
         let mut axes = match call.input(1) {
             Some(_) => {
                 let given = integers(1)?;
@@ -166,23 +208,37 @@ pub(crate) fn row_operator(
         }
         axes.sort_unstable();
         axes.dedup();
-        (!axes.is_empty()).then_some((RowOperator::Reduce { reduction, is_mean }, axes))
+        (!axes.is_empty()).then_some((RowOperator::Reduce(kind), axes))
     };
     match call.op.name() {
-        "Softmax" => Some((RowOperator::Softmax, vec![one("axis")?])),
+        "Softmax" => Some((RowOperator::Softmax { blind: call.attrs.flag(BLIND) }, vec![one("axis")?])),
         "LogSoftmax" => Some((RowOperator::LogSoftmax, vec![one("axis")?])),
+        "LpNormalization" => {
+            let is_euclidean = call.attrs.int("p").unwrap_or(2) == 2;
+            Some((RowOperator::LpNormalization { is_euclidean }, vec![one("axis")?]))
+        }
         "LayerNormalization" => Some((RowOperator::LayerNormalization { epsilon }, (one("axis")?..rank).collect())),
         "RMSNormalization" => Some((RowOperator::RmsNormalization { epsilon }, (one("axis")?..rank).collect())),
-        "ReduceSum" => reduce(Reduction::Sum, false),
-        "ReduceMean" => reduce(Reduction::Sum, true),
-        "ReduceMax" => reduce(Reduction::Max, false),
-        "ReduceMin" => reduce(Reduction::Min, false),
-        "GlobalAveragePool" => {
-            Some((RowOperator::Reduce { reduction: Reduction::Sum, is_mean: true }, (2..rank).collect()))
+        "ReduceSum" => reduce(Kind::Plain(Reduction::Sum)),
+        "ReduceMean" => reduce(Kind::Mean),
+        "ReduceMax" => reduce(Kind::Plain(Reduction::Max)),
+        "ReduceMin" => reduce(Kind::Plain(Reduction::Min)),
+        "ReduceProd" => reduce(Kind::Plain(Reduction::Product)),
+        "ReduceL1" => reduce(Kind::SumOfMagnitudes),
+        "ReduceL2" => reduce(Kind::Norm),
+        "ReduceSumSquare" => reduce(Kind::SumOfSquares),
+        "ReduceLogSum" => reduce(Kind::LogOfSum),
+        "ReduceLogSumExp" => reduce(Kind::LogOfSumOfPowers),
+        "GlobalAveragePool" => Some((RowOperator::Reduce(Kind::Mean), (2..rank).collect())),
+        "GlobalLpPool" => {
+            let kind = match call.attrs.int("p").unwrap_or(2) {
+                1 => Kind::SumOfMagnitudes,
+                2 => Kind::Norm,
+                _ => return None,
+            };
+            Some((RowOperator::Reduce(kind), (2..rank).collect()))
         }
-        "GlobalMaxPool" => {
-            Some((RowOperator::Reduce { reduction: Reduction::Max, is_mean: false }, (2..rank).collect()))
-        }
+        "GlobalMaxPool" => Some((RowOperator::Reduce(Kind::Plain(Reduction::Max)), (2..rank).collect())),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::driver::{Address, Stream};
 use crate::libraries::{Library, require};
+use crate::view::Scalar;
 use cudarc::cublaslt::sys;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::ffi::c_void;
@@ -24,14 +25,17 @@ pub struct Matrix {
 }
 
 /// What follows the product and its additions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
     /// Nothing.
+    #[default]
     None,
     /// max(x, 0).
     Relu,
-    /// GELU in its tanh form, the only one that cuBLASLt has.
+    /// GELU in its tanh form.
     GeluTanh,
+    /// GELU with the error function, which cuBLASLt does not have.
+    Gelu,
 }
 
 /// `out[m, n] = activation(left[m, k] right[k, n] + bias[n] + residual[m, n])`, `batch` times.
@@ -51,8 +55,8 @@ pub struct Product {
     pub right: Matrix,
     /// The result, never transposed; the residual lies the same way.
     pub out: Matrix,
-    /// Elements are float16, not float32.
-    pub is_half: bool,
+    /// How elements are stored: float32, float16, bfloat16 or float64.
+    pub scalar: Scalar,
     /// float32 may be rounded to tf32 before it is multiplied.
     pub tf32: bool,
     /// A row is added.
@@ -63,12 +67,12 @@ pub struct Product {
     pub activation: Activation,
 }
 
-/// Where the operands of one product are.
+/// Where the operands of one product or convolution are.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
-    /// The left operand.
+    /// The left operand, or the image.
     pub left: Address,
-    /// The right operand.
+    /// The right operand, or the filter.
     pub right: Address,
     /// The bias, or 0.
     pub bias: Address,
@@ -114,11 +118,15 @@ impl CublasLt {
     pub fn plans(&self, product: &Product, n: usize) -> Result<Vec<ProductPlan>, Diagnostic> {
         use sys::cublasComputeType_t as Compute;
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
-        let compute = match (product.is_half, product.tf32) {
-            (false, true) => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
+        let compute = match (product.scalar, product.tf32) {
+            (Scalar::F32, true) => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
+            (Scalar::F64, _) => Compute::CUBLAS_COMPUTE_64F,
             _ => Compute::CUBLAS_COMPUTE_32F,
         };
-        let scalar = sys::cudaDataType_t::CUDA_R_32F;
+        let scalar = match product.scalar {
+            Scalar::F64 => sys::cudaDataType_t::CUDA_R_64F,
+            _ => sys::cudaDataType_t::CUDA_R_32F,
+        };
         let mut description = ptr::null_mut();
         // SAFETY: the handle lives; the descriptor is owned by the plan below.
         check(unsafe { sys::cublasLtMatmulDescCreate(&mut description, compute, scalar) }, "a description")?;
@@ -131,6 +139,10 @@ impl CublasLt {
         set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &i32::from(product.right.is_transposed))?;
         set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &i32::from(product.left.is_transposed))?;
         let epilogue = match (product.has_bias, product.activation) {
+            (_, Activation::Gelu) => {
+                let message = "cuBLASLt has no GELU with the error function";
+                return Err(Diagnostic::error(Kind::Unsupported, "B0305", message));
+            }
             (false, Activation::None) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT,
             (false, Activation::Relu) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_RELU,
             (false, Activation::GeluTanh) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU,
@@ -193,7 +205,12 @@ fn layout(
     columns: usize,
 ) -> Result<sys::cublasLtMatrixLayout_t, Diagnostic> {
     use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
-    let element = if product.is_half { sys::cudaDataType_t::CUDA_R_16F } else { sys::cudaDataType_t::CUDA_R_32F };
+    let element = match product.scalar {
+        Scalar::F64 => sys::cudaDataType_t::CUDA_R_64F,
+        Scalar::F16 => sys::cudaDataType_t::CUDA_R_16F,
+        Scalar::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
+        _ => sys::cudaDataType_t::CUDA_R_32F,
+    };
     let (rows, columns) = if matrix.is_transposed { (rows, columns) } else { (columns, rows) };
     let mut layout = ptr::null_mut();
     let (batch, stride) = (product.batch as i32, matrix.batch_stride as i64);
@@ -230,7 +247,12 @@ unsafe impl Send for ProductPlan {}
 impl ProductPlan {
     /// Enqueues the product. `workspace` has [`WORKSPACE`] bytes.
     pub fn enqueue(&self, stream: &Stream, at: Operands, workspace: Address) -> Result<(), Diagnostic> {
-        let (one, beta) = (1.0f32, if self.product.has_residual { 1.0f32 } else { 0.0 });
+        // Factors have the type of the accumulator.
+        let factor = |number: f64| match self.product.scalar {
+            Scalar::F64 => number.to_bits(),
+            _ => u64::from((number as f32).to_bits()),
+        };
+        let (one, beta) = (factor(1.0), factor(f64::from(u8::from(self.product.has_residual))));
         let added = if self.product.has_residual { at.residual } else { at.out };
         let pointer = |address: Address| address as usize as *const c_void;
         // SAFETY: descriptors live; the planner gives addresses of operands with the planned sizes.

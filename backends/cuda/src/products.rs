@@ -1,10 +1,12 @@
 //! Matrix products: which operands cuBLASLt can read where they lie.
 
+use crate::convolution::Convolution;
 use crate::flat::Refusal;
-use crate::plan::{Place, Planner, Step, Work};
+use crate::plan::{Place, Places, Planner, Step, Ways, Work};
 use crate::product::{Activation, Matrix, Product};
 use crate::units::Epilogue;
 use crate::view::{Precision, Scalar, View, row_major};
+use crate::{operators, regions};
 
 /// The last two axes of `view` as a matrix, and one stride for all axes before them; `None` when strides cannot say it.
 pub(crate) fn matrix(view: &View) -> Option<Matrix> {
@@ -43,8 +45,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     let refuse = |reason: &str| Refusal::new("", reason);
     let (Some(left), Some(right)) = (call.input(0), call.input(1)) else { return Err(refuse("an input is missing")) };
     let scalar = planner.scalar(output)?;
-    if !matches!(scalar, Scalar::F16 | Scalar::F32) {
-        return Err(refuse("there is no kernel for products of integers"));
+    if !scalar.class().is_real() {
+        return operators::integer_product(planner, call);
     }
     let shape = flat.values[call.outputs[0]].shape.clone();
     let view = |planner: &mut Planner, value, is_left: bool| {
@@ -115,6 +117,12 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
             Ok((view, found))
         }
     };
+    // As a convolution, cuDNN has the exact GELU in its kernel; it wants filters as rows.
+    let is_weight = call.input(1).filter(|&value| flat.values[value].constant.is_some() && right.shape.len() == 2);
+    let filters = is_weight.filter(|_| epilogue.activation == Activation::Gelu && batch == 1);
+    if let Some(value) = filters {
+        right = planner.constant(value, &[1, 0])?;
+    }
     let (left, left_matrix) = laid_out(planner, left)?;
     let (right, right_matrix) = laid_out(planner, right)?;
     let bias = epilogue.bias.map(|value| {
@@ -133,15 +141,31 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         left: left_matrix,
         right: right_matrix,
         out: Matrix { is_transposed: false, leading: n, batch_stride: m * n },
-        is_half: scalar == Scalar::F16,
+        scalar,
         tf32: planner.precision == Precision::Tf32,
         has_bias: bias.is_some(),
         has_residual: residual.is_some(),
-        activation: match (epilogue.relu, epilogue.gelu_tanh) {
-            (true, _) => Activation::Relu,
-            (_, true) => Activation::GeluTanh,
-            _ => Activation::None,
-        },
+        activation: if epilogue.activation == Activation::Gelu { Activation::None } else { epilogue.activation },
+    };
+    let is_dense = !left_matrix.is_transposed && left_matrix.leading == k;
+    let convolution = filters.filter(|_| is_dense && scalar != Scalar::F64).map(|_| Convolution {
+        input: [m, k, 1, 1],
+        filter: [n, k, 1, 1],
+        output: [m, n, 1, 1],
+        pads: [0; 4],
+        strides: [1; 2],
+        dilations: [1; 2],
+        scalar,
+        tf32: product.tf32,
+        has_bias: product.has_bias,
+        has_residual: product.has_residual,
+        activation: epilogue.activation,
+    });
+    let after = match epilogue.activation {
+        Activation::Gelu => {
+            Some(regions::in_place(&out, "gelu($0)").ok_or_else(|| refuse("it has too many elements"))?)
+        }
+        _ => None,
     };
     let reads =
         [Some(&left), Some(&right), bias.as_ref(), residual.as_ref()].into_iter().flatten().map(|view| view.buffer);
@@ -154,14 +178,16 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         writes: vec![out.buffer],
         flops: 2.0 * (m * n * k * batch) as f64,
         bytes: (elements * scalar.bytes()) as f64,
-        work: Work::Product {
-            product,
-            left: Place::of(&left),
-            right: Place::of(&right),
-            bias: bias.as_ref().map(Place::of),
-            residual: residual.as_ref().map(Place::of),
-            out: Place::of(&out),
-        },
+        work: Work::Contraction(
+            Box::new(Ways { product: Some(product), convolution, otherwise: None, after }),
+            Places {
+                left: Place::of(&left),
+                right: Place::of(&right),
+                bias: bias.as_ref().map(Place::of),
+                residual: residual.as_ref().map(Place::of),
+                out: Place::of(&out),
+            },
+        ),
     });
     planner.views[output] = Some(out);
     Ok(())

@@ -1,54 +1,63 @@
-//! A planned model on a device: memory, compiled kernels, tuned library calls, and one graph that replays them all.
+//! A planned model on a device: its memory, its steps, and one graph that replays them all.
+//!
+//! A program may hold several copies of its memory, each with a graph of its own. Replays go round over them, so that a
+//! measurement finds neither weights nor results in the cache, and copies may run at the same time on several streams.
 
 use crate::arena::{Arena, arena};
-use crate::backend::{kernel_of, listed};
+use crate::backend::listed;
 use crate::compile::Cache;
-use crate::convolution::{Convolution, ConvolutionPlan, Cudnn, Images};
+use crate::convolution::{ConvolutionPlan, Cudnn};
 use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Stream};
 use crate::libraries::Library;
-use crate::plan::{Content, Place, Plan, Step, Work};
-use crate::product::{CublasLt, Operands, Product, ProductPlan, WORKSPACE};
-use crate::region::Generated;
-use crate::view::Scalar;
+use crate::plan::{Content, Place, Places, Plan, Work};
+use crate::product::{CublasLt, Operands, ProductPlan, WORKSPACE};
+use crate::view::{Precision, Scalar, View};
 use eutectic_backend::{Error, HostTensor, Launch as Listed, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::tensor::Tensor;
-use std::collections::{BTreeSet, HashMap};
+use eutectic_ir::types::Element;
 use std::sync::Arc;
 
-/// Ways that are timed of each product and convolution.
-const CANDIDATES: usize = 12;
+/// Alignment of every buffer, in bytes.
+const ALIGNMENT: usize = 256;
 
-/// A step that is ready to be enqueued.
-enum Ready {
+/// A launch that is ready to be enqueued. Addresses count from the beginning of a copy of the memory.
+#[derive(Clone)]
+pub(crate) enum Ready {
     Kernel(Kernel, Launch, Vec<Address>),
     Product(Box<ProductPlan>, Operands),
     /// The plan with this number.
-    Convolution(usize, Images),
+    Convolution(usize, Operands),
+}
+
+/// One copy of a program's memory.
+struct Copy {
+    memory: Memory,
+    graph: Option<Graph>,
 }
 
 /// A model on the device.
 pub struct CudaProgram {
-    plan: Plan,
+    pub(crate) plan: Plan,
     arena: Arena,
-    inputs: Vec<Memory>,
-    constants: Memory,
-    results: Memory,
-    workspace: Memory,
-    addresses: Vec<Address>,
-    steps: Vec<Ready>,
-    convolutions: Vec<ConvolutionPlan>,
-    graph: Option<Graph>,
-    libraries: Libraries,
-    device: Arc<Device>,
+    /// Where each buffer lies in a copy of the memory.
+    offsets: Vec<Address>,
+    workspace_at: Address,
+    copies: Vec<Copy>,
+    /// The launches of each step.
+    pub(crate) steps: Vec<Vec<Ready>>,
+    pub(crate) convolutions: Vec<ConvolutionPlan>,
+    pub(crate) libraries: Libraries,
+    pub(crate) device: Arc<Device>,
     has_run: bool,
+    next: std::cell::Cell<usize>,
 }
 
 /// What was opened; absent where no step needs it.
-struct Libraries {
-    cudnn: Option<Cudnn>,
-    cublas: Option<CublasLt>,
-    stream: Stream,
+pub(crate) struct Libraries {
+    pub cudnn: Option<Cudnn>,
+    pub cublas: Option<CublasLt>,
+    pub stream: Stream,
 }
 
 /// Bytes that a program takes on the device.
@@ -64,79 +73,66 @@ pub struct Footprint {
     pub workspace: usize,
 }
 
-/// A step with what it costs at least.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Profile {
-    /// What ran.
-    pub launch: Listed,
-    /// Seconds of one launch.
-    pub seconds: f64,
-    /// Floating-point operations; 0 where bytes are what counts.
-    pub flops: f64,
-    /// Bytes of operands and results.
-    pub bytes: f64,
-}
-
 impl CudaProgram {
     pub(crate) fn load(plan: Plan, cache: &Cache, limit: usize) -> Result<Self, Diagnostic> {
         let device = Device::open()?;
         let arena = arena(&plan);
-        let mut at = 0;
-        let mut constant_at = vec![0; plan.buffers.len()];
-        for (buffer, offset) in plan.buffers.iter().zip(&mut constant_at) {
-            if let Content::Constant(bytes) = &buffer.content {
-                *offset = at;
-                at += bytes.len().max(1).next_multiple_of(256);
+        let mut offsets = vec![0; plan.buffers.len()];
+        let mut end = 0;
+        let mut take = |bytes: usize| {
+            let at = end;
+            end += bytes.max(1).next_multiple_of(ALIGNMENT);
+            at
+        };
+        for (buffer, offset) in plan.buffers.iter().zip(&mut offsets) {
+            if buffer.content != Content::Arena {
+                *offset = take(buffer.bytes) as Address;
             }
         }
-        let total = at.saturating_add(arena.bytes).saturating_add(WORKSPACE);
-        if total > limit {
-            let message = format!("the program takes {total} bytes on the device, the limit is {limit}");
+        let arena_at = take(arena.bytes);
+        let workspace_at = take(WORKSPACE) as Address;
+        if end > limit {
+            let message = format!("the program takes {end} bytes on the device, the limit is {limit}");
             return Err(Diagnostic::error(Kind::Limit, "B0303", message));
         }
-        let mut constants = vec![0u8; at];
-        for (buffer, &offset) in plan.buffers.iter().zip(&constant_at) {
-            if let Content::Constant(bytes) = &buffer.content {
-                constants[offset..offset + bytes.len()].copy_from_slice(bytes);
+        let memory = Memory::new(&device, end)?;
+        let mut fixed = vec![0u8; arena_at];
+        for (at, buffer) in plan.buffers.iter().enumerate() {
+            match &buffer.content {
+                Content::Arena => offsets[at] = (arena_at + arena.offsets[at]) as Address,
+                Content::Constant(bytes) => fixed[offsets[at] as usize..][..bytes.len()].copy_from_slice(bytes),
+                Content::Input(_) => {}
             }
         }
-        let constants = Memory::of(&device, &constants)?;
-        let results = Memory::new(&device, arena.bytes)?;
-        let mut inputs = Vec::new();
-        let mut addresses = Vec::new();
-        for (at, buffer) in plan.buffers.iter().enumerate() {
-            addresses.push(match &buffer.content {
-                Content::Arena => results.address() + arena.offsets[at] as u64,
-                Content::Constant(_) => constants.address() + constant_at[at] as u64,
-                Content::Input(_) => {
-                    inputs.push(Memory::new(&device, buffer.bytes)?);
-                    inputs[inputs.len() - 1].address()
-                }
-            });
-        }
+        memory.write(0, &fixed)?;
+        noise(&memory, arena_at, arena.bytes)?;
         let stream = Stream::new()?;
-        let needs_products = plan.steps.iter().any(|step| matches!(step.work, Work::Product { .. }));
-        let needs_convolutions = plan.steps.iter().any(|step| matches!(step.work, Work::Convolution { .. }));
-        // Convolutions have kernels of their own, slow ones, so cuDNN may be absent.
-        let cudnn = if needs_convolutions && Library::Cudnn.is_present() { Some(Cudnn::new(&stream)?) } else { None };
-        let cublas = if needs_products { Some(CublasLt::new()?) } else { None };
-        let workspace = Memory::new(&device, WORKSPACE)?;
+        let ways = || {
+            plan.steps.iter().filter_map(|step| match &step.work {
+                Work::Contraction(ways, _) => Some(ways),
+                Work::Kernel(_) => None,
+            })
+        };
+        // What has a generated kernel runs without the libraries.
+        let wants = |library: Library, has: bool, must: bool| has && (must || library.is_present());
+        let is_bound = ways().any(|ways| ways.otherwise.is_none());
+        let (products, convolutions) =
+            (ways().any(|ways| ways.product.is_some()), ways().any(|ways| ways.convolution.is_some()));
+        let cublas = if wants(Library::CublasLt, products, is_bound) { Some(CublasLt::new()?) } else { None };
+        let cudnn = if wants(Library::Cudnn, convolutions, false) { Some(Cudnn::new(&stream)?) } else { None };
         let mut program = Self {
             arena,
-            inputs,
-            constants,
-            results,
-            workspace,
-            addresses,
+            offsets,
+            workspace_at,
+            copies: vec![Copy { memory, graph: None }],
             steps: Vec::new(),
             convolutions: Vec::new(),
-            graph: None,
             libraries: Libraries { cudnn, cublas, stream },
             device,
             has_run: false,
+            next: std::cell::Cell::new(0),
             plan,
         };
-        program.noise()?;
         program.prepare_steps(cache)?;
         // The constants are on the device now.
         for buffer in &mut program.plan.buffers {
@@ -144,283 +140,139 @@ impl CudaProgram {
                 *bytes = Vec::new();
             }
         }
+        program.record(0)?;
         Ok(program)
     }
 
-    /// Fills the results with numbers of ordinary size: zeros make arithmetic units draw less power and run faster, so a
-    /// choice that is timed on them is another one.
-    fn noise(&self) -> Result<(), Diagnostic> {
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
-        // Each half-word is a float16 between 0.125 and 2, of either sign, and each pair of them a float32 of like size.
-        let chunk: Vec<u8> = (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fff)).to_le_bytes()).collect();
-        let mut at = 0;
-        while at < self.results.len() {
-            let len = chunk.len().min(self.results.len() - at);
-            self.results.write(at, &chunk[..len])?;
-            at += len;
-        }
-        self.inputs.iter().try_for_each(|input| input.fill(0))
-    }
-
     fn address(&self, place: Place) -> Address {
-        self.addresses[place.buffer] + place.offset as u64
+        self.offsets[place.buffer] + place.offset as Address
     }
 
-    fn optional(&self, place: Option<Place>) -> Address {
-        place.map_or(0, |place| self.address(place))
+    /// Where `buffer` lies in a copy of the memory.
+    pub(crate) fn offset(&self, buffer: usize) -> Address {
+        self.offsets[buffer]
     }
 
-    fn prepare_steps(&mut self, cache: &Cache) -> Result<(), Diagnostic> {
-        let kernels = self.kernels(cache)?;
-        let mut chosen_products: HashMap<String, ProductPlan> = HashMap::new();
-        let mut chosen_convolutions: HashMap<String, Option<usize>> = HashMap::new();
-        for at in 0..self.plan.steps.len() {
-            let step = self.plan.steps[at].clone();
-            let ready = match &step.work {
-                Work::Kernel(generated) => self.ready(generated, &kernels)?,
-                Work::Product { product, left, right, bias, residual, out } => {
-                    let operands = Operands {
-                        left: self.address(*left),
-                        right: self.address(*right),
-                        bias: self.optional(*bias),
-                        residual: self.optional(*residual),
-                        out: self.address(*out),
-                    };
-                    let key = format!("{product:?}");
-                    let plan = match chosen_products.get(&key) {
-                        Some(plan) => *plan,
-                        None => self.choose_product(product, operands, cache)?,
-                    };
-                    chosen_products.insert(key, plan);
-                    Ready::Product(Box::new(plan), operands)
-                }
-                Work::Convolution { convolution, input, filter, bias, residual, out, otherwise } => {
-                    let images = Images {
-                        input: self.address(*input),
-                        filter: self.address(*filter),
-                        bias: self.optional(*bias),
-                        residual: self.optional(*residual),
-                        out: self.address(*out),
-                    };
-                    let otherwise = self.ready(otherwise, &kernels)?;
-                    let key = format!("{convolution:?}");
-                    let choice = match chosen_convolutions.get(&key) {
-                        Some(&choice) => choice,
-                        None => self.choose_convolution(convolution, images, &otherwise, cache)?,
-                    };
-                    chosen_convolutions.insert(key, choice);
-                    match choice {
-                        Some(plan) => Ready::Convolution(plan, images),
-                        None => otherwise,
-                    }
-                }
-            };
-            self.steps.push(ready);
+    pub(crate) fn operands(&self, places: &Places) -> Operands {
+        let optional = |place: Option<Place>| place.map_or(0, |place| self.address(place));
+        Operands {
+            left: self.address(places.left),
+            right: self.address(places.right),
+            bias: optional(places.bias),
+            residual: optional(places.residual),
+            out: self.address(places.out),
+        }
+    }
+
+    /// Number of copies of the memory.
+    pub(crate) fn n_copies(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// Where the memory of copy `at` begins.
+    pub(crate) fn base(&self, at: usize) -> Address {
+        self.copies[at].memory.address()
+    }
+
+    /// Enqueues one launch on the memory that begins at `base`.
+    pub(crate) fn enqueue_one(&self, ready: &Ready, base: Address) -> Result<(), Diagnostic> {
+        let stream = &self.libraries.stream;
+        let workspace = base + self.workspace_at;
+        match ready {
+            Ready::Kernel(kernel, launch, at) => {
+                let addresses: Vec<Address> = at.iter().map(|&at| base + at).collect();
+                stream.launch(kernel, *launch, &addresses)
+            }
+            Ready::Product(plan, at) => plan.enqueue(stream, at.from(base), workspace),
+            Ready::Convolution(plan, at) => self.convolutions[*plan].enqueue(at.from(base), workspace),
+        }
+    }
+
+    /// Records all steps on copy `at` as one graph. The first run is outside of it: libraries load kernels when they
+    /// first need them.
+    fn record(&mut self, at: usize) -> Result<(), Diagnostic> {
+        let base = self.base(at);
+        let all = || self.steps.iter().flatten().try_for_each(|ready| self.enqueue_one(ready, base));
+        all()?;
+        self.libraries.stream.synchronize()?;
+        let graph = self.libraries.stream.capture(&mut || all())?;
+        self.copies[at].graph = Some(graph);
+        Ok(())
+    }
+
+    /// Makes `n` copies of the memory in all. Errors: out of memory.
+    pub fn spread(&mut self, n: usize) -> Result<(), Error> {
+        self.device.bind()?;
+        while self.copies.len() < n {
+            let first = &self.copies[0].memory;
+            let memory = Memory::new(&self.device, first.len())?;
+            memory.copy_from(first)?;
+            self.copies.push(Copy { memory, graph: None });
+            self.record(self.copies.len() - 1)?;
         }
         Ok(())
     }
 
-    /// Every generated kernel, compiled or from the cache, by source.
-    fn kernels(&self, cache: &Cache) -> Result<HashMap<String, Kernel>, Diagnostic> {
-        let sources: BTreeSet<&str> =
-            self.plan.steps.iter().filter_map(|step| Some(kernel_of(&step.work)?.source.as_str())).collect();
-        let sources: Vec<&str> = sources.into_iter().collect();
-        let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(sources.len().max(1));
-        let architecture = self.device.architecture;
-        let images: Vec<Result<Vec<(usize, Vec<u8>)>, Diagnostic>> = std::thread::scope(|scope| {
-            let sources = &sources;
-            let threads: Vec<_> = (0..n_threads)
-                .map(|first| {
-                    scope.spawn(move || {
-                        let mine = (first..sources.len()).step_by(n_threads);
-                        mine.map(|at| Ok((at, cache.compiled(sources[at], architecture)?))).collect()
-                    })
-                })
-                .collect();
-            let panicked = || Diagnostic::error(Kind::Io, "B0304", "a thread that compiles kernels ended");
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
-        });
-        let mut kernels = HashMap::new();
-        for images in images {
-            for (at, image) in images? {
-                kernels.insert(sources[at].to_string(), Kernel::load(&image, "region")?);
-            }
-        }
-        Ok(kernels)
+    /// Copies of the memory that together exceed twice the device's second-level cache.
+    pub fn copies_beyond_cache(&self) -> usize {
+        let touched = self.copies[0].memory.len().saturating_sub(WORKSPACE).max(1);
+        (2 * self.device.cache_bytes).div_ceil(touched).clamp(1, 64)
     }
 
-    fn ready(&self, generated: &Generated, kernels: &HashMap<String, Kernel>) -> Result<Ready, Diagnostic> {
-        let kernel = kernels.get(&generated.source).copied();
-        let kernel = kernel.ok_or_else(|| Diagnostic::error(Kind::Io, "B0304", "a kernel was not compiled"))?;
-        let addresses = generated.parameters.iter().map(|&buffer| self.addresses[buffer]).collect();
-        Ok(Ready::Kernel(kernel, generated.launch, addresses))
+    fn replay(&self, at: usize, stream: &Stream) -> Result<(), Diagnostic> {
+        let unrecorded = || Diagnostic::error(Kind::Io, "B0302", "a program was not recorded");
+        stream.replay(self.copies[at].graph.as_ref().ok_or_else(unrecorded)?)
     }
 
-    fn cublas(&self) -> Result<&CublasLt, Diagnostic> {
-        let absent = || Diagnostic::error(Kind::Io, "B0305", "cuBLASLt was not opened");
-        self.libraries.cublas.as_ref().ok_or_else(absent)
-    }
-
-    fn choose_product(&self, product: &Product, at: Operands, cache: &Cache) -> Result<ProductPlan, Diagnostic> {
-        let cublas = self.cublas()?;
-        let plans = cublas.plans(product, CANDIDATES)?;
-        let none = || Diagnostic::error(Kind::Unsupported, "B0305", format!("cuBLASLt has no kernel for {product:?}"));
-        let key = format!("cublaslt {} {} {product:?}", cublas.version(), self.device.name);
-        if let Some(plan) = kept(cache, &key).and_then(|choice| plans.get(choice)) {
-            return Ok(*plan);
-        }
-        let mut best = None;
-        for (choice, plan) in plans.iter().enumerate() {
-            let run = || plan.enqueue(&self.libraries.stream, at, self.workspace.address());
-            if let Ok(seconds) = self.timed(&run)
-                && best.is_none_or(|(least, _)| seconds < least)
-            {
-                best = Some((seconds, choice));
-            }
-        }
-        let (_, choice) = best.ok_or_else(none)?;
-        cache.put(&key, choice.to_string().as_bytes());
-        plans.get(choice).copied().ok_or_else(none)
-    }
-
-    /// The number of the best plan; `None` when the generated kernel is best, or the only one.
-    fn choose_convolution(
-        &mut self,
-        convolution: &Convolution,
-        images: Images,
-        otherwise: &Ready,
-        cache: &Cache,
-    ) -> Result<Option<usize>, Diagnostic> {
-        let Some(cudnn) = &self.libraries.cudnn else { return Ok(None) };
-        let engines = cudnn.engines(convolution, CANDIDATES);
-        let key = format!("cudnn {} {} {convolution:?}", cudnn.version(), self.device.name);
-        match kept(cache, &key) {
-            Some(0) => return Ok(None),
-            Some(choice) => {
-                if let Some(plan) = engines.get(choice - 1).and_then(|engine| cudnn.plan(convolution, engine).ok()) {
-                    self.convolutions.push(plan);
-                    return Ok(Some(self.convolutions.len() - 1));
-                }
-            }
-            None => {}
-        }
-        let mut best: Option<(f64, usize, Option<ConvolutionPlan>)> = None;
-        for (at, engine) in engines.iter().enumerate() {
-            let Ok(plan) = cudnn.plan(convolution, engine) else { continue };
-            if plan.workspace > WORKSPACE {
-                continue;
-            }
-            let run = || plan.enqueue(images, self.workspace.address());
-            if let Ok(seconds) = self.timed(&run)
-                && best.as_ref().is_none_or(|(least, ..)| seconds < *least)
-            {
-                best = Some((seconds, at + 1, Some(plan)));
-            }
-        }
-        // The generated kernel may win where there is one channel to a group; elsewhere it takes long to find that out.
-        if best.is_none() || convolution.filter[1] == 1 {
-            let seconds = self.timed(&|| self.enqueue_one(otherwise))?;
-            if best.as_ref().is_none_or(|(least, ..)| seconds < *least) {
-                best = Some((seconds, 0, None));
-            }
-        }
-        let Some((_, choice, plan)) = best else { return Ok(None) };
-        cache.put(&key, choice.to_string().as_bytes());
-        Ok(plan.map(|plan| {
-            self.convolutions.push(plan);
-            self.convolutions.len() - 1
-        }))
-    }
-
-    /// Seconds of one run of `work`: the median of several groups of launches, after a warm-up. One noisy trial would pick
-    /// another way each time.
-    fn timed(&self, work: &dyn Fn() -> Result<(), Diagnostic>) -> Result<f64, Diagnostic> {
-        const GROUPS: usize = 5;
-        const LAUNCHES: usize = 10;
-        let stream = &self.libraries.stream;
-        (0..3).try_for_each(|_| work())?;
-        stream.synchronize()?;
-        let mut seconds = Vec::new();
-        for _ in 0..GROUPS {
-            let (start, end) = (Event::new()?, Event::new()?);
-            start.record(stream)?;
-            (0..LAUNCHES).try_for_each(|_| work())?;
-            end.record(stream)?;
-            seconds.push(end.seconds_since(&start)? / LAUNCHES as f64);
-        }
-        seconds.sort_by(f64::total_cmp);
-        Ok(seconds[GROUPS / 2])
-    }
-
-    fn enqueue_one(&self, step: &Ready) -> Result<(), Diagnostic> {
-        let stream = &self.libraries.stream;
-        match step {
-            Ready::Kernel(kernel, launch, addresses) => stream.launch(kernel, *launch, addresses),
-            Ready::Product(plan, operands) => plan.enqueue(stream, *operands, self.workspace.address()),
-            Ready::Convolution(plan, images) => self.convolutions[*plan].enqueue(*images, self.workspace.address()),
-        }
-    }
-
-    /// Records all steps as one graph. The first run is outside of it: libraries load kernels when they first need them.
-    pub(crate) fn record(&mut self) -> Result<(), Diagnostic> {
-        let stream = &self.libraries.stream;
-        self.steps.iter().try_for_each(|step| self.enqueue_one(step))?;
-        stream.synchronize()?;
-        let graph = stream.capture(&mut || self.steps.iter().try_for_each(|step| self.enqueue_one(step)))?;
-        self.graph = Some(graph);
-        Ok(())
-    }
-
-    fn replay(&self) -> Result<(), Diagnostic> {
-        match &self.graph {
-            Some(graph) => self.libraries.stream.replay(graph),
-            None => self.steps.iter().try_for_each(|step| self.enqueue_one(step)),
-        }
-    }
-
-    /// Seconds that `n` runs take on the device, back to back, on the inputs of the last run. Errors: nothing was run before.
+    /// Seconds that `n` runs take on the device, back to back, each on the next copy of the memory.
     pub fn seconds(&self, n: usize) -> Result<f64, Error> {
         self.device.bind()?;
+        let stream = &self.libraries.stream;
         let (start, end) = (Event::new()?, Event::new()?);
-        start.record(&self.libraries.stream)?;
-        (0..n).try_for_each(|_| self.replay())?;
-        end.record(&self.libraries.stream)?;
+        start.record(stream)?;
+        for _ in 0..n {
+            self.replay(self.next.get(), stream)?;
+            self.next.set((self.next.get() + 1) % self.copies.len());
+        }
+        end.record(stream)?;
         Ok(end.seconds_since(&start)?)
     }
 
-    /// Each step alone: seconds of one launch among many in a row.
-    pub fn profile(&self) -> Result<Vec<Profile>, Error> {
+    /// `n` runs on each of `n_streams` copies of the memory, all copies at the same time, each on a stream of its own:
+    /// seconds from the first start to the last end, and of each run. There are as many copies as [`Self::spread`] made.
+    pub fn concurrent(&self, n_streams: usize, n: usize) -> Result<(f64, Vec<f64>), Error> {
         self.device.bind()?;
-        let mut profiles = Vec::new();
-        for (step, ready) in self.plan.steps.iter().zip(&self.steps) {
-            let seconds = self.timed(&|| self.enqueue_one(ready))?;
-            profiles.push(Profile { launch: self.listed(step, ready), seconds, flops: step.flops, bytes: step.bytes });
+        let copies = 0..n_streams.clamp(1, self.copies.len());
+        let lanes = copies.map(|_| Ok((Stream::new()?, Vec::new()))).collect::<Result<Vec<_>, Diagnostic>>();
+        let mut lanes: Vec<(Stream, Vec<[Event; 2]>)> = lanes?;
+        for _ in 0..n {
+            for (at, (stream, events)) in lanes.iter_mut().enumerate() {
+                let (start, end) = (Event::new()?, Event::new()?);
+                start.record(stream)?;
+                self.replay(at, stream)?;
+                end.record(stream)?;
+                events.push([start, end]);
+            }
         }
-        Ok(profiles)
-    }
-
-    fn listed(&self, step: &Step, ready: &Ready) -> Listed {
-        let kind = match ready {
-            Ready::Kernel(..) => "generated",
-            Ready::Product(..) => "cuBLASLt",
-            Ready::Convolution(..) => "cuDNN",
-        };
-        Listed { kind: kind.into(), ..listed(step) }
+        let (mut total, mut each) = (0.0f64, Vec::new());
+        for (_, events) in &lanes {
+            for [start, end] in events {
+                each.push(end.seconds_since(start)?);
+                total = total.max(end.seconds_since(&lanes[0].1[0][0])?);
+            }
+        }
+        Ok((total, each))
     }
 
     /// What the program takes on the device.
     pub fn footprint(&self) -> Footprint {
+        let is_constant = |content: &Content| matches!(content, Content::Constant(_));
+        let weights = self.plan.buffers.iter().filter(|buffer| is_constant(&buffer.content));
         Footprint {
-            weights: self.constants.len(),
+            weights: weights.map(|buffer| buffer.bytes).sum(),
             results: self.arena.bytes,
             unshared: self.arena.unshared,
-            workspace: self.workspace.len(),
+            workspace: WORKSPACE,
         }
     }
 
@@ -431,6 +283,7 @@ impl CudaProgram {
             ("driver", self.device.driver_version.to_string()),
             ("multiprocessors", self.device.n_multiprocessors.to_string()),
             ("cache_bytes", self.device.cache_bytes.to_string()),
+            ("memory_copies", self.copies.len().to_string()),
         ];
         if let Ok((major, minor)) = crate::compile::version() {
             found.push(("nvrtc", format!("{major}.{minor}")));
@@ -439,10 +292,43 @@ impl CudaProgram {
         found.extend(self.libraries.cudnn.as_ref().map(|cudnn| ("cudnn", cudnn.version().to_string())));
         found
     }
+
+    fn read(&self, view: &View, element: Element) -> Result<Tensor, Diagnostic> {
+        let bytes =
+            self.copies[0].memory.read(self.address(Place::of(view)) as usize, view.count() * view.scalar.bytes())?;
+        Tensor::new(element, &view.shape, view.scalar.packed(bytes).into())
+            .map_err(|error| Diagnostic::error(Kind::Io, "B0302", format!("an output cannot be read: {error:?}")))
+    }
 }
 
-fn kept(cache: &Cache, key: &str) -> Option<usize> {
-    String::from_utf8(cache.get(key)?).ok()?.parse().ok()
+impl Operands {
+    /// The same places in the memory that begins at `base`.
+    pub fn from(self, base: Address) -> Self {
+        let [left, right, bias, residual, out] =
+            [self.left, self.right, self.bias, self.residual, self.out].map(|at| base.wrapping_add(at));
+        Self { left, right, bias, residual, out }
+    }
+}
+
+/// Fills memory with numbers of ordinary size: zeros make arithmetic units draw less power and run faster, so a choice that is
+/// timed on them is another one.
+pub(crate) fn noise(memory: &Memory, at: usize, len: usize) -> Result<(), Diagnostic> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    // Each half-word is a float16 between 0.125 and 2, of either sign, and each pair of them a float32 of like size.
+    let chunk: Vec<u8> = (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fff)).to_le_bytes()).collect();
+    let mut done = 0;
+    while done < len {
+        let part = chunk.len().min(len - done);
+        memory.write(at + done, &chunk[..part])?;
+        done += part;
+    }
+    Ok(())
 }
 
 impl Program for CudaProgram {
@@ -453,30 +339,32 @@ impl Program for CudaProgram {
             let message = format!("the program has {} inputs, {} are given", self.plan.inputs.len(), inputs.len());
             problems.push(Diagnostic::error(Kind::Invalid, "B0311", message));
         }
-        for (at, (tensor, (view, element))) in inputs.iter().zip(&self.plan.inputs).enumerate() {
-            if tensor.element() != *element || tensor.shape() != view.shape {
-                let message = format!("input {at} is {element}{:?}, found {}", view.shape, tensor.ty());
+        for (at, (tensor, planned)) in inputs.iter().zip(&self.plan.inputs).enumerate() {
+            if tensor.element() != planned.element || tensor.shape() != planned.shape {
+                let message = format!("input {at} is {}{:?}, found {}", planned.element, planned.shape, tensor.ty());
                 problems.push(Diagnostic::error(Kind::Invalid, "B0311", message));
+            } else if planned.bound.as_ref().is_some_and(|bound| bound != tensor) {
+                let message = format!("the program was planned for other contents of input {at}");
+                problems.push(Diagnostic::error(Kind::Invalid, "B0313", message).help("prepare it for these contents"));
             }
         }
         problems.into_result(()).map_err(Error)?;
-        for (tensor, memory) in inputs.iter().zip(&self.inputs) {
-            memory.write(0, &tensor.bytes())?;
+        for (tensor, planned) in inputs.iter().zip(&self.plan.inputs) {
+            if let Some(buffer) = planned.buffer {
+                let scalar = Scalar::of(planned.element, Precision::F32);
+                let bytes =
+                    scalar.map_or_else(|| tensor.bytes(), |scalar| scalar.unpacked(tensor.bytes(), tensor.count()));
+                self.copies[0].memory.write(self.offsets[buffer] as usize, &bytes)?;
+            }
+        }
+        if let [first, others @ ..] = self.copies.as_slice() {
+            others.iter().try_for_each(|copy| copy.memory.copy_from(&first.memory))?;
         }
         self.has_run = true;
-        self.replay()?;
+        self.replay(0, &self.libraries.stream)?;
         self.libraries.stream.synchronize()?;
-        let mut outputs = Vec::new();
-        for (view, element) in &self.plan.outputs {
-            outputs.push(self.read(
-                view.buffer,
-                view.offset * view.scalar.bytes(),
-                view.scalar,
-                &view.shape,
-                *element,
-            )?);
-        }
-        Ok(outputs)
+        let read = |(view, element): &(View, Element)| Ok(self.read(view, *element)?);
+        self.plan.outputs.iter().map(read).collect()
     }
 
     fn enqueue(&mut self) -> Result<(), Error> {
@@ -485,33 +373,25 @@ impl Program for CudaProgram {
             return Err(Diagnostic::error(Kind::Invalid, "B0312", message).into());
         }
         self.device.bind()?;
-        Ok(self.replay()?)
+        Ok(self.replay(0, &self.libraries.stream)?)
     }
 
     fn listing(&self) -> Vec<Listed> {
-        self.plan.steps.iter().zip(&self.steps).map(|(step, ready)| self.listed(step, ready)).collect()
+        self.plan
+            .steps
+            .iter()
+            .zip(&self.steps)
+            .map(|(step, ready)| Listed { kind: kinds(ready), ..listed(step) })
+            .collect()
     }
 }
 
-impl CudaProgram {
-    fn read(
-        &self,
-        buffer: usize,
-        offset: usize,
-        scalar: Scalar,
-        shape: &[usize],
-        element: eutectic_ir::types::Element,
-    ) -> Result<Tensor, Diagnostic> {
-        let len = shape.iter().product::<usize>() * scalar.bytes();
-        let bytes = match &self.plan.buffers[buffer].content {
-            Content::Arena => self.results.read(self.arena.offsets[buffer] + offset, len)?,
-            Content::Constant(_) => {
-                let at = self.addresses[buffer] - self.constants.address();
-                self.constants.read(at as usize + offset, len)?
-            }
-            Content::Input(at) => self.inputs[*at].read(offset, len)?,
-        };
-        Tensor::new(element, shape, bytes.into())
-            .map_err(|error| Diagnostic::error(Kind::Io, "B0302", format!("an output cannot be read: {error:?}")))
-    }
+/// What runs a step.
+pub(crate) fn kinds(step: &[Ready]) -> String {
+    let kinds = step.iter().map(|ready| match ready {
+        Ready::Kernel(..) => "generated",
+        Ready::Product(..) => "cuBLASLt",
+        Ready::Convolution(..) => "cuDNN",
+    });
+    kinds.collect::<Vec<&str>>().join("+")
 }

@@ -5,7 +5,7 @@
 //! once whatever the number of passes over the row.
 
 use crate::driver::Launch;
-use crate::view::{Class, View};
+use crate::view::{Class, Scalar, View};
 use std::fmt::Write;
 
 /// Elements that a thread may hold of a row.
@@ -56,6 +56,8 @@ pub(crate) enum Reduction {
     Max,
     /// The smallest element; a NaN wins.
     Min,
+    /// The product.
+    Product,
 }
 
 /// What makes the value of a register.
@@ -108,59 +110,14 @@ pub(crate) struct Generated {
     pub parameters: Vec<usize>,
 }
 
-/// What every generated kernel begins with. NVRTC has no headers of its own, so float16 is converted by instructions.
-pub(crate) const PRELUDE: &str = r#"
-struct half_t { unsigned short bits; };
-template <int N, typename T> struct alignas(N * sizeof(T)) Pack { T element[N]; };
-__device__ __forceinline__ float get(float x) { return x; }
-__device__ __forceinline__ float get(half_t x) { float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits)); return y; }
-__device__ __forceinline__ long long get(long long x) { return x; }
-__device__ __forceinline__ long long get(int x) { return x; }
-__device__ __forceinline__ long long get(unsigned char x) { return x; }
-__device__ __forceinline__ long long get(signed char x) { return x; }
-__device__ __forceinline__ bool get(bool x) { return x; }
-template <typename T, typename S> __device__ __forceinline__ void put(T& to, S x) { to = (T)x; }
-template <typename S> __device__ __forceinline__ void put(half_t& to, S x) {
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to.bits) : "f"((float)x));
+/// What every generated kernel begins with: element types, conversions to and from registers, functions, reductions.
+pub(crate) const PRELUDE: &str = include_str!("prelude.cuh");
+
+/// What a kernel that touches `views` begins with.
+pub(crate) fn prelude<'a>(views: impl IntoIterator<Item = &'a View>) -> String {
+    let needs = views.into_iter().any(|view| matches!(view.scalar, Scalar::Narrow(_)));
+    if needs { [PRELUDE, include_str!("narrow.cuh")].concat() } else { PRELUDE.into() }
 }
-template <typename S> __device__ __forceinline__ void put(bool& to, S x) { to = x != S(0); }
-__device__ __forceinline__ float relu(float x) { return x < 0.f ? 0.f : x; }
-__device__ __forceinline__ float larger(float a, float b) { return a != a || a > b ? a : b; }
-__device__ __forceinline__ float smaller(float a, float b) { return a != a || a < b ? a : b; }
-__device__ __forceinline__ long long larger(long long a, long long b) { return a > b ? a : b; }
-__device__ __forceinline__ long long smaller(long long a, long long b) { return a < b ? a : b; }
-__device__ __forceinline__ float sigmoid(float x) { return 1.f / (1.f + expf(-x)); }
-__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.f + erff(x * 0.70710678118654752f)); }
-__device__ __forceinline__ float gelu_tanh(float x) {
-  return 0.5f * x * (1.f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
-}
-__device__ __forceinline__ long long wrapped(long long at, long long extent) {
-  at = at < 0 ? at + extent : at;
-  return at < 0 ? 0 : at < extent ? at : extent - 1;
-}
-struct Sum { static __device__ float none() { return 0.f; } static __device__ float of(float a, float b) { return a + b; } };
-struct Max {
-  static __device__ float none() { return -__int_as_float(0x7f800000); }
-  static __device__ float of(float a, float b) { return larger(a, b); }
-};
-struct Min {
-  static __device__ float none() { return __int_as_float(0x7f800000); }
-  static __device__ float of(float a, float b) { return smaller(a, b); }
-};
-template <typename Op, int THREADS> __device__ __forceinline__ float reduced(float x, float* scratch) {
-#pragma unroll
-  for (int step = (THREADS < 32 ? THREADS : 32) / 2; step > 0; step /= 2) x = Op::of(x, __shfl_xor_sync(~0u, x, step));
-  if (THREADS > 32) {
-    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
-    __syncthreads();
-    x = threadIdx.x % 32 < THREADS / 32 ? scratch[threadIdx.x % 32] : Op::none();
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2) x = Op::of(x, __shfl_xor_sync(~0u, x, step));
-    __syncthreads();
-  }
-  return x;
-}
-"#;
 
 /// Axes after merging neighbours that every tensor walks through alike: sizes, and strides of each tensor.
 struct Axes {
@@ -246,7 +203,7 @@ impl Region {
         let innermost = innermost.filter(|_| !scattered);
         let width = innermost.map_or(1, |last| self.width(&touched, &axes, last));
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
-        let mut code = Writer { text: String::from(PRELUDE), width };
+        let mut code = Writer { text: prelude(touched.iter().map(|touched| touched.view)), width };
         let index = if touched.iter().any(|touched| touched.view.offset + extent(touched) >= 1 << 31)
             || rows.max(1).saturating_mul(columns) >= 1 << 31
         {
@@ -261,12 +218,13 @@ impl Region {
                 (if at < first_store { "const " } else { "" }, if at + 1 == strides.len() { ") {" } else { "," });
             code.line(format!("    {constant}{}* __restrict__ p{at}{end}", touched.view.scalar.spelled()));
         }
+        code.line("  BEGIN;");
         if self.n_column_axes == 0 {
             code.line(format!("  const {index} first = ({index}(blockIdx.x) * {threads}u + threadIdx.x) * {width}u;"));
             code.line(format!("  if (first >= {columns}u) return;"));
             code.line("  const bool holds[1] = {true};");
         } else {
-            code.line("  __shared__ float scratch[32];");
+            code.line("  __shared__ double scratch[32];");
             code.line(format!("  const unsigned lane = threadIdx.x % {threads}u;"));
             code.line(format!(
                 "  const {index} row = {index}(blockIdx.x) * {rows_per_block}u + threadIdx.x / {threads}u;"
@@ -386,7 +344,7 @@ impl Region {
                 code.line("  }");
             }
             Made::Expression(template, inputs) => {
-                let mut text = template.clone();
+                let mut text = template.replace("$T", ty);
                 for (at, input) in inputs.iter().enumerate() {
                     let given = match input {
                         Input::Register(register) => name(*register),
@@ -403,7 +361,7 @@ impl Region {
             }
             Made::Reduced(reduction, from) => {
                 let width = code.width;
-                code.line(format!("  float r{register} = {reduction:?}::none();"));
+                code.line(format!("  {ty} r{register} = {reduction:?}::none<{ty}>();"));
                 code.line(format!("#pragma unroll\n  for (int k = 0; k < {held}; ++k) if (holds[k / {width}]) r{register} = {reduction:?}::of(r{register}, v{from}[k]);"));
                 code.line(format!("  r{register} = reduced<{reduction:?}, {}>(r{register}, scratch);", parts.threads));
             }
@@ -524,7 +482,9 @@ fn extent(touched: &Touched) -> usize {
 pub(crate) fn spelled(class: Class) -> &'static str {
     match class {
         Class::Real => "float",
-        Class::Integer => "long long",
+        Class::Double => "double",
+        Class::Integer => "i64",
+        Class::Unsigned => "u64",
         Class::Truth => "bool",
     }
 }
@@ -532,8 +492,11 @@ pub(crate) fn spelled(class: Class) -> &'static str {
 /// A number as a literal of `class`.
 pub(crate) fn literal(number: f64, class: Class) -> String {
     match class {
+        Class::Integer if number as i64 == i64::MIN => "(-9223372036854775807ll - 1)".into(),
         Class::Integer => format!("{}ll", number as i64),
+        Class::Unsigned => format!("{}ull", number as u64),
         Class::Truth => (number != 0.0).to_string(),
+        Class::Double => format!("__longlong_as_double(0x{:016x}ll)", number.to_bits()),
         Class::Real => {
             let bits = (number as f32).to_bits();
             format!("__uint_as_float(0x{bits:08x}u)")

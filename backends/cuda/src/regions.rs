@@ -1,9 +1,12 @@
 //! From calls to the region that one generated kernel computes.
 
 use crate::flat::{FlatCall, Refusal, ValueAt};
+use crate::operators;
 use crate::plan::{Planner, Step, Work};
-use crate::pointwise::{RowOperator, pointwise};
-use crate::region::{Generated, Input, Lookup, Made, Operand, Reduction, Region, Register, Value, literal};
+use crate::pointwise::{Kind as Reduced, RowOperator, pointwise};
+use crate::region::{
+    Generated, Input, Lookup, MAX_COLUMNS, Made, Operand, Reduction, Region, Register, Value, literal,
+};
 use crate::units::{Role, role, row_shape, space};
 use crate::view::{Class, View, row_major};
 use eutectic_ir::types::normalize_axis;
@@ -23,12 +26,42 @@ pub(crate) fn copy(from: View, to: View) -> Option<Generated> {
     .generate()
 }
 
+/// A kernel that replaces each element of `view` by `template` of it.
+pub(crate) fn in_place(view: &View, template: &str) -> Option<Generated> {
+    let class = view.scalar.class();
+    let value = |made| Value { made, class, is_row: false };
+    Region {
+        shape: view.shape.clone(),
+        n_column_axes: 0,
+        operands: vec![Operand { view: view.clone(), lookup: None }],
+        values: vec![value(Made::Load(0)), value(Made::Expression(template.into(), vec![Input::Register(0)]))],
+        stores: vec![(1, view.clone())],
+    }
+    .generate()
+}
+
 /// Plans one kernel for `calls`.
 pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusal> {
     let flat = planner.flat;
     let mut roles = vec![None; flat.calls.len()];
     for &at in calls {
         roles[at] = role(flat, &flat.calls[at]);
+    }
+    if let ([at], Some(Role::Row(operator, axes))) = (calls, roles[calls[0]].clone()) {
+        let call = &flat.calls[*at];
+        let view = call.input(0).map(|value| planner.view(value)).transpose()?;
+        if let Some(view) = view {
+            let n_columns: usize = axes.iter().map(|&axis| view.shape[axis]).product();
+            let apart = axes.iter().all(|&axis| view.strides[axis] != 1 || view.shape[axis] == 1);
+            let beside = (0..view.shape.len()).any(|axis| view.strides[axis] == 1 && view.shape[axis] >= 32);
+            // Neighbouring elements belong to different rows, and there are enough rows to fill the device.
+            let walks = matches!(operator, RowOperator::Reduce(kind) if kind != Reduced::LogOfSumOfPowers);
+            let n_rows = view.count() / n_columns.max(1);
+            let by_thread = walks && apart && beside && n_columns <= 1024 && n_rows >= 1 << 14;
+            if n_columns > MAX_COLUMNS || by_thread {
+                return operators::walking_reduction(planner, call, operator, &axes, !by_thread);
+            }
+        }
     }
     let space = space(flat, &roles, calls);
     // A single call may reduce axes that are not the last ones: the kernel sees them last.
@@ -132,11 +165,7 @@ impl Building<'_, '_> {
         match input {
             Input::Register(register) if self.region.values[register].class != class => {
                 let is_row = self.region.values[register].is_row;
-                let text = match class {
-                    Class::Real => "(float)$0",
-                    Class::Integer => "(long long)$0",
-                    Class::Truth => "($0 != 0)",
-                };
+                let text = if class == Class::Truth { "($0 != 0)" } else { "$T($0)" };
                 Input::Register(self.add(Made::Expression(text.into(), vec![input]), class, is_row))
             }
             input => input,
@@ -177,51 +206,90 @@ impl Building<'_, '_> {
     }
 
     fn row(&mut self, call: &FlatCall, operator: RowOperator) -> Result<(), Refusal> {
-        let given = |at: usize| call.input(at).ok_or_else(|| Refusal::new("", format!("input {at} is missing")));
-        let input = self.input(given(0)?)?;
-        let input = self.converted(input, Class::Real);
+        let first = call.input(0).ok_or_else(|| Refusal::new("", "its input is missing"))?;
+        let class = match self.class(first)? {
+            Class::Truth => Class::Integer,
+            class => class,
+        };
+        let input = self.input(first)?;
+        let input = self.converted(input, class);
         // Even a row of one value has elements here.
         let x = match input {
             Input::Register(register) if !self.region.values[register].is_row => register,
-            input => self.add(Made::Expression("$0".into(), vec![input]), Class::Real, false),
+            input => self.add(Made::Expression("$0".into(), vec![input]), class, false),
         };
         let columns: usize = self.region.shape[self.region.shape.len() - self.region.n_column_axes..].iter().product();
-        let inverse = literal(1.0 / columns as f64, Class::Real);
+        let inverse = literal(1.0 / columns as f64, class);
         let register = Input::Register;
-        let reduced = |this: &mut Self, reduction, from| this.add(Made::Reduced(reduction, from), Class::Real, true);
+        let reduced = |this: &mut Self, reduction, from| this.add(Made::Reduced(reduction, from), class, true);
+        let of = |this: &mut Self, template: &str, inputs: &[Register]| {
+            this.expression(template, inputs.iter().map(|&input| register(input)).collect(), class)
+        };
         let result = match operator {
-            RowOperator::Softmax => {
-                let top = reduced(self, Reduction::Max, x);
-                let powers = self.expression("expf($0 - $1)", vec![register(x), register(top)], Class::Real);
+            RowOperator::Softmax { blind } => {
+                let mut top = reduced(self, Reduction::Max, x);
+                if blind {
+                    top = of(self, "($0 == lowest<$T>() ? $T(0) : $0)", &[top]);
+                }
+                let powers = of(self, "exp($0 - $1)", &[x, top]);
                 let sum = reduced(self, Reduction::Sum, powers);
-                let inverse = self.expression("1.f / $0", vec![register(sum)], Class::Real);
-                self.expression("($0 * $1)", vec![register(powers), register(inverse)], Class::Real)
+                let inverse = match blind {
+                    true => of(self, "($0 == $T(0) ? $T(0) : $T(1) / $0)", &[sum]),
+                    false => of(self, "($T(1) / $0)", &[sum]),
+                };
+                of(self, "($0 * $1)", &[powers, inverse])
             }
             RowOperator::LogSoftmax => {
                 let top = reduced(self, Reduction::Max, x);
-                let shifted = self.expression("($0 - $1)", vec![register(x), register(top)], Class::Real);
-                let powers = self.expression("expf($0)", vec![register(shifted)], Class::Real);
+                let shifted = of(self, "($0 - $1)", &[x, top]);
+                let powers = of(self, "exp($0)", &[shifted]);
                 let sum = reduced(self, Reduction::Sum, powers);
-                let log = self.expression("logf($0)", vec![register(sum)], Class::Real);
-                self.expression("($0 - $1)", vec![register(shifted), register(log)], Class::Real)
+                let log = of(self, "log($0)", &[sum]);
+                of(self, "($0 - $1)", &[shifted, log])
+            }
+            RowOperator::LpNormalization { is_euclidean } => {
+                let parts = of(self, if is_euclidean { "($0 * $0)" } else { "fabs($0)" }, &[x]);
+                let sum = reduced(self, Reduction::Sum, parts);
+                let norm = if is_euclidean { of(self, "sqrt($0)", &[sum]) } else { sum };
+                of(self, "($1 == $T(0) ? $T(0) : $0 / $1)", &[x, norm])
             }
             RowOperator::LayerNormalization { epsilon } => {
                 let sum = reduced(self, Reduction::Sum, x);
-                let mean = self.expression(format!("($0 * {inverse})"), vec![register(sum)], Class::Real);
-                let centred = self.expression("($0 - $1)", vec![register(x), register(mean)], Class::Real);
-                let scaled = self.scaled_to_unit(centred, &inverse, epsilon);
-                self.affine(call, scaled)?
+                let mean = self.expression(format!("($0 * {inverse})"), vec![register(sum)], class);
+                let centred = of(self, "($0 - $1)", &[x, mean]);
+                let scaled = self.scaled_to_unit(centred, &inverse, epsilon, class);
+                self.affine(call, scaled, class)?
             }
             RowOperator::RmsNormalization { epsilon } => {
-                let scaled = self.scaled_to_unit(x, &inverse, epsilon);
-                self.affine(call, scaled)?
+                let scaled = self.scaled_to_unit(x, &inverse, epsilon, class);
+                self.affine(call, scaled, class)?
             }
-            RowOperator::Reduce { reduction, is_mean } => {
+            RowOperator::Reduce(kind) => {
+                let (before, reduction, after) = match kind {
+                    Reduced::Plain(reduction) => (None, reduction, None),
+                    Reduced::Mean if class.is_real() => (None, Reduction::Sum, Some(format!("($0 * {inverse})"))),
+                    Reduced::Mean => (None, Reduction::Sum, Some(format!("($0 / $T({columns}))"))),
+                    Reduced::SumOfMagnitudes => (Some("($0 < $T(0) ? -$0 : $0)"), Reduction::Sum, None),
+                    Reduced::SumOfSquares => (Some("($0 * $0)"), Reduction::Sum, None),
+                    Reduced::Norm => (Some("($0 * $0)"), Reduction::Sum, Some("$T(sqrt((double)$0))".into())),
+                    Reduced::LogOfSum => (None, Reduction::Sum, Some("$T(log((double)$0))".into())),
+                    Reduced::LogOfSumOfPowers => (Some("exp($0 - $1)"), Reduction::Sum, Some("($1 + log($0))".into())),
+                };
+                let top = match kind {
+                    Reduced::LogOfSumOfPowers if class.is_real() => {
+                        let top = reduced(self, Reduction::Max, x);
+                        // Infinite exponents would be taken from themselves.
+                        Some(of(self, "(isinf($0) ? $T(0) : $0)", &[top]))
+                    }
+                    Reduced::LogOfSumOfPowers => {
+                        return Err(Refusal::new("", "there is no kernel for powers of integers"));
+                    }
+                    _ => None,
+                };
+                let with_top = |register: Register| [register].into_iter().chain(top).collect::<Vec<Register>>();
+                let x = before.map_or(x, |template| of(self, template, &with_top(x)));
                 let total = reduced(self, reduction, x);
-                match is_mean {
-                    true => self.expression(format!("($0 * {inverse})"), vec![register(total)], Class::Real),
-                    false => total,
-                }
+                after.map_or(total, |template| of(self, &template, &with_top(total)))
             }
         };
         self.registers.insert(call.outputs[0], result);
@@ -229,22 +297,21 @@ impl Building<'_, '_> {
     }
 
     /// `from` over the root of its mean square.
-    fn scaled_to_unit(&mut self, from: Register, inverse: &str, epsilon: f32) -> Register {
-        let squares = self.expression("($0 * $0)", vec![Input::Register(from)], Class::Real);
-        let sum = self.add(Made::Reduced(Reduction::Sum, squares), Class::Real, true);
-        let epsilon = literal(f64::from(epsilon), Class::Real);
-        let root =
-            self.expression(format!("rsqrtf($0 * {inverse} + {epsilon})"), vec![Input::Register(sum)], Class::Real);
-        self.expression("($0 * $1)", vec![Input::Register(from), Input::Register(root)], Class::Real)
+    fn scaled_to_unit(&mut self, from: Register, inverse: &str, epsilon: f32, class: Class) -> Register {
+        let squares = self.expression("($0 * $0)", vec![Input::Register(from)], class);
+        let sum = self.add(Made::Reduced(Reduction::Sum, squares), class, true);
+        let epsilon = literal(f64::from(epsilon), class);
+        let root = self.expression(format!("rsqrt($0 * {inverse} + {epsilon})"), vec![Input::Register(sum)], class);
+        self.expression("($0 * $1)", vec![Input::Register(from), Input::Register(root)], class)
     }
 
     /// Scale and bias of a normalization, its second and third inputs.
-    fn affine(&mut self, call: &FlatCall, mut from: Register) -> Result<Register, Refusal> {
+    fn affine(&mut self, call: &FlatCall, mut from: Register, class: Class) -> Result<Register, Refusal> {
         for (at, template) in [(1, "($0 * $1)"), (2, "($0 + $1)")] {
             if let Some(value) = call.input(at) {
                 let other = self.input(value)?;
-                let other = self.converted(other, Class::Real);
-                from = self.expression(template, vec![Input::Register(from), other], Class::Real);
+                let other = self.converted(other, class);
+                from = self.expression(template, vec![Input::Register(from), other], class);
             }
         }
         Ok(from)

@@ -2,9 +2,9 @@
 
 use crate::flat::{Flat, FlatCall, ValueAt};
 use crate::pointwise::{RowOperator, pointwise, row_operator};
+use crate::product::Activation;
 use crate::region::MAX_COLUMNS;
 use crate::view::Class;
-use eutectic_ir::types::Element;
 use std::collections::BTreeSet;
 
 /// Calls of a region, and operands of its kernel, at most.
@@ -37,10 +37,8 @@ pub(crate) struct Epilogue {
     pub bias: Option<ValueAt>,
     /// A tensor of the result's shape that is added.
     pub residual: Option<ValueAt>,
-    /// max(x, 0) at the end.
-    pub relu: bool,
-    /// GELU in its tanh form at the end, of products only.
-    pub gelu_tanh: bool,
+    /// What comes at the end; GELU of products only.
+    pub activation: Activation,
 }
 
 /// How a call may be part of a region.
@@ -59,23 +57,15 @@ pub(crate) fn role(flat: &Flat, call: &FlatCall) -> Option<Role> {
     let known = |at: usize| call.input(at).map(|value| &flat.values[value]);
     let first = known(0)?;
     if let Some((operator, axes)) = row_operator(call, &first.shape, &|at| known(at)?.constant.as_ref()?.to_i64s()) {
-        return first.element.is_real().then_some(Role::Row(operator, axes));
+        return Some(Role::Row(operator, axes));
     }
     if call.is("Gather") {
         return Some(Role::Lookup);
     }
     let n = call.inputs.iter().flatten().count();
-    let class = class(first.element);
+    let class = Class::of(first.element);
     let element = flat.values[*call.outputs.first()?].element;
     pointwise(call, element, n, class, &|_| None).map(|_| Role::Pointwise)
-}
-
-fn class(element: Element) -> Class {
-    match element {
-        Element::Bool => Class::Truth,
-        element if element.is_real() => Class::Real,
-        _ => Class::Integer,
-    }
 }
 
 /// The iteration of a region: its shape, and how many trailing axes are columns.
@@ -128,6 +118,10 @@ impl<'a> Division<'a> {
             let call = &self.flat.calls[at];
             let Some(Unit { kind: Kind::Anchor(_), .. }) = &self.units[at] else { continue };
             let Some(group) = call.group else { continue };
+            // Libraries have no epilogues in double precision, and no products of integers.
+            if Class::of(self.flat.values[call.outputs[0]].element) != Class::Real {
+                continue;
+            }
             let is_product = call.is("MatMul");
             let (mut epilogue, mut calls) = (Epilogue::default(), vec![at]);
             let mut current = call.outputs[0];
@@ -147,15 +141,16 @@ impl<'a> Division<'a> {
                     ("Add", Some(other)) if epilogue.residual.is_none() && self.flat.values[other].shape == *shape => {
                         epilogue.residual = Some(other);
                     }
-                    ("Relu", _) => epilogue.relu = true,
-                    ("Gelu", _) if is_product && call.attrs.string("approximate") == Some("tanh") => {
-                        epilogue.gelu_tanh = true
+                    ("Relu", _) => epilogue.activation = Activation::Relu,
+                    ("Gelu", _) if is_product => {
+                        let is_tanh = call.attrs.string("approximate") == Some("tanh");
+                        epilogue.activation = if is_tanh { Activation::GeluTanh } else { Activation::Gelu };
                     }
                     _ => break,
                 }
                 calls.push(next);
                 current = call.outputs[0];
-                if epilogue.relu || epilogue.gelu_tanh {
+                if epilogue.activation != Activation::None {
                     break;
                 }
             }
@@ -345,7 +340,7 @@ pub(crate) fn space(flat: &Flat, roles: &[Option<Role>], calls: &[usize]) -> Opt
     };
     let row_shape = row_shape(&space);
     for (&at, shape) in calls.iter().zip(outputs) {
-        let is_reduction = matches!(&roles[at], Some(Role::Row(RowOperator::Reduce { .. }, _)));
+        let is_reduction = matches!(&roles[at], Some(Role::Row(RowOperator::Reduce(_), _)));
         if !is_reduction && *shape != space.0 && (space.1 == 0 || *shape != row_shape) {
             return None;
         }

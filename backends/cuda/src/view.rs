@@ -1,18 +1,87 @@
 //! Strided views of buffers: transposing, slicing, splitting and broadcasting move no data.
 
 use eutectic_ir::types::Element;
+use std::borrow::Cow;
 
 /// How an element is stored on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scalar {
+    F64,
     F32,
     F16,
+    /// The upper half of a float32.
+    Bf16,
     I64,
     I32,
-    U8,
+    I16,
     I8,
+    U64,
+    U32,
+    U16,
+    U8,
     /// One byte, zero or one.
     Bool,
+    /// One of the types of 8 bits and fewer, one element to a byte.
+    Narrow(Narrow),
+}
+
+/// Types that are converted by generated code, since older devices have no instructions for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Narrow {
+    E4m3Fn,
+    E4m3Fnuz,
+    E5m2,
+    E5m2Fnuz,
+    E2m1,
+    I4,
+    U4,
+    I2,
+    U2,
+}
+
+impl Narrow {
+    fn of(element: Element) -> Option<Self> {
+        Some(match element {
+            Element::Float8E4M3FN => Narrow::E4m3Fn,
+            Element::Float8E4M3FNUZ => Narrow::E4m3Fnuz,
+            Element::Float8E5M2 => Narrow::E5m2,
+            Element::Float8E5M2FNUZ => Narrow::E5m2Fnuz,
+            Element::Float4E2M1 => Narrow::E2m1,
+            Element::Int4 => Narrow::I4,
+            Element::Uint4 => Narrow::U4,
+            Element::Int2 => Narrow::I2,
+            Element::Uint2 => Narrow::U2,
+            _ => return None,
+        })
+    }
+
+    /// The type in CUDA C++: bits of exponent and mantissa, bias and kind of special codes; or bits and sign.
+    fn spelled(self) -> &'static str {
+        match self {
+            Narrow::E4m3Fn => "narrow_t<4, 3, 7, 1>",
+            Narrow::E4m3Fnuz => "narrow_t<4, 3, 8, 2>",
+            Narrow::E5m2 => "narrow_t<5, 2, 15, 0>",
+            Narrow::E5m2Fnuz => "narrow_t<5, 2, 16, 2>",
+            Narrow::E2m1 => "narrow_t<2, 1, 1, 3>",
+            Narrow::I4 => "small_t<4, true>",
+            Narrow::U4 => "small_t<4, false>",
+            Narrow::I2 => "small_t<2, true>",
+            Narrow::U2 => "small_t<2, false>",
+        }
+    }
+
+    fn is_integer(self) -> bool {
+        matches!(self, Narrow::I4 | Narrow::U4 | Narrow::I2 | Narrow::U2)
+    }
+
+    /// Bits of an element in a tensor, where elements are packed, low bits first.
+    fn bits(self) -> usize {
+        match self {
+            Narrow::I2 | Narrow::U2 => 2,
+            Narrow::I4 | Narrow::U4 | Narrow::E2m1 => 4,
+            _ => 8,
+        }
+    }
 }
 
 /// What kind of number a register holds while a kernel computes.
@@ -20,8 +89,12 @@ pub(crate) enum Scalar {
 pub(crate) enum Class {
     /// float32.
     Real,
+    /// float64, of values that are stored as such.
+    Double,
     /// A 64-bit integer.
     Integer,
+    /// A 64-bit integer without sign, of values that are stored as such.
+    Unsigned,
     /// A truth value.
     Truth,
 }
@@ -33,55 +106,115 @@ pub enum Precision {
     F32,
     /// float32 in memory, rounded to tf32 before it is multiplied in products and convolutions.
     Tf32,
-    /// Every real value is stored as float16; sums are accumulated in float32.
+    /// Every float32 value is stored as float16; sums are accumulated in float32.
     F16,
+    /// Every float32 value is stored as bfloat16; sums are accumulated in float32.
+    Bf16,
 }
 
 impl Scalar {
     /// How values of `element` are stored in a program of `precision`; `None` for what kernels cannot compute with.
     pub fn of(element: Element, precision: Precision) -> Option<Self> {
         Some(match (element, precision) {
-            (Element::Float | Element::Float16, Precision::F16) | (Element::Float16, _) => Scalar::F16,
+            (Element::Float, Precision::F16) | (Element::Float16, _) => Scalar::F16,
+            (Element::Float, Precision::Bf16) | (Element::Bfloat16, _) => Scalar::Bf16,
             (Element::Float, _) => Scalar::F32,
+            (Element::Double, _) => Scalar::F64,
             (Element::Int64, _) => Scalar::I64,
             (Element::Int32, _) => Scalar::I32,
-            (Element::Uint8, _) => Scalar::U8,
+            (Element::Int16, _) => Scalar::I16,
             (Element::Int8, _) => Scalar::I8,
+            (Element::Uint64, _) => Scalar::U64,
+            (Element::Uint32, _) => Scalar::U32,
+            (Element::Uint16, _) => Scalar::U16,
+            (Element::Uint8, _) => Scalar::U8,
             (Element::Bool, _) => Scalar::Bool,
-            _ => return None,
+            (element, _) => Scalar::Narrow(Narrow::of(element)?),
         })
     }
 
     /// Size in bytes.
     pub fn bytes(self) -> usize {
         match self {
-            Scalar::I64 => 8,
-            Scalar::F32 | Scalar::I32 => 4,
-            Scalar::F16 => 2,
-            Scalar::U8 | Scalar::I8 | Scalar::Bool => 1,
+            Scalar::F64 | Scalar::I64 | Scalar::U64 => 8,
+            Scalar::F32 | Scalar::I32 | Scalar::U32 => 4,
+            Scalar::F16 | Scalar::Bf16 | Scalar::I16 | Scalar::U16 => 2,
+            Scalar::U8 | Scalar::I8 | Scalar::Bool | Scalar::Narrow(_) => 1,
         }
+    }
+
+    /// Half the width of float32: what matrix units multiply without rounding.
+    pub fn is_narrow(self) -> bool {
+        matches!(self, Scalar::F16 | Scalar::Bf16)
     }
 
     /// The type in CUDA C++, as the prelude of generated kernels defines it.
     pub fn spelled(self) -> &'static str {
         match self {
+            Scalar::F64 => "double",
             Scalar::F32 => "float",
             Scalar::F16 => "half_t",
+            Scalar::Bf16 => "bfloat_t",
             Scalar::I64 => "long long",
             Scalar::I32 => "int",
-            Scalar::U8 => "unsigned char",
+            Scalar::I16 => "short",
             Scalar::I8 => "signed char",
+            Scalar::U64 => "unsigned long long",
+            Scalar::U32 => "unsigned",
+            Scalar::U16 => "unsigned short",
+            Scalar::U8 => "unsigned char",
             Scalar::Bool => "bool",
+            Scalar::Narrow(narrow) => narrow.spelled(),
         }
+    }
+
+    /// The elements of a tensor as the device has them: each in bytes of its own.
+    pub fn unpacked(self, bytes: Cow<'_, [u8]>, count: usize) -> Cow<'_, [u8]> {
+        let Scalar::Narrow(narrow) = self else { return bytes };
+        let bits = narrow.bits();
+        if bits == 8 {
+            return bytes;
+        }
+        let one = |at: usize| bytes[at * bits / 8] >> (at * bits % 8) & ((1 << bits) - 1);
+        Cow::Owned((0..count).map(one).collect())
+    }
+
+    /// The inverse of [`Scalar::unpacked`].
+    pub fn packed(self, bytes: Vec<u8>) -> Vec<u8> {
+        let Scalar::Narrow(narrow) = self else { return bytes };
+        let bits = narrow.bits();
+        let join = |part: &[u8]| part.iter().rev().fold(0u8, |so_far, code| (so_far << (bits % 8)) | code);
+        bytes.chunks(8 / bits).map(join).collect()
     }
 
     /// What it becomes in a register.
     pub fn class(self) -> Class {
         match self {
-            Scalar::F32 | Scalar::F16 => Class::Real,
+            Scalar::F64 => Class::Double,
+            Scalar::F32 | Scalar::F16 | Scalar::Bf16 => Class::Real,
+            Scalar::U64 => Class::Unsigned,
             Scalar::Bool => Class::Truth,
+            Scalar::Narrow(narrow) if !narrow.is_integer() => Class::Real,
             _ => Class::Integer,
         }
+    }
+}
+
+impl Class {
+    /// What values of `element` become in a register.
+    pub fn of(element: Element) -> Self {
+        match element {
+            Element::Double => Class::Double,
+            Element::Bool => Class::Truth,
+            Element::Uint64 => Class::Unsigned,
+            element if element.is_real() => Class::Real,
+            _ => Class::Integer,
+        }
+    }
+
+    /// Whether it is a floating-point number.
+    pub fn is_real(self) -> bool {
+        matches!(self, Class::Real | Class::Double)
     }
 }
 
@@ -226,6 +359,14 @@ mod tests {
         assert_eq!(heads.reshaped(&[1, 12, 8192]), None);
         let joined = heads.transposed(&[0, 2, 1, 3]).reshaped(&[128, 768]).expect("dense again");
         assert!(joined.is_dense_in(&row_major(2)));
+    }
+
+    #[test]
+    fn elements_of_four_bits_are_unpacked_and_packed() {
+        let scalar = Scalar::of(Element::Uint4, Precision::F32).expect("a type");
+        let unpacked = scalar.unpacked(vec![0x21, 0x03].into(), 3);
+        assert_eq!(*unpacked, [1, 2, 3]);
+        assert_eq!(scalar.packed(unpacked.into_owned()), [0x21, 0x03]);
     }
 
     #[test]

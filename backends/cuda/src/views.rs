@@ -14,7 +14,9 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Option<Result<(),
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => reshape(planner, call),
         "Transpose" => transpose(planner, call),
         "Expand" => expand(planner, call),
-        "Slice" => slice(planner, call),
+        "Slice" if integers(planner, call, 4).is_none_or(|steps| steps.iter().all(|&step| step > 0)) => {
+            slice(planner, call)
+        }
         "Split" => split(planner, call),
         "Concat" => concat(planner, call),
         _ => return None,
@@ -78,9 +80,6 @@ fn slice(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal> {
     let steps = given(4, vec![1; starts.len()])?;
     for (((start, end), axis), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
         let axis = normalize_axis(axis, view.shape.len()).ok_or_else(|| Refusal::new("", "an axis is out of range"))?;
-        if step < 1 {
-            return Err(Refusal::new("", "a step is negative"));
-        }
         let size = view.shape[axis] as i64;
         let place = |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size);
         let (start, end) = (place(start), place(end));

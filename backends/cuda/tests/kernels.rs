@@ -30,7 +30,7 @@ fn sources() -> BTreeSet<String> {
             let mut model = model.clone();
             let options = Options::standard(target).expect("rules").admitting(&model);
             optimize(&mut model, &options).expect("it optimizes");
-            for precision in [Precision::F16, Precision::F32] {
+            for precision in [Precision::F16, Precision::Bf16, Precision::F32] {
                 let cuda = Cuda { precision, cache: None };
                 let found = cuda.sources(&model, calls);
                 let found = found.unwrap_or_else(|problems| panic!("{}: {problems}", path.display()));
@@ -46,6 +46,165 @@ fn sources() -> BTreeSet<String> {
         }
     }
     sources
+}
+
+/// One call of each operator that has no kernel of its own: inputs and outputs, weights, and the call.
+const CALLS: [(&str, &str, &str); 61] = [
+    ("(float[2,3] x) => (float[4,5] y)", "int64[4] p = {1, 1, 1, 1}", "y = Pad (x, p)"),
+    ("(float[2,3] x) => (float[4,5] y)", "int64[4] p = {1, 1, 1, 1}", "y = Pad <mode: string = \"reflect\"> (x, p)"),
+    ("(double[2,3] x) => (double[4,5] y)", "int64[4] p = {1, 1, 1, 1}", "y = Pad <mode: string = \"wrap\"> (x, p)"),
+    ("(int32[5,6] x) => (int32[3,7] y)", "int64[2] s = {3, 7}", "y = CenterCropPad (x, s)"),
+    ("(float[3,4] x, int64[2,4] i) => (float[2,4] y)", "", "y = GatherElements (x, i)"),
+    ("(float[3,4,5] x, int64[3,2,1] i) => (float[3,2,5] y)", "", "y = GatherND <batch_dims: int = 1> (x, i)"),
+    ("(float16[3,4] x, int64[2,4] i, float16[2,4] u) => (float16[3,4] y)", "", "y = ScatterElements (x, i, u)"),
+    (
+        "(float[3,4] x, int64[2,1] i, float[2,4] u) => (float[3,4] y)",
+        "",
+        "y = ScatterND <reduction: string = \"max\"> (x, i, u)",
+    ),
+    ("(float[2,3,4,5] x, float[2,3,2,5] u, int64[2] w) => (float[2,3,4,5] y)", "", "y = TensorScatter (x, u, w)"),
+    ("(int64[4,4] x, int64 k) => (int64[4,4] y)", "", "y = Trilu (x, k)"),
+    ("(float[4,5] x) => (double[4,5] y)", "", "y = EyeLike <dtype: int = 11> (x)"),
+    ("(int64[3] x) => (float[3,5] y)", "int64 d = {5}, float[2] v = {0, 1}", "y = OneHot (x, d, v)"),
+    ("(uint8[2,3] x) => (uint8[4,3] y)", "int64[2] r = {2, 1}", "y = Tile (x, r)"),
+    (
+        "(float[9] x) => (float[4] y)",
+        "int64[1] s = {8}, int64[1] e = {0}, int64[1] a = {0}, int64[1] p = {-2}",
+        "y = Slice (x, s, e, a, p)",
+    ),
+    ("(float[4,3] x, int64[3] n) => (float[4,3] y)", "", "y = ReverseSequence (x, n)"),
+    ("(double[4,3] x) => (double[4,3] y)", "int64 a = {1}", "y = CumSum <exclusive: int = 1> (x, a)"),
+    ("(float[4,3] x) => (int64[1,3] y)", "", "y = ArgMax (x)"),
+    ("(float[4,3] x) => (float[4,3] y)", "", "y = Hardmax (x)"),
+    ("(float[4,9] x) => (float[4,2] y, int64[4,2] z)", "int64[1] k = {2}", "y, z = TopK (x, k)"),
+    (
+        "(float[1,2,5,5,5] x) => (float[1,3,3,3,3] y)",
+        "float[3,2,3,3,3] w = [\"location\": \"seed:1\", \"low\": \"-1\", \"high\": \"1\"]",
+        "y = Conv (x, w)",
+    ),
+    (
+        "(float[1,2,5,5] x) => (float[1,3,11,11] y)",
+        "float[2,3,3,3] w = [\"location\": \"seed:1\", \"low\": \"-1\", \"high\": \"1\"]",
+        "y = ConvTranspose <strides: ints = [2, 2]> (x, w)",
+    ),
+    ("(float[1,2,5,5,5] x) => (float[1,2,4,4,4] y)", "", "y = AveragePool <kernel_shape: ints = [2, 2, 2]> (x)"),
+    (
+        "(float[1,2,5,5] x) => (float[1,2,4,4] y, int64[1,2,4,4] z)",
+        "",
+        "y, z = MaxPool <kernel_shape: ints = [2, 2]> (x)",
+    ),
+    ("(float[1,2,5,5] x) => (float[1,2,4,4] y)", "", "y = LpPool <kernel_shape: ints = [2, 2], p: int = 3> (x)"),
+    ("(float[1,4,5,5] x) => (float[1,4,5,5] y)", "", "y = LRN <size: int = 3> (x)"),
+    (
+        "(float[1,1,4,4] x) => (float[1,1,8,6] y)",
+        "float[0] r = {}, float[4] s = {1, 1, 2, 1.5}",
+        "y = Resize <mode: string = \"cubic\"> (x, r, s)",
+    ),
+    (
+        "(float[1,2,4,4] x, float[1,3,3,2] g) => (float[1,2,3,3] y)",
+        "",
+        "y = GridSample <mode: string = \"cubic\", padding_mode: string = \"reflection\"> (x, g)",
+    ),
+    ("(float[2,3] x, float[3] s, uint8[3] z) => (uint8[2,3] y)", "", "y = QuantizeLinear (x, s, z)"),
+    ("(int8[2,4] x, float[2,2] s) => (float[2,4] y)", "", "y = DequantizeLinear <block_size: int = 2> (x, s)"),
+    ("(uint8[2,3] a, int8[3,4] b, uint8 z) => (int32[2,4] y)", "", "y = MatMulInteger (a, b, z)"),
+    (
+        "(uint8[2,3] a, float s, uint8 z, uint8[3,4] b, float t, uint8 u, float v, uint8 w) => (uint8[2,4] y)",
+        "",
+        "y = QLinearMatMul (a, s, z, b, t, u, v, w)",
+    ),
+    ("(float[2,3] x) => (uint8[2,3] y, float s, uint8 z)", "", "y, s, z = DynamicQuantizeLinear (x)"),
+    ("(float[2,3] x) => (int32[2,3] y)", "", "y = BitCast <to: int = 6> (x)"),
+    ("(float[1,2,3,8] x, float[1,3,4] c, float[1,3,4] s) => (float[1,2,3,8] y)", "", "y = RotaryEmbedding (x, c, s)"),
+    ("(double[2,3] a, double[3,4] b) => (double[2,4] y)", "", "y = Einsum <equation: string = \"ij,jk\"> (a, b)"),
+    ("(int64[2,3] a, int64[3,4] b) => (int64[2,4] y)", "", "y = MatMul (a, b)"),
+    ("(float[70000] x) => (float[1] y)", "", "y = ReduceSum (x)"),
+    ("(int32[2,70000] x) => (int32[2] y)", "int64[1] a = {1}", "y = ReduceMax <keepdims: int = 0> (x, a)"),
+    ("(double[2,3,4] x) => (double[1,1,1] y)", "", "y = ReduceLogSumExp (x)"),
+    ("(bool[2,3] x) => (bool[2,1] y)", "int64[1] a = {1}", "y = ReduceMin (x, a)"),
+    ("(float[2,3] x) => (float[2,3] y)", "", "y = LpNormalization <p: int = 1> (x)"),
+    ("(uint64[2] x, uint64[2] n) => (uint64[2] y)", "", "y = BitShift <direction: string = \"RIGHT\"> (x, n)"),
+    ("(int32[2] x, int32[2] n) => (int32[2] y)", "", "y = Mod (x, n)"),
+    ("(float16[2] x, float16[2] n) => (float16[2] y)", "", "y = Mod <fmod: int = 1> (x, n)"),
+    ("(int64[2] x, float[2] n) => (int64[2] y)", "", "y = Pow (x, n)"),
+    ("(float[2] x) => (bool[2] y)", "", "y = IsInf (x)"),
+    ("(double[2] x) => (double[2] y)", "", "y = Gelu (x)"),
+    ("(bfloat16[2] x) => (float[2] y)", "", "y = Cast <to: int = 1> (x)"),
+    ("(float[2] x) => (uint16[2] y)", "", "y = Cast <to: int = 4> (x)"),
+    (
+        "(float[2,3,4,4] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[2,3,4,4] y)",
+        "",
+        "y = BatchNormalization (x, s, b, m, v)",
+    ),
+    (
+        "(float[2,4,3] x, float[4] s, float[4] b) => (float[2,4,3] y)",
+        "",
+        "y = GroupNormalization <num_groups: int = 2> (x, s, b)",
+    ),
+    (
+        "(float[2,3,4] x, float[4] s) => (float[2,3,4] y, float[2,3,1] m, float[2,3,1] d)",
+        "",
+        "y, m, d = LayerNormalization (x, s)",
+    ),
+    ("(float[2,3] x) => (float[2,3] y, bool[2,3] m)", "", "y, m = Dropout (x)"),
+    (
+        "(float[1,8,2,3] x) => (float[1,2,4,6] y)",
+        "",
+        "y = DepthToSpace <blocksize: int = 2, mode: string = \"CRD\"> (x)",
+    ),
+    (
+        "(float[3,5] x, int64[3] t, float[5] w) => (float y)",
+        "",
+        "y = SoftmaxCrossEntropyLoss <ignore_index: int = 2> (x, t, w)",
+    ),
+    (
+        "(float[2,3,3] x, float[2,3,3] k, float[2,3,3] v) => (float[2,3,3] y)",
+        "",
+        "y = Attention <q_num_heads: int = 3, kv_num_heads: int = 3, is_causal: int = 1, softcap: float = 2.0> (x, k, v)",
+    ),
+    (
+        "(float[1,4,3,8] q, float[1,2,5,8] k, float[1,2,5,8] v, int64[1] n) => (float[1,4,3,8] y)",
+        "",
+        "y = Attention <is_causal: int = 1> (q, k, v, , , , n)",
+    ),
+    (
+        "(float16[1,4,70,64] q, float16[1,2,70,64] k, float16[1,2,70,64] v, float16[70,70] m) => (float16[1,4,70,64] y)",
+        "",
+        "y = Attention <softcap: float = 5.0> (q, k, v, m)",
+    ),
+    (
+        "(bfloat16[1,2,9,32] q, bfloat16[1,2,9,32] k, bfloat16[1,2,9,32] v) => (bfloat16[1,2,9,32] y)",
+        "",
+        "y = Attention <is_causal: int = 1> (q, k, v)",
+    ),
+    (
+        "(float[4,6] x) => (float[4,6] y)",
+        "float[6,6] w = [\"location\": \"seed:1\", \"low\": \"-1\", \"high\": \"1\"]",
+        "p = MatMul (x, w)\n y = Gelu (p)",
+    ),
+    ("(float[2,3] x) => (float[2,3] y)", "", "y = MeanVarianceNormalization <axes: ints = [1]> (x)"),
+];
+
+#[test]
+fn every_operator_without_a_kernel_of_its_own_compiles() {
+    for (at, (types, weights, body)) in CALLS.iter().enumerate() {
+        let weights = if weights.is_empty() { String::new() } else { format!("<{weights}>") };
+        let text = format!("<ir_version: 13, opset_import: [\"\": 26]>\ng {types} {weights} {{ {body} }}");
+        let (model, _) = eutectic_ir::text::parse_model(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        for precision in [Precision::F32, Precision::Bf16] {
+            let cuda = Cuda { precision, cache: None };
+            let sources = cuda.sources(&model, Calls::Claim).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+            if !Library::Nvrtc.is_present() {
+                continue;
+            }
+            for source in sources {
+                let architecture = [80, 90, 120][at % 3];
+                if let Err(problem) = compile(&source, architecture) {
+                    panic!("{body}, sm_{architecture}: {problem:?}\n{source}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -102,6 +102,20 @@ pub fn verdict(ratio: Estimate, threshold: f64) -> Verdict {
     }
 }
 
+/// Spearman's rank correlation of two lists of the same length; equal numbers share their mean rank. NaN for constant lists.
+pub fn rank_correlation(x: &[f64], y: &[f64]) -> f64 {
+    let ranks = |values: &[f64]| -> Vec<f64> {
+        let below = |value: f64| values.iter().filter(|&&other| other < value).count() as f64;
+        let equal = |value: f64| values.iter().filter(|&&other| other == value).count() as f64;
+        values.iter().map(|&value| below(value) + (equal(value) - 1.0) / 2.0).collect()
+    };
+    let (a, b) = (ranks(x), ranks(y));
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (mean_a, mean_b) = (mean(&a), mean(&b));
+    let product = |p: &[f64], q: &[f64], m: f64, n: f64| p.iter().zip(q).map(|(p, q)| (p - m) * (q - n)).sum::<f64>();
+    product(&a, &b, mean_a, mean_b) / (product(&a, &a, mean_a, mean_a) * product(&b, &b, mean_b, mean_b)).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +135,15 @@ mod tests {
         let (few, many) = (median_estimate(&draw(20), 5), median_estimate(&draw(2000), 5));
         assert!(few.low <= few.value && few.value <= few.high);
         assert!(many.high - many.low < (few.high - few.low) / 3.0);
+    }
+
+    #[test]
+    fn ranks_correlate_whatever_the_scale() {
+        let x = [1.0, 2.0, 3.0, 4.0];
+        assert_eq!(rank_correlation(&x, &x.map(f64::exp)), 1.0);
+        assert_eq!(rank_correlation(&x, &x.map(|x| -x)), -1.0);
+        // Ranks 0.5, 0.5, 2, 3 against 0, 1, 2, 3: covariance 4.5, variances 4.5 and 5.
+        assert!((rank_correlation(&[1.0, 1.0, 2.0, 3.0], &x) - 4.5 / 22.5f64.sqrt()).abs() < 1e-12);
     }
 
     #[test]

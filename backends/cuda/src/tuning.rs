@@ -1,0 +1,279 @@
+//! Which way computes a product or convolution: all are timed on the device, the choice is kept on disk.
+//!
+//! Launches are timed inside a graph, since a launch from the host may take longer than the kernel. Weights are read from
+//! changing places of a memory larger than the cache, since a program finds them there only if it is small.
+
+use crate::backend::kernels_of;
+use crate::compile::Cache;
+use crate::convolution::Engine;
+use crate::driver::{Address, Event, Kernel, Memory};
+use crate::plan::{Content, Places, Ways, Work};
+use crate::product::{Operands, ProductPlan, WORKSPACE};
+use crate::program::{CudaProgram, Ready, noise};
+use crate::region::Generated;
+use eutectic_ir::diag::{Diagnostic, Kind};
+use std::collections::{BTreeSet, HashMap};
+
+/// Products that are timed.
+const PRODUCTS: usize = 24;
+/// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
+const ENGINES: usize = 12;
+/// Seconds of one timed graph, about.
+const GRAPH_SECONDS: f64 = 3e-4;
+/// A candidate that takes this many times the best one is not timed again.
+const HOPELESS: f64 = 1.5;
+
+/// A way that was chosen, before its operands are known.
+#[derive(Clone)]
+enum Way {
+    Product(Box<ProductPlan>),
+    /// The plan with this number.
+    Convolution(usize),
+    Generated,
+}
+
+/// Memory that weights are read from while ways are timed.
+struct Ring {
+    memory: Option<Memory>,
+}
+
+impl Ring {
+    /// Where launch number `at` reads `bytes` of weights.
+    fn slot(&self, at: usize, bytes: usize) -> Option<Address> {
+        let memory = self.memory.as_ref()?;
+        let bytes = bytes.max(1).next_multiple_of(256);
+        let n = memory.len() / bytes;
+        (n > 0).then(|| memory.address() + ((at % n) * bytes) as Address)
+    }
+}
+
+impl CudaProgram {
+    pub(crate) fn prepare_steps(&mut self, cache: &Cache) -> Result<(), Diagnostic> {
+        let kernels = self.kernels(cache)?;
+        let mut ring = Ring { memory: None };
+        let mut chosen: HashMap<String, Way> = HashMap::new();
+        for at in 0..self.plan.steps.len() {
+            let step = match &self.plan.steps[at].work {
+                Work::Kernel(generated) => vec![self.ready(generated, &kernels)?],
+                Work::Contraction(ways, places) => {
+                    let (ways, places) = (ways.clone(), *places);
+                    let generated =
+                        |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, &kernels));
+                    let (otherwise, after) =
+                        (generated(&ways.otherwise).transpose()?, generated(&ways.after).transpose()?);
+                    // Kernels hold the addresses of one step; two steps that are else alike have alike kernels.
+                    let key = format!("{:?} {:?} {}", ways.product, ways.convolution, after.is_some());
+                    let way = match chosen.get(&key) {
+                        Some(way) => way.clone(),
+                        None => {
+                            let way = self.choose(&key, &ways, &places, &otherwise, &after, cache, &mut ring)?;
+                            chosen.insert(key, way.clone());
+                            way
+                        }
+                    };
+                    let operands = self.operands(&places);
+                    launches(&way, operands, &otherwise, &after)
+                }
+            };
+            self.steps.push(step);
+        }
+        Ok(())
+    }
+
+    /// Every generated kernel, compiled or from the cache, by source.
+    fn kernels(&self, cache: &Cache) -> Result<HashMap<String, Kernel>, Diagnostic> {
+        let sources: BTreeSet<&str> = self
+            .plan
+            .steps
+            .iter()
+            .flat_map(|step| kernels_of(&step.work))
+            .map(|generated| generated.source.as_str())
+            .collect();
+        let sources: Vec<&str> = sources.into_iter().collect();
+        let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(sources.len().max(1));
+        let architecture = self.device.architecture;
+        let images: Vec<Result<Vec<(usize, Vec<u8>)>, Diagnostic>> = std::thread::scope(|scope| {
+            let sources = &sources;
+            let threads: Vec<_> = (0..n_threads)
+                .map(|first| {
+                    scope.spawn(move || {
+                        let mine = (first..sources.len()).step_by(n_threads);
+                        mine.map(|at| Ok((at, cache.compiled(sources[at], architecture)?))).collect()
+                    })
+                })
+                .collect();
+            let panicked = || Diagnostic::error(Kind::Io, "B0304", "a thread that compiles kernels ended");
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
+        });
+        let mut kernels = HashMap::new();
+        for images in images {
+            for (at, image) in images? {
+                kernels.insert(sources[at].to_string(), Kernel::load(&image, "region", architecture >= 90)?);
+            }
+        }
+        Ok(kernels)
+    }
+
+    fn ready(&self, generated: &Generated, kernels: &HashMap<String, Kernel>) -> Result<Ready, Diagnostic> {
+        let kernel = kernels.get(&generated.source).copied();
+        let kernel = kernel.ok_or_else(|| Diagnostic::error(Kind::Io, "B0304", "a kernel was not compiled"))?;
+        let addresses = generated.parameters.iter().map(|&buffer| self.offset(buffer)).collect();
+        Ok(Ready::Kernel(kernel, generated.launch, addresses))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn choose(
+        &mut self,
+        key: &str,
+        ways: &Ways,
+        places: &Places,
+        otherwise: &Option<Ready>,
+        after: &Option<Ready>,
+        cache: &Cache,
+        ring: &mut Ring,
+    ) -> Result<Way, Diagnostic> {
+        let versions = [
+            self.libraries.cublas.as_ref().map_or(0, |cublas| cublas.version()),
+            self.libraries.cudnn.as_ref().map_or(0, |cudnn| cudnn.version()),
+        ];
+        let key = format!("way {versions:?} {} {key}", self.device.name);
+        let kept = cache.get(&key).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let products = match (&ways.product, &self.libraries.cublas) {
+            (Some(product), Some(cublas)) if kept.is_empty() || kept.starts_with("product") => {
+                cublas.plans(product, PRODUCTS).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        let engines: Vec<Engine> = match (&ways.convolution, &self.libraries.cudnn) {
+            (Some(convolution), Some(cudnn)) if kept.is_empty() || kept.starts_with("convolution") => {
+                cudnn.engines(convolution, ENGINES)
+            }
+            _ => Vec::new(),
+        };
+        if let Some(way) = self.kept(&kept, ways, &products, &engines) {
+            return Ok(way);
+        }
+        let is_constant = matches!(self.plan.buffers[places.right.buffer].content, Content::Constant(_));
+        let weights = if is_constant { self.plan.buffers[places.right.buffer].bytes } else { 0 };
+        if is_constant && ring.memory.is_none() {
+            let memory = Memory::new(&self.device, 2 * self.device.cache_bytes)?;
+            noise(&memory, 0, memory.len())?;
+            ring.memory = Some(memory);
+        }
+        let operands = self.operands(places);
+        let mut best: Option<(f64, String, Way)> = None;
+        let mut offer = |this: &Self, name: String, way: Way| -> bool {
+            let steps = launches(&way, operands, otherwise, after);
+            let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
+            match this.seconds_of(&steps, weights, ring, least) {
+                Ok(seconds) if seconds < least => {
+                    best = Some((seconds, name, way));
+                    true
+                }
+                _ => false,
+            }
+        };
+        let mut is_found = false;
+        for (at, plan) in products.into_iter().enumerate() {
+            is_found |= offer(self, format!("product {at}"), Way::Product(Box::new(plan)));
+        }
+        for (at, engine) in engines.iter().enumerate() {
+            let (Some(convolution), Some(cudnn)) = (&ways.convolution, &self.libraries.cudnn) else { break };
+            let Ok(plan) = cudnn.plan(convolution, engine) else { continue };
+            if plan.workspace > WORKSPACE {
+                continue;
+            }
+            self.convolutions.push(plan);
+            let is_better = offer(self, format!("convolution {at}"), Way::Convolution(self.convolutions.len() - 1));
+            if !is_better {
+                self.convolutions.pop();
+            }
+            is_found |= is_better;
+        }
+        // The generated kernel may win where there is one channel to a group; elsewhere it takes long to find that out.
+        let is_depthwise = ways.convolution.as_ref().is_some_and(|convolution| convolution.filter[1] == 1);
+        if otherwise.is_some() && (is_depthwise || !is_found) {
+            offer(self, "generated".into(), Way::Generated);
+        }
+        let none = || Diagnostic::error(Kind::Unsupported, "B0305", format!("no library computes {key}"));
+        let (_, name, way) = best.ok_or_else(none)?;
+        cache.put(&key, name.as_bytes());
+        Ok(way)
+    }
+
+    /// The way that was chosen before.
+    fn kept(&mut self, kept: &str, ways: &Ways, products: &[ProductPlan], engines: &[Engine]) -> Option<Way> {
+        match kept.split_once(' ') {
+            None => (kept == "generated").then_some(Way::Generated),
+            Some(("product", at)) => Some(Way::Product(Box::new(*products.get(at.parse::<usize>().ok()?)?))),
+            Some((_, at)) => {
+                let engine = engines.get(at.parse::<usize>().ok()?)?;
+                let plan = self.libraries.cudnn.as_ref()?.plan(ways.convolution.as_ref()?, engine).ok()?;
+                self.convolutions.push(plan);
+                Some(Way::Convolution(self.convolutions.len() - 1))
+            }
+        }
+    }
+
+    /// Seconds of `steps`, with weights from the ring. Stops early when they take much longer than `least`.
+    fn seconds_of(&self, steps: &[Ready], weights: usize, ring: &Ring, least: f64) -> Result<f64, Diagnostic> {
+        let base = self.base(0);
+        let work = |at: usize| {
+            steps.iter().try_for_each(|ready| {
+                let mut ready = ready.clone();
+                if let (Ready::Product(_, operands) | Ready::Convolution(_, operands), Some(slot)) =
+                    (&mut ready, ring.slot(at, weights).filter(|_| weights > 0))
+                {
+                    operands.right = slot.wrapping_sub(base);
+                }
+                self.enqueue_one(&ready, base)
+            })
+        };
+        self.timed(&work, least)
+    }
+
+    /// Seconds of one call of `work`, which gets the number of the call: the median of several replays of one graph of many
+    /// calls. One noisy trial would pick another way each time. Stops early when it takes much longer than `least`.
+    pub(crate) fn timed(&self, work: &dyn Fn(usize) -> Result<(), Diagnostic>, least: f64) -> Result<f64, Diagnostic> {
+        const REPLAYS: usize = 7;
+        let stream = &self.libraries.stream;
+        let span = |work: &dyn Fn() -> Result<(), Diagnostic>| {
+            let (start, end) = (Event::new()?, Event::new()?);
+            start.record(stream)?;
+            work()?;
+            end.record(stream)?;
+            end.seconds_since(&start)
+        };
+        work(0)?;
+        stream.synchronize()?;
+        let once = span(&|| work(0))?;
+        let n = (GRAPH_SECONDS / once).clamp(2.0, 40.0) as usize;
+        // The host's share of one eager launch is never this long.
+        if once > HOPELESS * least + 1e-4 {
+            return Ok(once);
+        }
+        let graph = stream.capture(&mut || (0..n).try_for_each(work))?;
+        let mut seconds = Vec::new();
+        for replay in 0..=REPLAYS {
+            let found = span(&|| stream.replay(&graph))? / n as f64;
+            // The first replay only warms up.
+            if replay > 0 {
+                seconds.push(found);
+                if found > HOPELESS * least {
+                    break;
+                }
+            }
+        }
+        seconds.sort_by(f64::total_cmp);
+        Ok(seconds[seconds.len() / 2])
+    }
+}
+
+/// The launches of `way`.
+fn launches(way: &Way, operands: Operands, otherwise: &Option<Ready>, after: &Option<Ready>) -> Vec<Ready> {
+    match way {
+        Way::Product(plan) => [Ready::Product(plan.clone(), operands)].into_iter().chain(after.clone()).collect(),
+        Way::Convolution(plan) => vec![Ready::Convolution(*plan, operands)],
+        Way::Generated => otherwise.iter().cloned().collect(),
+    }
+}
