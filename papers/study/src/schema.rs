@@ -309,8 +309,8 @@ pub struct Count {
     /// Levels of other factors that count.
     #[serde(default)]
     pub only: BTreeMap<String, Vec<Level>>,
-    /// The outcome whose share is estimated.
-    pub share: String,
+    /// The outcomes whose share together is estimated.
+    pub share: Vec<String>,
     /// Outcomes that do not count in the whole of the share, such as cases that were refused.
     #[serde(default)]
     pub apart: Vec<String>,

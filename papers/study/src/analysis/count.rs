@@ -13,7 +13,7 @@ pub struct Counts {
     pub name: String,
     /// The outcomes in declared order.
     pub outcomes: Vec<String>,
-    /// The outcome whose share is estimated.
+    /// The outcomes whose share together is estimated, as people read them.
     pub share: String,
     /// One row for each combination of levels.
     pub rows: Vec<CountsRow>,
@@ -28,7 +28,9 @@ pub struct CountsRow {
     pub title: String,
     /// A count for each outcome.
     pub counts: Vec<u64>,
-    /// Records that count in the whole of the share.
+    /// Records that count in the share.
+    pub n_hits: u64,
+    /// Records that count in its whole.
     pub n: u64,
     /// The share with its interval.
     pub share: Estimate,
@@ -44,14 +46,16 @@ impl Counts {
                 CountsRow::of(key(&levels), title, &outcomes, count, &records)
             })
             .collect();
-        Self { name: count.name.clone(), outcomes, share: count.share.clone(), rows }
+        Self { name: count.name.clone(), outcomes, share: count.share.join(" or "), rows }
     }
 
     pub(super) fn json(&self) -> Value {
         let rows: Map<_, _> = self.rows.iter().map(|row| (row.key.clone(), row.json(&self.outcomes))).collect();
         let total = |at: usize| self.rows.iter().map(|row| row.counts[at]).sum::<u64>();
         let totals: Map<_, _> = self.outcomes.iter().enumerate().map(|(at, outcome)| (outcome.clone(), json!(total(at)))).collect();
-        json!({ "rows": rows, "totals": totals, "n_rows": self.rows.len() })
+        let (n_hits, n) = self.rows.iter().fold((0, 0), |(hits, n), row| (hits + row.n_hits, n + row.n));
+        let all = json!({ "hits": n_hits, "n": n, "share": estimate_json(share_estimate(n_hits, n)) });
+        json!({ "rows": rows, "totals": totals, "all": all, "n_rows": self.rows.len() })
     }
 }
 
@@ -62,11 +66,12 @@ impl CountsRow {
         let counts: Vec<u64> = outcomes.iter().map(of).collect();
         let counted = outcomes.iter().zip(&counts).filter(|(outcome, _)| !count.apart.contains(outcome));
         let n = counted.map(|(_, n)| n).sum();
-        Self { key, title, counts, n, share: share_estimate(of(&count.share), n) }
+        let n_hits = count.share.iter().map(of).sum();
+        Self { key, title, counts, n_hits, n, share: share_estimate(n_hits, n) }
     }
 
     fn json(&self, outcomes: &[String]) -> Value {
         let counts: Map<_, _> = outcomes.iter().zip(&self.counts).map(|(outcome, n)| (outcome.clone(), json!(n))).collect();
-        json!({ "counts": counts, "n": self.n, "share": estimate_json(self.share) })
+        json!({ "counts": counts, "hits": self.n_hits, "n": self.n, "share": estimate_json(self.share) })
     }
 }

@@ -34,11 +34,10 @@ pub(super) fn bars(figure: &Figure, counts: &Counts) -> (String, String, String)
             }
             before += n;
         }
-        let hits = counts.outcomes.iter().position(|outcome| *outcome == counts.share).map_or(0, |at| row.counts[at]);
-        canvas.text((scale.place(before as f64) + 4.0, y + ROW * 0.5), Anchor::Start, &hits.to_string());
+        canvas.text((scale.place(before as f64) + 4.0, y + ROW * 0.5), Anchor::Start, &row.n_hits.to_string());
         let cells: Vec<String> = row.counts.iter().map(u64::to_string).collect();
         csv.push_str(&format!("{},{}\n", csv_cell(&row.title), cells.join(",")));
     }
-    let method = format!("Counts of outcomes; the number at the end of a bar is that of `{}`.", counts.share);
+    let method = format!("Counts of outcomes; the number at the end of a bar is that of: {}.", counts.share);
     (canvas.finish(&figure.caption), csv, method)
 }
