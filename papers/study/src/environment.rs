@@ -6,9 +6,13 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::process::Command;
 
-/// Writes the record of this machine beside the raw samples.
+/// Writes the record of this machine beside the raw samples. One that is there is kept: a run that goes on is of the same
+/// machine, and samples that were taken elsewhere come with a record of where.
 pub(crate) fn record(site: &Site<'_>) -> Result<(), Trouble> {
     let path = site.into.join("env").join(format!("{}.json", site.machine));
+    if path.exists() {
+        return Ok(());
+    }
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| Trouble::io(parent, &error))?;
     }
@@ -21,7 +25,11 @@ pub(crate) fn record(site: &Site<'_>) -> Result<(), Trouble> {
 pub(crate) fn tool(site: &Site<'_>) -> Value {
     let git = |arguments: &[&str]| output(Command::new("git").args(arguments).current_dir(site.directory));
     let dirty = git(&["diff", "HEAD"]).filter(|diff| !diff.is_empty()).map(|diff| sha256(diff.as_bytes()));
-    json!({ "version": env!("CARGO_PKG_VERSION"), "commit": git(&["rev-parse", "HEAD"]), "uncommitted": dirty })
+    let program = std::fs::read(site.program).ok().map(|bytes| sha256(&bytes));
+    json!({
+        "version": output(Command::new(site.program).arg("--version")), "program": program,
+        "commit": git(&["rev-parse", "HEAD"]), "uncommitted": dirty,
+    })
 }
 
 fn of_this_machine(site: &Site<'_>) -> Value {
