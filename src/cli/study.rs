@@ -154,11 +154,11 @@ impl Run {
                 plan
             }
         };
-        let raw = directory.join("raw");
-        let is_measured = study.machine.as_ref().is_some_and(|machine| raw.join(machine).exists());
         // Samples of the machine that the study names count; others would only lie beside them.
+        let is_measured = study.machine.as_ref().is_some_and(|name| directory.join("raw").join(name).exists());
         if !is_measured || study.machine == self.machine {
-            self.measure(&study, &plan, directory, global)?;
+            let machine = self.machine.clone().or_else(|| study.machine.clone()).unwrap_or_else(host);
+            self.measure(&study, &plan, directory, &machine, global)?;
         }
         finish(directory, &self.place.generate()?, global)
     }
@@ -170,7 +170,8 @@ impl Run {
         let into = self.into.join(format!("{name}-{}", if self.kick_tires { "kick-tires" } else { "reproduced" }));
         std::fs::create_dir_all(&into).map_err(|error| misuse(format!("{}: {error}", into.display())))?;
         let plan = if self.kick_tires { Plan::kick_tires(study) } else { Plan::of(study) };
-        self.measure(study, &plan, &into, global)?;
+        let machine = self.machine.clone().unwrap_or_else(host);
+        self.measure(study, &plan, &into, &machine, global)?;
         let generated = generate(directory, &into, self.place.machines())?;
         for (file, bytes) in &generated.files {
             let path = into.join("out").join(file);
@@ -188,12 +189,18 @@ impl Run {
         agree(&stats(directory)?, &generated.results.stats, global)
     }
 
-    fn measure(&self, study: &Declared, plan: &Plan, into: &Path, global: &Global) -> Result<(), Diagnostics> {
+    fn measure(
+        &self,
+        study: &Declared,
+        plan: &Plan,
+        into: &Path,
+        machine: &str,
+        global: &Global,
+    ) -> Result<(), Diagnostics> {
         // Commands start elsewhere, so a relative path would miss.
         let program = self.program.as_ref().map_or_else(std::env::current_exe, |path| path.canonicalize());
         let program = program.map_err(|error| misuse(format!("the program is not found: {error}")))?;
-        let machine = self.machine.clone().unwrap_or_else(host);
-        let site = Site { directory: &self.place.directory, into, machine: &machine, program: &program };
+        let site = Site { directory: &self.place.directory, into, machine, program: &program };
         let bar = if global.quiet { ProgressBar::hidden() } else { ProgressBar::new(plan.runs.len() as u64) };
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} runs, {eta} left  {msg}") {
             bar.set_style(style);
@@ -297,10 +304,15 @@ fn agree(published: &Value, found: &Value, global: &Global) -> Outcome {
     table.set_header(["", "first", "interval", "second", "inside", "same side", "same rank"]);
     for row in &rows {
         let [value, low, high] = row.published;
-        let word = |holds: bool| if row.found.is_none() { "-" } else if holds { "yes" } else { "no" };
+        let word = |holds: bool| match (row.found, holds) {
+            (None, _) => "-".to_owned(),
+            (_, true) => "yes".to_owned(),
+            (_, false) => "no".to_owned(),
+        };
         let found = row.found.map_or("not measured".to_owned(), |found| format!("{found:.3}"));
+        let [inside, sign, rank] = [row.inside, row.same_sign, row.same_rank].map(word);
         let interval = format!("{low:.3} to {high:.3}");
-        table.add_row([&row.what, &format!("{value:.3}"), &interval, &found, word(row.inside), word(row.same_sign), word(row.same_rank)]);
+        table.add_row([row.what.clone(), format!("{value:.3}"), interval, found, inside, sign, rank]);
     }
     println!("{table}");
     Ok(code)

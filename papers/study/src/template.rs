@@ -16,7 +16,7 @@ pub fn create(papers: &Path, name: &str) -> Result<PathBuf, Trouble> {
         return Err(Trouble::invalid("S0170", format!("the name `{name}` {why}")));
     }
     std::fs::create_dir_all(&directory).map_err(|error| Trouble::io(&directory, &error))?;
-    let study = STUDY.replace("{model}.sha256", &sha256(MODEL.as_bytes())).replace("{name}", name);
+    let study = STUDY.replace("{model}.sha256", &sha256(MODEL.as_bytes()));
     for (file, text) in [("study.toml", study.as_str()), ("paper.typ", PAPER), ("model.onnxtxt", MODEL)] {
         let path = directory.join(file);
         std::fs::write(&path, text).map_err(|error| Trouble::io(&path, &error))?;

@@ -1,5 +1,6 @@
 //! Studies as their readers meet them: made from files, replayed byte by byte, refused when something does not fit.
 
+mod figures;
 mod lint;
 mod measuring;
 mod raw;
