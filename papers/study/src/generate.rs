@@ -48,6 +48,7 @@ pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<
     stats["table"] = tables.iter().map(|table| (table.name.clone(), table.json())).collect::<Map<_, _>>().into();
     stats["study"] = json!({
         "title": study.title, "question": study.question, "authors": study.authors, "date": study.date,
+        "declared": study.declared,
         "status": format!("{:?}", study.status).to_lowercase(),
     });
     stats["protocol"] = protocol(&study, &raw).into();
@@ -76,7 +77,7 @@ pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<
 fn protocol(study: &Study, raw: &Raw) -> Vec<String> {
     let runs = &study.runs;
     let mut sentences = vec![format!(
-        "The design, {} runs in a random order drawn from seed {}, was written before measuring.",
+        "The list of {} runs, in a random order drawn from seed {}, was fixed before the first of them started.",
         crate::plan::Plan::of(study).runs.len(),
         study.seed
     )];

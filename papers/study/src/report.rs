@@ -31,7 +31,7 @@ pub(crate) fn page(
     );
     if !outcomes.is_empty() {
         body.push_str("<h2>Hypotheses</h2>\n");
-        let header = ["", "declared before measuring", "found", "outcome"].map(str::to_owned);
+        let header = [String::new(), format!("declared {}", study.declared), "found".to_owned(), "outcome".to_owned()];
         let rows = outcomes.iter().map(|outcome| {
             let found = outcome.found.map_or("–".to_owned(), |found| {
                 let shown = |value: f64| format!("{}", (value * 1000.0).round() / 1000.0);

@@ -29,7 +29,10 @@ pub struct Study {
     pub threshold: f64,
     /// The statistic that the index of all studies shows.
     pub headline: Headline,
-    /// What was believed before measuring.
+    /// When the hypotheses were written; the paper says so.
+    #[serde(default = "before_measuring")]
+    pub declared: String,
+    /// What was believed.
     #[serde(default)]
     pub hypothesis: Vec<Hypothesis>,
     /// What is varied. Every record has a level of each.
@@ -58,6 +61,10 @@ pub struct Study {
     /// What is drawn.
     #[serde(default)]
     pub figure: Vec<Figure>,
+}
+
+fn before_measuring() -> String {
+    "before measuring".to_owned()
 }
 
 fn two_percent() -> f64 {
