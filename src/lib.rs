@@ -18,6 +18,7 @@ pub use eutectic_ir as ir;
 pub use eutectic_measure as measure;
 pub use eutectic_onnx as onnx;
 pub use eutectic_passes as passes;
+pub use eutectic_study as study;
 #[cfg(feature = "tensorrt")]
 pub use eutectic_tensorrt as tensorrt;
 

@@ -50,7 +50,7 @@ fn the_report_holds_what_the_verifier_finds() {
 fn every_verdict_is_that_of_the_analysis_by_hand() {
     let found: Vec<Record> =
         objects("results.jsonl").into_iter().map(|value| serde_json::from_value(value).expect("a record")).collect();
-    let expected = objects("expected.jsonl");
+    let expected = objects("by_hand.jsonl");
     assert_eq!(found.len(), expected.len());
     let mut differ = Vec::new();
     for (record, by_hand) in found.iter().zip(&expected) {

@@ -36,6 +36,7 @@ mod render;
 mod rewriting;
 mod rules;
 mod run;
+mod study;
 mod verify_rules;
 
 use crate::ir::Model;
@@ -116,6 +117,8 @@ enum Verb {
     Lower(lower::Lower),
     /// List and check rewrite rules
     Rules(rules::Rules),
+    /// Measure a declared question and set it as a paper: statistics, figures, tables
+    Study(study::Study),
     /// List the operators that are known
     Ops(ops::Ops),
     /// Say what is installed, what is missing, and how to get it
@@ -157,6 +160,7 @@ pub fn main() -> i32 {
         Verb::Calibrate(verb) => verb.run(global),
         Verb::Lower(verb) => verb.run(global),
         Verb::Rules(verb) => verb.run(global),
+        Verb::Study(verb) => verb.run(global),
         Verb::Ops(verb) => verb.run(global),
         Verb::Doctor(verb) => verb.run(global),
     };

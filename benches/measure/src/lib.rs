@@ -3,6 +3,14 @@
 //! Everything is deterministic: random orders and resamples are drawn from a seed.
 #![forbid(unsafe_code)]
 
+mod many;
+mod nested;
+mod series;
+
+pub use many::{holm, p_value_of_one, share_estimate};
+pub use nested::{Nested, Spread, geometric_mean, ratio_of_quantiles};
+pub use series::warm_up_end;
+
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 2000;
 
@@ -15,6 +23,13 @@ pub struct Estimate {
     pub low: f64,
     /// Upper end of the interval.
     pub high: f64,
+}
+
+impl Estimate {
+    /// `value` with the interval that holds 95 % of `resamples`.
+    pub fn of(value: f64, resamples: &[f64]) -> Self {
+        Self { value, low: quantile(resamples, 0.025), high: quantile(resamples, 0.975) }
+    }
 }
 
 /// The verdict on a ratio of times against a threshold that matters in practice.
@@ -55,7 +70,7 @@ impl Random {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -80,7 +95,7 @@ impl Random {
 pub fn median_estimate(samples: &[f64], seed: u64) -> Estimate {
     let mut random = Random::new(seed);
     let medians: Vec<f64> = (0..RESAMPLES).map(|_| median(&random.resampled(samples))).collect();
-    Estimate { value: median(samples), low: quantile(&medians, 0.025), high: quantile(&medians, 0.975) }
+    Estimate::of(median(samples), &medians)
 }
 
 /// The median of `slow` over the median of `fast`, with its interval.
@@ -88,7 +103,7 @@ pub fn ratio_of_medians(slow: &[f64], fast: &[f64], seed: u64) -> Estimate {
     let mut random = Random::new(seed);
     let ratios: Vec<f64> =
         (0..RESAMPLES).map(|_| median(&random.resampled(slow)) / median(&random.resampled(fast))).collect();
-    Estimate { value: median(slow) / median(fast), low: quantile(&ratios, 0.025), high: quantile(&ratios, 0.975) }
+    Estimate::of(median(slow) / median(fast), &ratios)
 }
 
 /// What `ratio` of old over new times says when changes within `threshold` (0.02 for 2 %) do not matter.

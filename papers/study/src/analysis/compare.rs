@@ -1,0 +1,243 @@
+//! Ratios of a metric between two levels of a factor, within each combination of other factors.
+
+use super::{estimate_json, grouped, key, title};
+use crate::raw::{Raw, Record};
+use crate::schema::{Compare, Study, Summary};
+use eutectic_measure::{
+    Estimate, Nested, Verdict, geometric_mean, holm, p_value_of_one, ratio_of_quantiles, verdict, warm_up_end,
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The comparison of a study.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Its name.
+    pub name: String,
+    /// What is compared, with its unit.
+    pub metric: String,
+    /// The level that ratios are relative to.
+    pub base: String,
+    /// One comparison each.
+    pub groups: Vec<Group>,
+    /// Geometric means over all groups by level, when asked for.
+    pub summary: Vec<(String, Estimate)>,
+}
+
+/// Levels that are compared with each other.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its name in `stats.json`.
+    pub key: String,
+    /// Its name in tables and figures.
+    pub title: String,
+    /// Each level that has samples.
+    pub variants: Vec<Variant>,
+    /// The base over each other level.
+    pub ratios: Vec<RatioOf>,
+    /// Alternate samples of the base against each other: must be the same.
+    pub control: Option<(Estimate, Verdict)>,
+}
+
+/// The samples of one level.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// The level.
+    pub level: String,
+    /// What is shown for it.
+    pub title: String,
+    /// Samples of the steady state.
+    pub steady: Nested,
+    /// The samples of each process as they were taken, warm-up first.
+    pub series: Vec<Vec<f64>>,
+    /// Samples that warm-up took.
+    pub n_warm_up: usize,
+    /// Processes that reached no steady state; their samples count whole.
+    pub n_unsteady: usize,
+    /// Median, 95th and 99th percentile.
+    pub quantiles: [Estimate; 3],
+}
+
+/// One ratio.
+#[derive(Clone, Debug)]
+pub struct RatioOf {
+    /// The level below the line.
+    pub level: String,
+    /// The ratio with its interval.
+    pub ratio: Estimate,
+    /// The probability of a ratio this far from 1 if it were 1, adjusted over the comparison.
+    pub p: f64,
+    /// What the interval says.
+    pub verdict: Verdict,
+    resamples: Vec<f64>,
+}
+
+impl Comparison {
+    pub(super) fn of(study: &Study, compare: &Compare, raw: &Raw, n_resamples: usize) -> Self {
+        let base = compare.base.clone().unwrap_or_else(|| study.factors[&compare.of].levels[0].to_string());
+        let groups = grouped(study, raw, &compare.within, &compare.only);
+        let mut groups: Vec<Group> = groups
+            .into_iter()
+            .map(|(levels, records)| Group::of(study, compare, &base, &levels, &records, n_resamples))
+            .collect();
+        let p_values: Vec<f64> =
+            groups.iter().flat_map(|group| group.ratios.iter().map(|ratio| p_value_of_one(&ratio.resamples))).collect();
+        let adjusted = holm(&p_values);
+        for (ratio, p) in groups.iter_mut().flat_map(|group| &mut group.ratios).zip(adjusted) {
+            ratio.p = p;
+        }
+        let mut by_level: BTreeMap<&str, Vec<(f64, Vec<f64>)>> = BTreeMap::new();
+        for ratio in groups.iter().flat_map(|group| &group.ratios) {
+            by_level.entry(&ratio.level).or_default().push((ratio.ratio.value, ratio.resamples.clone()));
+        }
+        let summary = match compare.summary {
+            Summary::GeometricMean => by_level.into_iter().map(|(level, ratios)| (level.to_owned(), geometric_mean(&ratios))).collect(),
+            // The lint refuses a study that asks for the other mean.
+            Summary::None | Summary::Mean => Vec::new(),
+        };
+        let metric = study.metrics[&compare.metric].axis();
+        Self { name: compare.name.clone(), metric, base, groups, summary }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let groups: Map<_, _> = self.groups.iter().map(|group| (group.key.clone(), group.json())).collect();
+        let summary: Map<_, _> = self.summary.iter().map(|(level, mean)| (level.clone(), estimate_json(*mean))).collect();
+        let mut verdicts: Map<String, Value> = Map::new();
+        for name in ["FASTER", "SLOWER", "SAME", "UNCLEAR"] {
+            let ratios = self.groups.iter().flat_map(|group| &group.ratios);
+            verdicts.insert(name.to_lowercase(), json!(ratios.filter(|ratio| verdict_name(ratio.verdict) == name).count()));
+        }
+        let n_same = self.groups.iter().filter(|group| matches!(group.control, Some((_, Verdict::Same)))).count();
+        json!({
+            "base": self.base, "metric": self.metric, "groups": groups, "geometric_mean": summary, "verdicts": verdicts,
+            "n_groups": self.groups.len(), "n_controls_same": n_same,
+        })
+    }
+}
+
+impl Group {
+    fn of(study: &Study, compare: &Compare, base: &str, levels: &[String], records: &[&Record], n_resamples: usize) -> Self {
+        let factor = &study.factors[&compare.of];
+        let scale = study.metrics[&compare.metric].scale;
+        let variants: Vec<Variant> = factor
+            .levels
+            .iter()
+            .map(ToString::to_string)
+            .filter_map(|level| {
+                let of_level = records.iter().filter(|record| record.text(&compare.of).as_deref() == Some(level.as_str()));
+                let of_level: Vec<&Record> = of_level.copied().collect();
+                let title = factor.shown(&level).to_owned();
+                Variant::of(level, title, of_level.into_iter(), &compare.metric, scale, (n_resamples, study.seed))
+            })
+            .collect();
+        let mut ratios = Vec::new();
+        let mut control = None;
+        if let Some(of_base) = variants.iter().find(|variant| variant.level == base) {
+            for variant in variants.iter().filter(|variant| variant.level != base) {
+                // Levels that are runs of their own took no turns.
+                let paired = !study.runs.over.contains(&compare.of);
+                let (base, other) = (&of_base.steady, &variant.steady);
+                let (value, resamples) =
+                    ratio_of_quantiles(base, other, paired, compare.quantile, n_resamples, study.seed);
+                let ratio = Estimate::of(value, &resamples);
+                let verdict = verdict(ratio, study.threshold);
+                ratios.push(RatioOf { level: variant.level.clone(), ratio, p: 1.0, verdict, resamples });
+            }
+            let (even, odd) = of_base.steady.alternate();
+            if odd.pooled().len() > 1 {
+                let (value, resamples) = ratio_of_quantiles(&even, &odd, true, compare.quantile, n_resamples, study.seed);
+                let ratio = Estimate::of(value, &resamples);
+                control = Some((ratio, verdict(ratio, study.threshold)));
+            }
+        }
+        Self { key: key(levels), title: title(study, &compare.within, levels), variants, ratios, control }
+    }
+
+    fn json(&self) -> Value {
+        let variants: Map<_, _> = self.variants.iter().map(|variant| (variant.level.clone(), variant.json())).collect();
+        let ratios = self.ratios.iter().map(|ratio| {
+            let mut value = estimate_json(ratio.ratio);
+            value["p"] = json!(ratio.p);
+            value["verdict"] = json!(verdict_name(ratio.verdict));
+            (ratio.level.clone(), value)
+        });
+        let ratios: Map<_, _> = ratios.collect();
+        let control = self.control.map(|(ratio, verdict)| {
+            let mut value = estimate_json(ratio);
+            value["verdict"] = json!(verdict_name(verdict));
+            value
+        });
+        json!({ "variants": variants, "ratios": ratios, "control": control })
+    }
+}
+
+impl Variant {
+    fn of<'a>(
+        level: String,
+        title: String,
+        records: impl Iterator<Item = &'a Record>,
+        metric: &str,
+        scale: f64,
+        (n_resamples, seed): (usize, u64),
+    ) -> Option<Self> {
+        let mut processes: BTreeMap<(usize, usize), Vec<f64>> = BTreeMap::new();
+        // A variant that failed its comparison gets no time.
+        for record in records.filter(|record| record.failure().is_none()) {
+            let samples = record.samples(metric).into_iter().map(|sample| sample * scale);
+            processes.entry((record.build, record.process)).or_default().extend(samples);
+        }
+        processes.retain(|_, samples| !samples.is_empty());
+        if processes.is_empty() {
+            return None;
+        }
+        let (mut n_warm_up, mut n_unsteady) = (0, 0);
+        let mut builds: BTreeMap<usize, Vec<Vec<f64>>> = BTreeMap::new();
+        for ((build, _), samples) in &processes {
+            let end = warm_up_end(samples);
+            n_unsteady += usize::from(end.is_none());
+            let end = end.unwrap_or(0);
+            n_warm_up += end;
+            builds.entry(*build).or_default().push(samples[end..].to_vec());
+        }
+        let steady = Nested { builds: builds.into_values().collect() };
+        let quantiles = [0.5, 0.95, 0.99].map(|share| steady.quantile(share, n_resamples, seed));
+        Some(Self { level, title, steady, series: processes.into_values().collect(), n_warm_up, n_unsteady, quantiles })
+    }
+
+    /// Samples that count.
+    pub fn n_samples(&self) -> usize {
+        self.steady.builds.iter().flatten().map(Vec::len).sum()
+    }
+
+    fn json(&self) -> Value {
+        let spread = self.steady.spread();
+        let [median, p95, p99] = self.quantiles.map(estimate_json);
+        json!({
+            "median": median, "p95": p95, "p99": p99, "samples": self.n_samples(), "processes": self.series.len(),
+            "builds": self.steady.builds.len(), "warm_up": self.n_warm_up, "unsteady": self.n_unsteady,
+            "deviation": { "builds": spread.builds, "processes": spread.processes, "iterations": spread.iterations },
+        })
+    }
+}
+
+/// How a verdict is written.
+pub(crate) fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Faster => "FASTER",
+        Verdict::Slower => "SLOWER",
+        Verdict::Same => "SAME",
+        Verdict::Unclear => "UNCLEAR",
+    }
+}
+
+/// The ratios whose interval is still wider than the study wants.
+pub fn imprecise(study: &Study, raw: &Raw) -> Vec<String> {
+    // Fewer resamples than for a result: this only decides whether to go on.
+    const ROUGH: usize = 1000;
+    let comparisons = study.compare.iter().map(|compare| Comparison::of(study, compare, raw, ROUGH));
+    let wide = |ratio: &RatioOf| (ratio.ratio.high - ratio.ratio.low) / 2.0 > study.runs.precision * ratio.ratio.value;
+    comparisons
+        .flat_map(|comparison| comparison.groups)
+        .flat_map(|group| group.ratios.iter().filter(|ratio| wide(ratio)).map(|ratio| format!("{}: {}", group.title, ratio.level)).collect::<Vec<_>>())
+        .collect()
+}

@@ -1,0 +1,235 @@
+//! Everything below `out/`, as a function of the files of a study.
+
+use crate::analysis::{Outcome, Results, imprecise, outcomes, statistic};
+use crate::raw::Raw;
+use crate::schema::{Status, Study};
+use crate::table::tables;
+use crate::{Trouble, figure, read_text, report, sha256};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+pub use crate::raw::Machines;
+
+/// What a study makes of its samples.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// The declaration.
+    pub study: Study,
+    /// The statistics.
+    pub results: Results,
+    /// What became of each hypothesis.
+    pub outcomes: Vec<Outcome>,
+    /// Names below `out/` with their contents; without `paper.pdf` when this build has no typesetter.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Reads the study in `directory`, with samples from `samples` (the same directory, except for a reproduction), and makes
+/// everything that is generated.
+///
+/// Errors: those of reading; a figure of the wrong kind; prose that cannot be set (S0150).
+pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<Generated, Trouble> {
+    let mut study = Study::read(directory)?;
+    if samples != directory {
+        // A reproduction is of another machine.
+        study.machine = None;
+    }
+    let raw = Raw::read(samples, &study, machines)?;
+    let results = Results::of(&study, &raw);
+    let outcomes = outcomes(&study, &results.stats);
+    let mut files = BTreeMap::new();
+    let mut stats = results.stats.clone();
+    let mut drawings = BTreeMap::new();
+    for figure in &study.figure {
+        drawings.insert(figure.name.clone(), figure::draw(&study, figure, &results, &raw)?);
+    }
+    let tables = tables(&results);
+    stats["figure"] = drawings.iter().map(|(name, drawing)| (name.clone(), json!({ "caption": drawing.caption }))).collect::<Map<_, _>>().into();
+    stats["table"] = tables.iter().map(|table| (table.name.clone(), table.json())).collect::<Map<_, _>>().into();
+    stats["study"] = json!({
+        "title": study.title, "question": study.question, "authors": study.authors, "date": study.date,
+        "declared": study.declared,
+        "status": format!("{:?}", study.status).to_lowercase(),
+    });
+    stats["protocol"] = protocol(&study, &raw).into();
+    stats["environment"] = environments(samples, &raw)?;
+    stats["raw"]["hash"] = json!(sha256(raw.hashes.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect::<String>().as_bytes()));
+    let stats = crate::analysis::settled(&stats);
+    let mut text = serde_json::to_string_pretty(&stats).unwrap_or_default();
+    text.push('\n');
+    files.insert("stats.json".to_owned(), text.into_bytes());
+    for (name, drawing) in &drawings {
+        files.insert(format!("figures/{name}.svg"), drawing.svg.clone().into_bytes());
+        files.insert(format!("figures/{name}.csv"), drawing.csv.clone().into_bytes());
+    }
+    for table in &tables {
+        files.insert(format!("tables/{}.csv", table.name), table.csv.clone().into_bytes());
+        files.insert(format!("tables/{}.tex", table.name), table.latex().into_bytes());
+    }
+    let page = report::page(&study, &stats, &outcomes, &drawings, &tables);
+    files.insert("report.html".to_owned(), page.into_bytes());
+    #[cfg(feature = "pdf")]
+    files.insert("paper.pdf".to_owned(), crate::paper::set(directory, &study, &files)?);
+    Ok(Generated { study, results, outcomes, files })
+}
+
+/// How samples were taken, in sentences.
+fn protocol(study: &Study, raw: &Raw) -> Vec<String> {
+    let runs = &study.runs;
+    let mut sentences = vec![format!(
+        "The list of {} runs, in a random order drawn from seed {}, was fixed before the first of them started.",
+        crate::plan::Plan::of(study).runs.len(),
+        study.seed
+    )];
+    if !study.compare.is_empty() {
+        sentences.push(format!(
+            "Samples are nested in {} builds of {} processes; a bootstrap resamples every level. Warm-up is cut off each process where the standard error of the rest is least.",
+            runs.builds, runs.processes
+        ));
+        let wide = imprecise(study, raw);
+        sentences.push(if wide.is_empty() {
+            format!("Every interval of a ratio is within {} % of it.", runs.precision * 100.0)
+        } else {
+            format!("Measuring ended at the planned number of processes; {} ratios are known less well than to {} %.", wide.len(), runs.precision * 100.0)
+        });
+    }
+    let failures = raw.records.iter().filter(|record| record.failure().is_some()).count();
+    sentences.push(match failures {
+        0 => "No run failed.".to_owned(),
+        n => format!("{n} runs failed; their reasons are in the raw files, and they have no samples."),
+    });
+    sentences.extend(runs.protocol.iter().cloned());
+    sentences
+}
+
+fn environments(directory: &Path, raw: &Raw) -> Result<Value, Trouble> {
+    let mut found = Map::new();
+    for machine in &raw.machines {
+        let path = directory.join("env").join(format!("{machine}.json"));
+        let value: Value = serde_json::from_str(&read_text(&path)?)
+            .map_err(|error| Trouble::invalid("S0113", format!("no JSON: {error}")).in_file(&path))?;
+        found.insert(machine.clone(), value);
+    }
+    Ok(found.into())
+}
+
+/// Hashes of all files of a study, inputs and outputs: what `out/MANIFEST.sha256` holds. A `paper.pdf` that could not be made
+/// here counts as it lies there.
+pub fn manifest(directory: &Path, generated: &Generated) -> Result<String, Trouble> {
+    let mut hashes = BTreeMap::new();
+    for path in inputs(directory)? {
+        let bytes = std::fs::read(&path).map_err(|error| Trouble::io(&path, &error))?;
+        let name = path.strip_prefix(directory).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+        hashes.insert(name, sha256(&bytes));
+    }
+    for (name, bytes) in &generated.files {
+        hashes.insert(format!("out/{name}"), sha256(bytes));
+    }
+    if let Ok(bytes) = std::fs::read(directory.join("out/paper.pdf")) {
+        hashes.entry("out/paper.pdf".to_owned()).or_insert_with(|| sha256(&bytes));
+    }
+    Ok(hashes.into_iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect())
+}
+
+/// The files of a study that are not generated, in order.
+pub(crate) fn inputs(directory: &Path) -> Result<Vec<PathBuf>, Trouble> {
+    let mut found = Vec::new();
+    let mut pending = vec![directory.to_path_buf()];
+    while let Some(below) = pending.pop() {
+        let entries = std::fs::read_dir(&below).map_err(|error| Trouble::io(&below, &error))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if path.is_dir() {
+                // Generated, or left by Python.
+                if name != "out" && !name.starts_with(['_', '.']) {
+                    pending.push(path);
+                }
+            } else if !name.starts_with('.') && !name.ends_with(".part") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Writes `generated` below `out/` of `directory`, with its manifest, and removes what is no longer generated. The names of
+/// files that changed.
+///
+/// Errors: the numbers do not follow from the samples as `expected.json` says (S0160); a file cannot be written.
+pub fn write(directory: &Path, generated: &Generated) -> Result<Vec<String>, Trouble> {
+    expect(directory, generated)?;
+    let out = directory.join("out");
+    let mut changed = Vec::new();
+    let mut files = generated.files.clone();
+    files.insert("MANIFEST.sha256".to_owned(), manifest(directory, generated)?.into_bytes());
+    for (name, bytes) in &files {
+        let path = out.join(name);
+        if std::fs::read(&path).is_ok_and(|found| found == *bytes) {
+            continue;
+        }
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| Trouble::io(parent, &error))?;
+        }
+        std::fs::write(&path, bytes).map_err(|error| Trouble::io(&path, &error))?;
+        changed.push(name.clone());
+    }
+    for folder in ["figures", "tables"] {
+        for path in std::fs::read_dir(out.join(folder)).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let name = format!("{folder}/{}", path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default());
+            if !files.contains_key(&name) {
+                std::fs::remove_file(&path).map_err(|error| Trouble::io(&path, &error))?;
+                changed.push(name);
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// Compares with `expected.json`, or writes it when a complete study has none: the headline and what decides hypotheses, each
+/// with a tolerance relative to its size.
+fn expect(directory: &Path, generated: &Generated) -> Result<(), Trouble> {
+    const TOLERANCE: f64 = 0.005;
+    let path = directory.join("expected.json");
+    let study = &generated.study;
+    let stats = &generated.results.stats;
+    if !path.exists() {
+        if study.status == Status::Planned {
+            return Ok(());
+        }
+        let hypotheses = study.hypothesis.iter().filter_map(|hypothesis| hypothesis.statistic.as_ref());
+        let pointers: BTreeSet<&String> = hypotheses.chain([&study.headline.statistic]).collect();
+        let found = pointers.into_iter().filter_map(|pointer| {
+            Some((pointer.clone(), json!({ "value": statistic(stats, pointer)?.value, "tolerance": TOLERANCE })))
+        });
+        let mut text = serde_json::to_string_pretty(&found.collect::<Map<_, _>>()).unwrap_or_default();
+        text.push('\n');
+        return std::fs::write(&path, text).map_err(|error| Trouble::io(&path, &error));
+    }
+    let differ = differences(&read_text(&path)?, stats).map_err(|trouble| trouble.in_file(&path))?;
+    if differ.is_empty() {
+        return Ok(());
+    }
+    Err(Trouble::invalid("S0160", format!("the numbers no longer follow from the samples: {}", differ.join("; ")))
+        .in_file(&path)
+        .help("if samples were measured anew, remove expected.json and render again; otherwise the analysis changed"))
+}
+
+/// What `expected` says that `stats` does not.
+fn differences(expected: &str, stats: &Value) -> Result<Vec<String>, Trouble> {
+    let expected: Map<String, Value> =
+        serde_json::from_str(expected).map_err(|error| Trouble::invalid("S0113", format!("no JSON object: {error}")))?;
+    let mut differ = Vec::new();
+    for (pointer, entry) in &expected {
+        let (Some(value), Some(tolerance)) = (entry["value"].as_f64(), entry["tolerance"].as_f64()) else {
+            differ.push(format!("`{pointer}` has no value and tolerance"));
+            continue;
+        };
+        match statistic(stats, pointer) {
+            Some(found) if (found.value - value).abs() <= tolerance * value.abs() => {}
+            Some(found) => differ.push(format!("`{pointer}` is {}, expected {value}", found.value)),
+            None => differ.push(format!("`{pointer}` is missing")),
+        }
+    }
+    Ok(differ)
+}
