@@ -147,7 +147,14 @@ mod tests {
         };
         let origins = origins.iter().map(|origin| (*origin).into()).collect();
         let kind = "kgen".into();
-        EngineLayer { name: name.into(), kind, inputs: tensors(reads), outputs: tensors(writes), origins, ..EngineLayer::default() }
+        EngineLayer {
+            name: name.into(),
+            kind,
+            inputs: tensors(reads),
+            outputs: tensors(writes),
+            origins,
+            ..EngineLayer::default()
+        }
     }
 
     #[test]

@@ -223,7 +223,9 @@ impl NetworkSpec {
                 continue;
             }
             for (name, at) in layer.result_names.iter().zip(layer.first_result.0..) {
-                let Some(name) = name.as_ref().filter(|name| names.is_empty() || names.contains(name)) else { continue };
+                let Some(name) = name.as_ref().filter(|name| names.is_empty() || names.contains(name)) else {
+                    continue;
+                };
                 found.push((name.clone(), TensorRef(at)));
             }
         }

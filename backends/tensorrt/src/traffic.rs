@@ -73,7 +73,8 @@ pub fn read(text: &str) -> Result<Vec<Request>, String> {
 
 /// At most `most` profiles for `requests`; fewer when another one would not help. All requests have the same inputs.
 pub fn suggest(requests: &[Request], most: usize) -> Vec<Suggestion> {
-    let size = |request: &Request| -> f64 { request.shapes.values().flatten().map(|&extent| (extent as f64).ln()).sum() };
+    let size =
+        |request: &Request| -> f64 { request.shapes.values().flatten().map(|&extent| (extent as f64).ln()).sum() };
     let mut sorted: Vec<(f64, &Request)> = requests.iter().map(|request| (size(request), request)).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let total: f64 = sorted.iter().map(|(_, request)| request.count as f64).sum();
@@ -194,8 +195,11 @@ mod tests {
     #[test]
     fn the_cut_is_the_best_of_all() {
         // Every way to cut eight numbers into three runs.
-        let numbers: Vec<(f64, f64)> =
-            [0.0, 0.1, 1.0, 1.1, 1.2, 4.0, 4.5, 9.0].iter().zip([3.0, 1.0, 2.0, 5.0, 1.0, 1.0, 2.0, 1.0]).map(|(a, b)| (*a, b)).collect();
+        let numbers: Vec<(f64, f64)> = [0.0, 0.1, 1.0, 1.1, 1.2, 4.0, 4.5, 9.0]
+            .iter()
+            .zip([3.0, 1.0, 2.0, 5.0, 1.0, 1.0, 2.0, 1.0])
+            .map(|(a, b)| (*a, b))
+            .collect();
         let cost = |run: &std::ops::Range<usize>| {
             let run = &numbers[run.clone()];
             let center = run[median(&run.iter().map(|(_, weight)| *weight).collect::<Vec<_>>())].0;

@@ -160,8 +160,8 @@ impl Process {
             // A worker that ends early closes its input; what it said counts, not that we could not finish the sentence.
             scope.spawn(|| {
                 let mut to = BufWriter::new(to);
-                let _ = write_frame(&mut to, request)
-                    .and_then(|()| payload.iter().try_for_each(|part| to.write_all(part)));
+                let _ =
+                    write_frame(&mut to, request).and_then(|()| payload.iter().try_for_each(|part| to.write_all(part)));
                 let _ = to.flush();
             });
             let mut stage = "starting".to_owned();

@@ -78,11 +78,14 @@ mod misuse {
             Err(error) => return println!("skipped: {}", error.diagnostic()),
         };
         let program = std::env::current_exe().expect("this program");
-        for (kind, signals) in
-            [(WITHOUT_WEIGHTS, ["signal 11", "signal 7"]), (TOO_FEW, ["signal 11", "signal 7"]), (LOG_PANICS, ["signal 6"; 2])]
-        {
+        for (kind, signals) in [
+            (WITHOUT_WEIGHTS, ["signal 11", "signal 7"]),
+            (TOO_FEW, ["signal 11", "signal 7"]),
+            (LOG_PANICS, ["signal 6"; 2]),
+        ] {
             let arguments: Vec<OsString> = vec!["misuse".into(), kind.into(), library.clone().into()];
-            let worker = Worker { program: program.clone(), arguments, library: None, timeout: Duration::from_secs(120) };
+            let worker =
+                Worker { program: program.clone(), arguments, library: None, timeout: Duration::from_secs(120) };
             match engine::inspect(&worker, &sound()) {
                 Err(Error::WorkerDied { status, .. }) if signals.iter().any(|signal| status.contains(signal)) => {
                     println!("{kind}: {status}");

@@ -192,12 +192,12 @@ fn everything_that_has_no_lowering_is_reported_at_once() {
     let messages: Vec<_> = found.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(
         messages,
-        [
-            "Det can't be lowered: it has no lowering to TensorRT",
-            "MaxPool can't be lowered: its window is dilated",
-        ]
+        ["Det can't be lowered: it has no lowering to TensorRT", "MaxPool can't be lowered: its window is dilated",]
     );
-    assert_eq!(found.iter().flat_map(|problem| &problem.notes).collect::<Vec<_>>(), ["1 call, first `e`", "2 calls, first `a`"]);
+    assert_eq!(
+        found.iter().flat_map(|problem| &problem.notes).collect::<Vec<_>>(),
+        ["1 call, first `e`", "2 calls, first `a`"]
+    );
     assert_eq!(found[1].help.as_deref(), Some("supported: dilations of 1"));
 }
 

@@ -55,15 +55,21 @@ fn what_the_library_would_crash_on_or_misread_is_refused_before_it_gets_there() 
     let mut elsewhere = NetworkSpec::new("elsewhere");
     let foreign = (0..9).map(|at| elsewhere.input(format!("x{at}"), F32, &[1]).unwrap()).last().unwrap();
     let unsound: [(&str, NetworkSpec); 8] = [
-        ("an empty concatenation", network((F32, &[1]), (F32, &[1]), |spec, _, _| {
-            spec.add("concat", Layer::Concatenation { inputs: Vec::new(), axis: 0 })
-        })),
+        (
+            "an empty concatenation",
+            network((F32, &[1]), (F32, &[1]), |spec, _, _| {
+                spec.add("concat", Layer::Concatenation { inputs: Vec::new(), axis: 0 })
+            }),
+        ),
         ("a tensor of another network", network((F32, &[1]), (F32, &[1]), |spec, a, _| sum(spec, a, foreign))),
-        ("a constant of too few bytes", network((F32, &[4]), (F32, &[4]), |spec, a, _| {
-            let weights = spec.weights(F32, vec![0; 12]);
-            let short = spec.add("constant", Layer::Constant { weights, dims: vec![4] });
-            sum(spec, a, short)
-        })),
+        (
+            "a constant of too few bytes",
+            network((F32, &[4]), (F32, &[4]), |spec, a, _| {
+                let weights = spec.weights(F32, vec![0; 12]);
+                let short = spec.add("constant", Layer::Constant { weights, dims: vec![4] });
+                sum(spec, a, short)
+            }),
+        ),
         ("no output", {
             let mut spec = sound();
             spec.outputs.clear();
@@ -80,14 +86,21 @@ fn what_the_library_would_crash_on_or_misread_is_refused_before_it_gets_there() 
             spec.outputs[0].name = "a".into();
             spec
         }),
-        ("an axis beyond the rank that the library has", network((F32, &[2]), (F32, &[2]), |spec, input, _| {
-            spec.add("softmax", Layer::SoftMax { input, axis: 31 })
-        })),
-        ("a fill value that the slice does not read", network((F32, &[2]), (F32, &[]), |spec, input, fill| {
-            let part = |extent: i64| Extents::Known(vec![extent]);
-            let mode = SliceMode::Strict;
-            spec.add("slice", Layer::Slice { input, start: part(0), size: part(1), stride: part(1), mode, fill: Some(fill) })
-        })),
+        (
+            "an axis beyond the rank that the library has",
+            network((F32, &[2]), (F32, &[2]), |spec, input, _| spec.add("softmax", Layer::SoftMax { input, axis: 31 })),
+        ),
+        (
+            "a fill value that the slice does not read",
+            network((F32, &[2]), (F32, &[]), |spec, input, fill| {
+                let part = |extent: i64| Extents::Known(vec![extent]);
+                let mode = SliceMode::Strict;
+                spec.add(
+                    "slice",
+                    Layer::Slice { input, start: part(0), size: part(1), stride: part(1), mode, fill: Some(fill) },
+                )
+            }),
+        ),
     ];
     for (what, spec) in &unsound {
         assert!(matches!(outcome(&mut session, spec), Err(Error::Spec(_))), "{what}");
@@ -109,16 +122,22 @@ fn what_the_library_refuses_is_an_error_that_says_why_and_the_session_goes_on() 
         ("extents that do not broadcast", network((F32, &[2, 3]), (F32, &[2, 5]), sum)),
         ("two ranks in one sum", network((F32, &[2, 3]), (F32, &[3]), sum)),
         ("a product of integers", network((DataType::I64, &[2, 3]), (DataType::I64, &[3, 2]), product)),
-        ("channels that the kernel does not have", network((F32, &[1, 3, 4, 4]), (F32, &[1]), |spec, a, _| convolution(spec, a))),
+        (
+            "channels that the kernel does not have",
+            network((F32, &[1, 3, 4, 4]), (F32, &[1]), |spec, a, _| convolution(spec, a)),
+        ),
         ("a dynamic input without a profile", network((F32, &[-1, 3]), (F32, &[1, 3]), sum)),
         ("more axes than the library has", network((F32, &[1; 9]), (F32, &[1; 9]), sum)),
-        ("8-bit floats on a device without them", network((F32, &[16, 16]), (F32, &[1]), |spec, input, _| {
-            let weights = spec.weights(F32, 1f32.to_le_bytes().to_vec());
-            let scale = spec.add("scale", Layer::Constant { weights, dims: Vec::new() });
-            let to = DataType::F8E4M3;
-            let q = spec.add("quantize", Layer::Quantize { input, scale, scaling: Scaling::PerTensor, to });
-            spec.add("dequantize", Layer::Dequantize { input: q, scale, scaling: Scaling::PerTensor, to: F32 })
-        })),
+        (
+            "8-bit floats on a device without them",
+            network((F32, &[16, 16]), (F32, &[1]), |spec, input, _| {
+                let weights = spec.weights(F32, 1f32.to_le_bytes().to_vec());
+                let scale = spec.add("scale", Layer::Constant { weights, dims: Vec::new() });
+                let to = DataType::F8E4M3;
+                let q = spec.add("quantize", Layer::Quantize { input, scale, scaling: Scaling::PerTensor, to });
+                spec.add("dequantize", Layer::Dequantize { input: q, scale, scaling: Scaling::PerTensor, to: F32 })
+            }),
+        ),
     ];
     for (what, spec) in &refused {
         let error = outcome(&mut session, spec).expect_err(what);
@@ -138,7 +157,9 @@ fn what_is_unusual_but_allowed_is_built() {
     });
     let eight_axes = network((F32, &[1, 1, 1, 1, 1, 1, 2, 3]), (F32, &[1; 8]), sum);
     let alone = network((F32, &[2]), (F32, &[2]), |spec, a, _| identity(spec, a));
-    for (what, spec) in [("attention in F32", attention), ("eight axes", eight_axes), ("an input that nobody reads", alone)] {
+    for (what, spec) in
+        [("attention in F32", attention), ("eight axes", eight_axes), ("an input that nobody reads", alone)]
+    {
         outcome(&mut session, &spec).unwrap_or_else(|error| panic!("{what}: {}", error.diagnostic()));
     }
 }

@@ -102,11 +102,13 @@ fn repeat(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Ve
         None => i64::MAX,
     };
     let computed = || refused(Refusal::new("its condition is computed").instead("a trip count alone"));
-    let truth = |arg: Option<&Arg>| arg.ok_or_else(computed)?.value.single().map(|truth| truth != 0.0).ok_or_else(computed);
+    let truth =
+        |arg: Option<&Arg>| arg.ok_or_else(computed)?.value.single().map(|truth| truth != 0.0).ok_or_else(computed);
     let mut goes_on = condition.as_ref().map_or(Ok(true), |condition| truth(Some(condition)))?;
     let mut carried: Vec<Option<Arg>> = args.collect();
     let n_carried = carried.len();
-    let n_stacked = graph.outputs().len().checked_sub(1 + n_carried).ok_or_else(|| refused("its body has too few outputs"))?;
+    let n_stacked =
+        graph.outputs().len().checked_sub(1 + n_carried).ok_or_else(|| refused("its body has too few outputs"))?;
     let mut stacks: Vec<Vec<Operand>> = vec![Vec::new(); n_stacked];
     let mut turn = 0;
     while goes_on && turn < trips {
@@ -157,7 +159,8 @@ fn scan(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Vec<
     let n_scanned = site.attrs.int("num_scan_inputs").and_then(|count| usize::try_from(count).ok());
     let n_states = n_scanned.and_then(|count| args.len().checked_sub(count));
     let n_states = n_states.ok_or_else(|| refused("it has too few inputs"))?;
-    let n_stacked = graph.outputs().len().checked_sub(n_states).ok_or_else(|| refused("its body has too few outputs"))?;
+    let n_stacked =
+        graph.outputs().len().checked_sub(n_states).ok_or_else(|| refused("its body has too few outputs"))?;
     let entry = |name: &str, at: usize| site.attrs.ints(name).and_then(|list| list.get(at)).copied().unwrap_or(0);
     let mut states: Vec<Option<Arg>> = args;
     let scanned_args = states.split_off(n_states);
@@ -166,12 +169,13 @@ fn scan(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Vec<
     for (at, arg) in scanned_args.into_iter().enumerate() {
         let arg = arg.ok_or_else(|| refused("a scan input is missing"))?;
         let x = walker.builder.tensor(&arg.value).map_err(refused)?;
-        let axis = normalize_axis(entry("scan_input_axes", at), x.rank()).ok_or_else(|| refused("an axis is out of range"))?;
+        let axis =
+            normalize_axis(entry("scan_input_axes", at), x.rank()).ok_or_else(|| refused("an axis is out of range"))?;
         scanned.push((x, axis, entry("scan_input_directions", at) == 1));
     }
     let length = scanned.first().and_then(|(x, axis, _)| x.shape[*axis].as_known());
-    let length =
-        length.ok_or_else(|| refused(Refusal::new("the length of its sequence is dynamic").instead("a constant length")))?;
+    let length = length
+        .ok_or_else(|| refused(Refusal::new("the length of its sequence is dynamic").instead("a constant length")))?;
     if length > MOST_TURNS {
         return Err(refused(format!("it has more than {MOST_TURNS} turns")));
     }
@@ -197,7 +201,8 @@ fn scan(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Vec<
             parts.reverse();
         }
         let rank = parts.first().map_or(0, Operand::rank) + 1;
-        let axis = normalize_axis(entry("scan_output_axes", at), rank).ok_or_else(|| refused("an axis is out of range"))?;
+        let axis =
+            normalize_axis(entry("scan_output_axes", at), rank).ok_or_else(|| refused("an axis is out of range"))?;
         outputs.push(Some(stacked(walker, &parts, axis).map_err(refused)?));
     }
     Ok(outputs)

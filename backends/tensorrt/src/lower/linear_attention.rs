@@ -27,7 +27,8 @@ fn linear_attention(builder: &mut Builder, call: &Call) -> Lowered {
     if [&query, &key, &value].iter().any(|x| x.rank() != 3) {
         return Err(Refusal::new("its inputs have not three axes"));
     }
-    let heads = |name: &str| call.attrs.int(name).filter(|&n| n > 0).ok_or_else(|| Refusal::new(format!("it has no {name}")));
+    let heads =
+        |name: &str| call.attrs.int(name).filter(|&n| n > 0).ok_or_else(|| Refusal::new(format!("it has no {name}")));
     let (q_heads, heads) = (heads("q_num_heads")?, heads("kv_num_heads")?);
     let length = known(&query.shape[1], "length")?;
     if length > MOST_STEPS || length == 0 {
@@ -54,7 +55,8 @@ fn linear_attention(builder: &mut Builder, call: &Call) -> Lowered {
         }
         None => {
             let zero = builder.scalar(0.0, query.data_type, 4)?;
-            let terms = [builder.extent(&query, 0)?, Term::Known(heads), Term::Known(key_width), Term::Known(value_width)];
+            let terms =
+                [builder.extent(&query, 0)?, Term::Known(heads), Term::Known(key_width), Term::Known(value_width)];
             builder.expand(&zero, &shape([heads, key_width, value_width]), &terms)?
         }
     };

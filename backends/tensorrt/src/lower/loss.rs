@@ -71,14 +71,7 @@ fn loss(builder: &mut Builder, call: &Call, scores: &Typed) -> Result<Typed, Ref
     })
 }
 
-fn gather(
-    builder: &mut Builder,
-    data: &Typed,
-    indices: &Typed,
-    mode: GatherMode,
-    axis: u32,
-    shape: Vec<Dim>,
-) -> Typed {
+fn gather(builder: &mut Builder, data: &Typed, indices: &Typed, mode: GatherMode, axis: u32, shape: Vec<Dim>) -> Typed {
     let layer = Layer::Gather { data: data.at, indices: indices.at, mode, axis, batch_dims: 0 };
     builder.typed("gather", layer, data.data_type, shape)
 }

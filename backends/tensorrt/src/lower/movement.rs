@@ -6,8 +6,8 @@ use super::operand::{Operand, Typed, Weight};
 use super::refusal::Refusal;
 use super::terms::Term;
 use super::{Lowered, Lowering};
-use eutectic_ir::{Dim, Element, Tensor};
 use eutectic_ir::types::normalize_axis;
+use eutectic_ir::{Dim, Element, Tensor};
 
 /// The operators of this family.
 pub(super) const OPS: &[Lowering] = &[

@@ -77,7 +77,8 @@ fn batch_in_training(builder: &mut Builder, call: &Call) -> Lowered {
     let moments = moments(builder, &x, &axes)?;
     let momentum = f64::from(call.float("momentum", 0.9));
     let normal = moments.normalized(builder, f64::from(call.float("epsilon", 1e-5)))?.0;
-    let (scale, bias) = (per_channel(builder, call.value(1)?, x.rank())?, per_channel(builder, call.value(2)?, x.rank())?);
+    let (scale, bias) =
+        (per_channel(builder, call.value(1)?, x.rank())?, per_channel(builder, call.value(2)?, x.rank())?);
     let scaled = builder.pair(ElementWiseKind::Product, &normal, &scale)?;
     let y = builder.pair(ElementWiseKind::Sum, &scaled, &bias)?;
     let mut results: Vec<Operand> = vec![y.into()];

@@ -69,7 +69,8 @@ fn recurrent(builder: &mut Builder, call: &Call, cell: &Cell) -> Lowered {
         return Err(Refusal::new("its input has not three axes"));
     }
     let x = if batch_first { builder.transpose(&x, &[1, 0, 2]) } else { x };
-    let length = x.shape[0].as_known().ok_or_else(|| Refusal::new("its sequence is dynamic").instead("a constant length"))?;
+    let length =
+        x.shape[0].as_known().ok_or_else(|| Refusal::new("its sequence is dynamic").instead("a constant length"))?;
     if length > MOST_STEPS {
         return Err(Refusal::new(format!("it has {length} steps")).instead(format!("at most {MOST_STEPS}")));
     }
@@ -235,14 +236,26 @@ fn gate(builder: &mut Builder, direction: &Direction, gates: &Typed, at: i64) ->
     builder.part(gates, 1, Term::Known(at * direction.hidden), Term::Known(direction.hidden))
 }
 
-fn rnn_step(builder: &mut Builder, _: &Call, direction: &Direction, state: &State, input: &Typed) -> Result<State, Refusal> {
+fn rnn_step(
+    builder: &mut Builder,
+    _: &Call,
+    direction: &Direction,
+    state: &State,
+    input: &Typed,
+) -> Result<State, Refusal> {
     let from_state = recurrence(builder, direction, &state.hidden)?;
     let sum = builder.pair(ElementWiseKind::Sum, input, &from_state)?;
     Ok(State { hidden: activated(builder, direction, 0, &sum)?, cell: None })
 }
 
 /// `H = (1 - z) h + z H`.
-fn gru_step(builder: &mut Builder, call: &Call, direction: &Direction, state: &State, input: &Typed) -> Result<State, Refusal> {
+fn gru_step(
+    builder: &mut Builder,
+    call: &Call,
+    direction: &Direction,
+    state: &State,
+    input: &Typed,
+) -> Result<State, Refusal> {
     let from_state = recurrence(builder, direction, &state.hidden)?;
     let mut opened = |at: i64| -> Result<Typed, Refusal> {
         let (x, h) = (gate(builder, direction, input, at)?, gate(builder, direction, &from_state, at)?);
@@ -255,7 +268,8 @@ fn gru_step(builder: &mut Builder, call: &Call, direction: &Direction, state: &S
         builder.pair(ElementWiseKind::Product, &reset, &h)?
     } else {
         let seen = builder.pair(ElementWiseKind::Product, &reset, &state.hidden)?;
-        let weights = builder.part(&direction.recurrence, 0, Term::Known(2 * direction.hidden), Term::Known(direction.hidden))?;
+        let weights =
+            builder.part(&direction.recurrence, 0, Term::Known(2 * direction.hidden), Term::Known(direction.hidden))?;
         let product = builder.matmul(&seen, MatrixKind::Plain, &weights, MatrixKind::Transpose)?;
         match &direction.recurrent_bias {
             Some(bias) => {
@@ -275,7 +289,13 @@ fn gru_step(builder: &mut Builder, call: &Call, direction: &Direction, state: &S
 }
 
 /// `C = f C + i c`, `H = o h(C)`; peepholes let the gates see the cell.
-fn lstm_step(builder: &mut Builder, call: &Call, direction: &Direction, state: &State, input: &Typed) -> Result<State, Refusal> {
+fn lstm_step(
+    builder: &mut Builder,
+    call: &Call,
+    direction: &Direction,
+    state: &State,
+    input: &Typed,
+) -> Result<State, Refusal> {
     let cell = state.cell.as_ref().ok_or("it has no cell")?;
     let from_state = recurrence(builder, direction, &state.hidden)?;
     let sum = builder.pair(ElementWiseKind::Sum, input, &from_state)?;

@@ -89,7 +89,8 @@ fn angles(builder: &mut Builder, call: &Call, index: usize, head_axis: usize) ->
 /// `count` features from `start` on, every `stride`-th of them.
 fn features(builder: &mut Builder, x: &Typed, start: i64, count: i64, stride: i64) -> Result<Typed, Refusal> {
     let rank = x.rank();
-    let mut cut = Cut { start: vec![Term::Known(0); rank], size: builder.sizes(x)?, stride: vec![Term::Known(1); rank] };
+    let mut cut =
+        Cut { start: vec![Term::Known(0); rank], size: builder.sizes(x)?, stride: vec![Term::Known(1); rank] };
     let mut shape = x.shape.clone();
     (cut.start[rank - 1], cut.size[rank - 1]) = (Term::Known(start), Term::Known(count));
     (cut.stride[rank - 1], shape[rank - 1]) = (Term::Known(stride), Dim::known(count));
