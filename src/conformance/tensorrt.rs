@@ -5,7 +5,7 @@ use crate::ir::Model;
 use crate::ir::diag::{Diagnostic, Diagnostics};
 use crate::onnx::{ExportOptions, to_bytes};
 use crate::tensorrt::engine::{BuildOptions, inspect_in};
-use crate::tensorrt::parser::{Onnx, interface_differences, parameter_differences, read_onnx_in};
+use crate::tensorrt::parser::{NetworkSummary, Onnx, interface_differences, parameter_differences, read_onnx_in};
 use crate::tensorrt::trial::{self, Trial};
 use crate::tensorrt::{Error, Session, Worker};
 use std::path::PathBuf;
@@ -53,6 +53,7 @@ pub(super) fn verdict(case: &LoadedCase, builds: &Builds) -> Result<(), Verdict>
     let inputs = as_tensors(&by_position(&case.model, &data.inputs)?)?;
     builds.with_session(|session| {
         let built = trial::build(session, &builds.options, &case.model, &inputs).map_err(refused)?;
+        as_declared(&case.model, &built.report.network)?;
         if builds.cross_check {
             agrees(session, &case.model, &built, &builds.n_parsed)?;
         }
@@ -61,6 +62,20 @@ pub(super) fn verdict(case: &LoadedCase, builds: &Builds) -> Result<(), Verdict>
             constant => Err(Verdict::Specialized(format!("with constant `{}`", constant.join("`, `")))),
         }
     })
+}
+
+/// The extents of the outputs, as far as the library infers them, must be those that the model declares.
+fn as_declared(model: &Model, network: &NetworkSummary) -> Result<(), Verdict> {
+    for (output, built) in model.graph.outputs().iter().zip(&network.outputs) {
+        let (Some(ty), Some(dims)) = (model.graph.ty(output.value), &built.dims) else { continue };
+        let fits = |(dim, &extent): (&crate::ir::Dim, &i64)| {
+            extent == -1 || dim.as_known().is_none_or(|known| known == extent)
+        };
+        if ty.rank() != dims.len() || !ty.shape.iter().zip(dims).all(fits) {
+            return Err(Verdict::Failed(format!("output `{}` is {ty}, built as {dims:?}", output.name)));
+        }
+    }
+    Ok(())
 }
 
 /// What has no form in TensorRT is skipped, by operator and reason. What the library refuses after the lowering has passed it is
@@ -81,9 +96,12 @@ fn refused(problems: Diagnostics) -> Verdict {
 fn agrees(session: &mut Session, model: &Model, built: &Trial, n_parsed: &AtomicUsize) -> Result<(), Verdict> {
     let Ok(bytes) = to_bytes(model, &ExportOptions { opset: None, external_data: false }) else { return Ok(()) };
     match read_onnx_in(session, Onnx::Bytes(bytes.into()), None) {
-        Ok((theirs, _)) => {
+        Ok((mut theirs, _)) => {
             n_parsed.fetch_add(1, Ordering::Relaxed);
             let ours = inspect_in(session, &built.spec).map_err(|error| Verdict::Failed(error.to_string()))?;
+            // Ours has the model's own extents; where the parser has others, they are its own mistake.
+            let outputs = built.report.network.outputs.iter().zip(&mut theirs.outputs);
+            outputs.for_each(|(ours, theirs)| theirs.dims.clone_from(&ours.dims));
             let mut differences = interface_differences(&built.report.network, &theirs);
             differences.extend(parameter_differences(&ours, &theirs));
             match differences.as_slice() {

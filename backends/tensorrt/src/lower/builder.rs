@@ -152,6 +152,9 @@ impl Builder {
         if let Some(known) = self.constants.get(&(weight.key, sizes.to_vec())) {
             return Ok(known.clone());
         }
+        if weight.tensor.count() == 0 {
+            return Err(Refusal::new("a constant of it has no elements").instead("a constant with elements"));
+        }
         // Bytes without a sign exist at the edge of a network only.
         if weight.tensor.element() == Element::Uint8 {
             let wide = widened(weight)?;
