@@ -155,6 +155,10 @@ pub fn read_onnx_in(
         Onnx::Bytes(bytes) => (Source::OnnxBytes(bytes.len() as u64), vec![bytes]),
     };
     let Answer { summary, engine, .. } = session.run(source, &payload, build)?;
+    // Bytes that are no model at all are an empty network to the parser.
+    if summary.outputs.is_empty() {
+        return Err(Error::Parser { problem: "the model has no outputs".into(), log: Vec::new() });
+    }
     Ok((summary, engine))
 }
 
