@@ -82,7 +82,10 @@ fn as_declared(model: &Model, network: &NetworkSummary) -> Result<(), Verdict> {
 /// a failure of the lowering.
 fn refused(problems: Diagnostics) -> Verdict {
     const LOWERING: [&str; 3] = ["B0600", "B0601", "B0602"];
-    match problems.0.iter().find(|problem| LOWERING.contains(&problem.code)) {
+    // The library's words for element types that the target lacks.
+    const OF_TARGET: &str = "HW-specific datatypes";
+    match problems.0.iter().find(|problem| LOWERING.contains(&problem.code) || problem.message.contains(OF_TARGET)) {
+        Some(problem) if problem.code == "B0507" => Verdict::Skipped("an element type that the target lacks".into()),
         Some(problem) => Verdict::Skipped(problem.message.clone()),
         None => {
             let words: Vec<String> =
