@@ -11,7 +11,7 @@ here=$(dirname "$0")
 "$python" "$here/export.py" "$out"
 
 # The optimized model is ONNX again, certified against the original; any runtime takes it.
-"$eutectic" optimize "$out/model.onnx" -o "$out/optimized.onnx"
+"$eutectic" optimize "$out/model.onnx" --target tensorrt -o "$out/optimized.onnx"
 "$eutectic" compare "$out/model.onnx" "$out/optimized.onnx"
 
 # One engine for batches of 1 to 32, best at 8. Where TensorRT dropped a precision flag, the casts and the quantization are ours.

@@ -66,7 +66,8 @@ impl Lower {
         let tensorrt = TensorRt { worker: worker(self.trt_lib.as_deref())?, options };
         let mut lowered = tensorrt.lower(&model)?;
         if let Some(names) = &self.break_fusions {
-            let unknown = lowered.spec.break_fusions(names);
+            let names: Vec<String> = names.iter().filter(|name| !name.is_empty()).cloned().collect();
+            let unknown = lowered.spec.break_fusions(&names);
             if !unknown.is_empty() {
                 return Err(misuse(format!("no value of the network is called `{}`", unknown.join("`, `"))));
             }
