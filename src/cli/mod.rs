@@ -99,7 +99,7 @@ enum Verb {
     /// Time a model, fused against unfused, on a backend
     Bench(bench::Bench),
     /// Lower a model to a device's network and build its engine
-    Lower(lower::Lower),
+    Lower(Box<lower::Lower>),
     /// List and check rewrite rules
     Rules(rules::Rules),
     /// List the operators that are known
