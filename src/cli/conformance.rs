@@ -27,6 +27,18 @@ pub(super) struct Conformance {
     /// Most time for one case, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     time: u64,
+    /// Have NVIDIA's own ONNX parser read every case that is built too, and compare inputs and outputs
+    #[cfg(feature = "tensorrt")]
+    #[arg(long = "crossCheck")]
+    cross_check: bool,
+    /// Compute capability that TensorRT builds for, ten times the version
+    #[cfg(feature = "tensorrt")]
+    #[arg(long, default_value_t = 86)]
+    sm: u16,
+    /// Directory, SDK, virtual environment or file of TensorRT's library
+    #[cfg(feature = "tensorrt")]
+    #[arg(long, value_name = "PATH")]
+    trt_lib: Option<PathBuf>,
 }
 
 impl Conformance {
@@ -40,18 +52,37 @@ impl Conformance {
         let n_threads = std::thread::available_parallelism().map_or(1, NonZero::get);
         let policy = Policy { untrusted: global.untrusted, ..Policy::interactive() };
         let time = Duration::from_secs(self.time);
-        let settings = Settings::new(global.budgets(), policy, Limits::STANDARD, time, n_threads)?;
+        #[allow(unused_mut)] // Without TensorRT nothing is added.
+        let mut settings = Settings::new(global.budgets(), policy, Limits::STANDARD, time, n_threads)?;
+        #[cfg(feature = "tensorrt")]
+        let builds = {
+            let builds =
+                crate::conformance::tensorrt::Builds::new(self.sm, self.trt_lib.clone(), time, self.cross_check)?;
+            let builds = Arc::new(builds);
+            settings.builds = Some(Arc::clone(&builds));
+            builds
+        };
         let verdicts = run(&cases, &[self.through], &Arc::new(settings))?.concat();
         let n_of = |name: &str| verdicts.iter().filter(|verdict| verdict.name() == name).count();
-        let [passed, failed, skipped] = ["passed", "failed", "skipped"].map(n_of);
+        let [passed, specialized, failed, skipped] = ["passed", "specialized", "failed", "skipped"].map(n_of);
         if global.json {
             let one = |(case, verdict): (&Case, &Verdict)| json!({ "name": case.name, "verdict": verdict.name(), "reason": verdict.reason() });
             let cases: Vec<_> = cases.iter().zip(&verdicts).map(one).collect();
-            print_json(&json!({ "passed": passed, "failed": failed, "skipped": skipped, "cases": cases }));
+            print_json(
+                &json!({ "passed": passed, "specialized": specialized, "failed": failed, "skipped": skipped, "cases": cases }),
+            );
         } else {
             self.print(&cases, &verdicts);
             let seconds = begun.elapsed().as_secs_f64();
-            println!("{}: {passed} passed, {failed} failed, {skipped} skipped in {seconds:.1} s", self.through);
+            let for_some = if specialized > 0 { format!(", {specialized} for some inputs") } else { String::new() };
+            println!(
+                "{}: {passed} passed{for_some}, {failed} failed, {skipped} skipped in {seconds:.1} s",
+                self.through
+            );
+            #[cfg(feature = "tensorrt")]
+            if self.cross_check {
+                println!("NVIDIA's parser reads {} of those that were built", builds.n_parsed());
+            }
         }
         Ok(i32::from(failed > 0))
     }
@@ -61,7 +92,7 @@ impl Conformance {
         let mut skipped: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
         for (case, verdict) in cases.iter().zip(verdicts) {
             match verdict {
-                Verdict::Passed => {}
+                Verdict::Passed | Verdict::Specialized(_) => {}
                 Verdict::Failed(reason) => println!("failed {}: {}", Escaped(&case.name), Escaped(reason)),
                 Verdict::Skipped(reason) => skipped.entry(reason).or_default().push(case),
             }

@@ -114,7 +114,7 @@ enum Verb {
     /// Measure the calls of models on the device, as a table that `--cost table:FILE` prices by
     Calibrate(calibrate::Calibrate),
     /// Lower a model to a device's network and build its engine
-    Lower(lower::Lower),
+    Lower(Box<lower::Lower>),
     /// List and check rewrite rules
     Rules(rules::Rules),
     /// Measure a declared question and set it as a paper: statistics, figures, tables

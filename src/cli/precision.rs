@@ -52,6 +52,18 @@ impl Precision {
         self.fp16 || self.bf16 || self.format().is_some()
     }
 
+    /// What is computed in, as trtexec says it.
+    pub(super) fn in_words(&self) -> String {
+        let format = self.format().map(|format| match format {
+            Format::Int8 => "INT8",
+            Format::Float8 => "FP8",
+            Format::Int4 { .. } => "INT4",
+        });
+        let half = if self.fp16 { Some("FP16") } else { self.bf16.then_some("BF16") };
+        let words: Vec<&str> = ["FP32"].into_iter().chain(half).chain(format).collect();
+        words.join("+")
+    }
+
     /// What is quantized to, if anything.
     pub(super) fn format(&self) -> Option<Format> {
         match (self.int8, self.fp8, self.int4) {

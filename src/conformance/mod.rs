@@ -7,6 +7,8 @@
 mod case;
 mod compare;
 mod guard;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
 
 pub use case::{Case, DataSet, LoadedCase, find_cases};
 pub use compare::{Tolerance, difference, kind};
@@ -40,6 +42,9 @@ pub enum Through {
     Cuda,
     /// Export and import, which a second export must confirm byte by byte; then the interpreter
     Roundtrip,
+    /// Lowered to TensorRT and built for one GPU, not run
+    #[cfg(feature = "tensorrt")]
+    Tensorrt,
     /// Equality saturation for the target portable, then the interpreter
     Optimize,
     /// Greedy rewriting for the target portable, then the interpreter
@@ -58,6 +63,8 @@ impl Through {
             Through::Cpu => "cpu",
             Through::Cuda => "cuda",
             Through::Roundtrip => "roundtrip",
+            #[cfg(feature = "tensorrt")]
+            Through::Tensorrt => "tensorrt",
             Through::Optimize => "optimize",
             Through::Greedy => "greedy",
         }
@@ -77,16 +84,19 @@ pub enum Verdict {
     Passed,
     /// Something is wrong, and what.
     Failed(String),
+    /// It was built, but only for some of the inputs, and for which.
+    Specialized(String),
     /// The case needs something that is not supported, and what.
     Skipped(String),
 }
 
 impl Verdict {
-    /// `passed`, `failed` or `skipped`.
+    /// `passed`, `failed`, `specialized` or `skipped`.
     pub fn name(&self) -> &'static str {
         match self {
             Verdict::Passed => "passed",
             Verdict::Failed(_) => "failed",
+            Verdict::Specialized(_) => "specialized",
             Verdict::Skipped(_) => "skipped",
         }
     }
@@ -95,7 +105,7 @@ impl Verdict {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Verdict::Passed => None,
-            Verdict::Failed(reason) | Verdict::Skipped(reason) => Some(reason),
+            Verdict::Failed(reason) | Verdict::Specialized(reason) | Verdict::Skipped(reason) => Some(reason),
         }
     }
 }
@@ -134,6 +144,9 @@ pub struct Settings {
     pub time: Duration,
     /// Cases that run at a time.
     pub n_threads: usize,
+    /// What builds for [`Through::Tensorrt`], which is skipped without.
+    #[cfg(feature = "tensorrt")]
+    pub builds: Option<Arc<tensorrt::Builds>>,
 }
 
 impl Settings {
@@ -150,7 +163,16 @@ impl Settings {
         let standard = Options::standard(Target::Portable)?;
         let saturate =
             Options { engine: Engine::Saturate { limits: budget, extract: Extract::Dag }, ..standard.clone() };
-        Ok(Self { limits, policy, saturate, greedy: Options { engine: Engine::Greedy, ..standard }, time, n_threads })
+        Ok(Self {
+            limits,
+            policy,
+            saturate,
+            greedy: Options { engine: Engine::Greedy, ..standard },
+            time,
+            n_threads,
+            #[cfg(feature = "tensorrt")]
+            builds: None,
+        })
     }
 }
 
@@ -188,11 +210,16 @@ pub fn run_loaded(case: &LoadedCase, through: Through, settings: &Settings) -> V
 }
 
 fn verdict(case: &LoadedCase, through: Through, settings: &Settings) -> Result<(), Verdict> {
+    #[cfg(feature = "tensorrt")]
+    if through == Through::Tensorrt {
+        let builds = settings.builds.as_ref().ok_or_else(|| Verdict::Skipped("no worker builds".into()))?;
+        return tensorrt::verdict(case, builds);
+    }
     let model = match through {
-        Through::Interp | Through::Cpu | Through::Cuda => case.model.clone(),
         Through::Roundtrip => round_trip(&case.model, &settings.limits)?,
         Through::Optimize => rewritten(&case.model, &settings.saturate)?,
         Through::Greedy => rewritten(&case.model, &settings.greedy)?,
+        _ => case.model.clone(),
     };
     can_run(&model).map_err(Verdict::Skipped)?;
     for data in &case.data {
@@ -214,7 +241,9 @@ fn round_trip(model: &Model, limits: &Limits) -> Result<Model, Verdict> {
     const EXPORT: ExportOptions = ExportOptions { opset: None, external_data: false };
     let refused = |what: &str, problems: Diagnostics| match Verdict::from(problems) {
         Verdict::Passed => Verdict::Passed,
-        Verdict::Failed(reason) | Verdict::Skipped(reason) => Verdict::Failed(format!("{what}: {reason}")),
+        Verdict::Failed(reason) | Verdict::Specialized(reason) | Verdict::Skipped(reason) => {
+            Verdict::Failed(format!("{what}: {reason}"))
+        }
     };
     let first = crate::onnx::to_bytes(model, &EXPORT).map_err(|problems| refused("export", problems))?;
     let again = crate::onnx::from_bytes(first.clone().into(), limits, &Policy::interactive());

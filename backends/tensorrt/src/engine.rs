@@ -123,7 +123,12 @@ pub fn build_in(
 
 /// Replays `spec` in the worker process without building: the library checks each layer and infers all types and extents.
 pub fn inspect(worker: &Worker, spec: &NetworkSpec) -> Result<NetworkSummary, Error> {
-    replay(&mut worker.session(), spec, None).map(|answer| answer.summary)
+    inspect_in(&mut worker.session(), spec)
+}
+
+/// The same in a process that is kept.
+pub fn inspect_in(session: &mut Session, spec: &NetworkSpec) -> Result<NetworkSummary, Error> {
+    replay(session, spec, None).map(|answer| answer.summary)
 }
 
 fn replay(session: &mut Session, spec: &NetworkSpec, build: Option<&BuildOptions>) -> Result<Answer, Error> {

@@ -29,6 +29,19 @@ pub struct NetworkSummary {
     pub outputs: Vec<TensorSummary>,
     /// How many layers of each type, by the library's name of the type (`CONVOLUTION`, `MATRIX_MULTIPLY`, ..).
     pub histogram: BTreeMap<String, usize>,
+    /// The layers with a window or weights, in no order of the network; empty for a network that was built, since hashing takes time.
+    pub layers: Vec<LayerParameters>,
+}
+
+/// A layer with a window or weights.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LayerParameters {
+    /// The library's name of its type.
+    pub kind: String,
+    /// Extents, strides, padding and whatever else it was told.
+    pub window: String,
+    /// Hash of its weights, where they are constant.
+    pub weights: Option<String>,
 }
 
 impl NetworkSummary {
@@ -46,7 +59,7 @@ impl NetworkSummary {
 }
 
 /// What the interfaces of two networks differ in, a line each: names, element types and extents of inputs and outputs, by
-/// position. Extents that one side could not infer are not compared.
+/// position. Extents that one side could not infer are not compared, nor those that the parser leaves to run time.
 pub fn interface_differences(ours: &NetworkSummary, theirs: &NetworkSummary) -> Vec<String> {
     let mut differences = Vec::new();
     for (what, ours, theirs) in [("input", &ours.inputs, &theirs.inputs), ("output", &ours.outputs, &theirs.outputs)] {
@@ -54,10 +67,42 @@ pub fn interface_differences(ours: &NetworkSummary, theirs: &NetworkSummary) -> 
             differences.push(format!("{} {what}s, the parser has {}", ours.len(), theirs.len()));
         }
         for (ours, theirs) in ours.iter().zip(theirs) {
-            let unknown = ours.dims.is_none() || theirs.dims.is_none();
-            let same_dims = unknown || ours.dims == theirs.dims;
+            let same_dims = match (&ours.dims, &theirs.dims) {
+                (Some(ours), Some(theirs)) => {
+                    ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a == b || *b == -1)
+                }
+                _ => true,
+            };
             if (&ours.name, ours.data_type) != (&theirs.name, theirs.data_type) || !same_dims {
                 differences.push(format!("{what} {ours}, the parser has {theirs}"));
+            }
+        }
+    }
+    differences
+}
+
+/// What the layers with a window or weights differ in, a line each. A kind of which one side has more is not compared: the same
+/// call may be lowered in several ways.
+pub fn parameter_differences(ours: &NetworkSummary, theirs: &NetworkSummary) -> Vec<String> {
+    let mut differences = Vec::new();
+    for kind in ["CONVOLUTION", "DECONVOLUTION", "POOLING"] {
+        let of = |side: &NetworkSummary| -> Vec<LayerParameters> {
+            side.layers.iter().filter(|layer| layer.kind == kind).cloned().collect()
+        };
+        let (ours, theirs) = (of(ours), of(theirs));
+        if ours.len() != theirs.len() {
+            continue;
+        }
+        // A padding that the library derives is not told, so that nothing can be said against it.
+        let is_told = |layer: &LayerParameters| !layer.window.contains('?');
+        if !ours.iter().chain(&theirs).all(is_told) {
+            continue;
+        }
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            if ours.window != theirs.window {
+                differences.push(format!("{kind} of {}, the parser has {}", ours.window, theirs.window));
+            } else if ours.weights.is_some() && theirs.weights.is_some() && ours.weights != theirs.weights {
+                differences.push(format!("{kind} of {} has other weights than the parser's", ours.window));
             }
         }
     }
@@ -110,6 +155,10 @@ pub fn read_onnx_in(
         Onnx::Bytes(bytes) => (Source::OnnxBytes(bytes.len() as u64), vec![bytes]),
     };
     let Answer { summary, engine, .. } = session.run(source, &payload, build)?;
+    // Bytes that are no model at all are an empty network to the parser.
+    if summary.outputs.is_empty() {
+        return Err(Error::Parser { problem: "the model has no outputs".into(), log: Vec::new() });
+    }
     Ok((summary, engine))
 }
 
@@ -120,6 +169,25 @@ mod tests {
     fn network(name: &str, dims: Option<&[i64]>) -> NetworkSummary {
         let output = TensorSummary { name: name.into(), data_type: DataType::F32, dims: dims.map(<[i64]>::to_vec) };
         NetworkSummary { outputs: vec![output], ..NetworkSummary::default() }
+    }
+
+    #[test]
+    fn layers_differ_in_windows_and_weights() {
+        let network = |window: &str, weights: Option<&str>| {
+            let layer = LayerParameters {
+                kind: "CONVOLUTION".into(),
+                window: window.into(),
+                weights: weights.map(ToOwned::to_owned),
+            };
+            NetworkSummary { layers: vec![layer], ..NetworkSummary::default() }
+        };
+        let known = network("kernel [3, 3]", Some("ab"));
+        assert!(parameter_differences(&known, &network("kernel [3, 3]", None)).is_empty());
+        assert!(parameter_differences(&known, &NetworkSummary::default()).is_empty());
+        let other = parameter_differences(&known, &network("kernel [1, 1]", Some("ab")));
+        assert_eq!(other, ["CONVOLUTION of kernel [3, 3], the parser has kernel [1, 1]"]);
+        let other = parameter_differences(&known, &network("kernel [3, 3]", Some("cd")));
+        assert_eq!(other, ["CONVOLUTION of kernel [3, 3] has other weights than the parser's"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::backend::EngineReport;
 use crate::engine::{BuildOptions, Profile, ProfileRange, build_in};
 use crate::lower::{self, LowerOptions};
+use crate::spec::NetworkSpec;
 use crate::worker::Session;
 use eutectic_ir::diag::{Diagnostics, Kind, Severity};
 use eutectic_ir::{Model, Tensor, infer};
@@ -12,6 +13,8 @@ use eutectic_ir::{Model, Tensor, infer};
 pub struct Trial {
     /// What came of it.
     pub report: EngineReport,
+    /// The network that was built.
+    pub spec: NetworkSpec,
     /// The inputs whose contents had to be known: the model was built for those of the trial.
     pub constant: Vec<String>,
 }
@@ -28,7 +31,7 @@ pub fn build(
     inputs: &[Option<Tensor>],
 ) -> Result<Trial, Diagnostics> {
     let refused = match attempt(session, options, model, inputs) {
-        Ok(report) => return Ok(Trial { report, constant: Vec::new() }),
+        Ok((report, spec)) => return Ok(Trial { report, spec, constant: Vec::new() }),
         Err(refused) => refused,
     };
     let is_refusal = |refused: &Diagnostics| {
@@ -40,7 +43,7 @@ pub fn build(
     if constant.is_empty() || !is_refusal(&refused) {
         return Err(refused);
     }
-    attempt(session, options, &specialized, inputs).map(|report| Trial { report, constant })
+    attempt(session, options, &specialized, inputs).map(|(report, spec)| Trial { report, spec, constant })
 }
 
 fn attempt(
@@ -48,13 +51,13 @@ fn attempt(
     options: &BuildOptions,
     model: &Model,
     inputs: &[Option<Tensor>],
-) -> Result<EngineReport, Diagnostics> {
+) -> Result<(EngineReport, NetworkSpec), Diagnostics> {
     let profiles = profile(model, inputs).into_iter().collect();
     let lowered = lower::lower(model, &LowerOptions { profiles })?;
     let options = BuildOptions { profiles: lowered.profiles, ..options.clone() };
     let built = build_in(session, &lowered.spec, &options);
     let (network, engine) = built.map_err(|error| Diagnostics::from(error.diagnostic()))?;
-    Ok(EngineReport::new(network, &engine))
+    Ok((EngineReport::new(network, &engine), lowered.spec))
 }
 
 /// The most elements of a shape tensor.

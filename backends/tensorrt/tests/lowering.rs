@@ -181,9 +181,9 @@ fn a_computed_kernel_is_an_operand_of_the_convolution() {
 #[test]
 fn everything_that_has_no_lowering_is_reported_at_once() {
     let found = unsupported(&model(
-        "g (float[1,2,4,4] x) => (y, z) <float[3,2,3,3] w = [\"location\": \"seed:1\"]> {
-            [a] p = MaxPool <kernel_shape = [2,2], dilations = [2,2]> (x)
-            [b] q = MaxPool <kernel_shape = [2,2], dilations = [2,2]> (x)
+        "g (float[1,2,4,4] x) => (y, z) <float[4] s = {1,1,2,2}> {
+            [a] p = Resize <antialias = 1, mode = \"linear\"> (x, , s)
+            [b] q = Resize <antialias = 1, mode = \"linear\"> (x, , s)
             [c] y = Det (p)
             [d] z = custom.Frob (q)
             [e] u = Det (x)
@@ -192,13 +192,13 @@ fn everything_that_has_no_lowering_is_reported_at_once() {
     let messages: Vec<_> = found.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(
         messages,
-        ["Det can't be lowered: it has no lowering to TensorRT", "MaxPool can't be lowered: its window is dilated",]
+        ["Det can't be lowered: it has no lowering to TensorRT", "Resize can't be lowered: it antialiases",]
     );
     assert_eq!(
         found.iter().flat_map(|problem| &problem.notes).collect::<Vec<_>>(),
         ["1 call, first `e`", "2 calls, first `a`"]
     );
-    assert_eq!(found[1].help.as_deref(), Some("supported: dilations of 1"));
+    assert_eq!(found[1].help.as_deref(), Some("supported: antialias 0"));
 }
 
 #[test]

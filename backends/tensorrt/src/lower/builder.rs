@@ -6,13 +6,15 @@
 //! - operands of broadcasting layers have equal ranks.
 
 use super::call::Call;
-use super::operand::{Operand, Typed, Weight, data_type, element};
+use super::operand::{Operand, Typed, Weight, data_type, element, is_real, widened};
 use super::refusal::Refusal;
-use crate::layer::{ActivationKind, ElementWiseKind, Layer, MatrixKind, Operand as Kernel, ReduceKind, UnaryKind};
+use crate::layer::{
+    ActivationKind, ElementWiseKind, Layer, MatrixKind, Operand as Kernel, ReduceKind, Scaling, UnaryKind,
+};
 use crate::spec::{DataType, NetworkSpec, TensorRef, WeightsRef};
 use bytes::Bytes;
 use eutectic_ir::tensor::Data;
-use eutectic_ir::{Dim, Tensor};
+use eutectic_ir::{Dim, Element, Tensor};
 use std::collections::{HashMap, HashSet};
 
 /// A network in the making.
@@ -150,6 +152,16 @@ impl Builder {
         if let Some(known) = self.constants.get(&(weight.key, sizes.to_vec())) {
             return Ok(known.clone());
         }
+        if weight.tensor.count() == 0 {
+            return Err(Refusal::new("a constant of it has no elements").instead("a constant with elements"));
+        }
+        // Bytes without a sign exist at the edge of a network only.
+        if weight.tensor.element() == Element::Uint8 {
+            let wide = widened(weight)?;
+            let wide = self.constant(&wide, sizes)?;
+            self.constants.insert((weight.key, sizes.to_vec()), wide.clone());
+            return Ok(wide);
+        }
         let data_type = data_type(weight.tensor.element())?;
         let weights = self.bytes(weight)?;
         let name = self.unique(weight.name.clone());
@@ -277,10 +289,30 @@ impl Builder {
 
     /// The elements in another type; the tensor itself when it has that type.
     pub fn cast(&mut self, input: &Typed, to: DataType) -> Typed {
-        if input.data_type == to {
-            return input.clone();
+        use DataType::{F4E2M1, F8E4M3, F32, I4, U8};
+        let is_narrow = |data_type| matches!(data_type, F8E4M3 | F4E2M1 | I4);
+        match (input.data_type, to) {
+            (from, to) if from == to => input.clone(),
+            // Narrow types convert by quantization alone, bytes without a sign to and from floats alone.
+            (from, to) if from != F32 && (is_narrow(to) || (to == U8 && !is_real(from))) => {
+                let wide = self.cast(input, F32);
+                self.cast(&wide, to)
+            }
+            (from, to) if to != F32 && (is_narrow(from) || (from == U8 && !is_real(to))) => {
+                let wide = self.cast(input, F32);
+                self.cast(&wide, to)
+            }
+            (from, to) if is_narrow(from) || is_narrow(to) => {
+                let Ok(scale) = self.scalar(1.0, F32, 0) else { unreachable!("single precision holds one") };
+                let (input, shape, scale, scaling) = (input.at, input.shape.clone(), scale.at, Scaling::PerTensor);
+                let layer = match is_narrow(to) {
+                    true => Layer::Quantize { input, scale, scaling, to },
+                    false => Layer::Dequantize { input, scale, scaling, to },
+                };
+                self.typed("cast", layer, to, shape)
+            }
+            _ => self.typed("cast", Layer::Cast { input: input.at, to }, to, input.shape.clone()),
         }
-        self.typed("cast", Layer::Cast { input: input.at, to }, to, input.shape.clone())
     }
 
     /// A copy that is a tensor of its own.

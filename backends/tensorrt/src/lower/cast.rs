@@ -18,13 +18,22 @@ fn cast(builder: &mut Builder, call: &Call) -> Lowered {
     let code = i32::try_from(call.int("to", 0)).unwrap_or(0);
     let to = Element::from_code(code).ok_or_else(|| Refusal::new(format!("no element type has code {code}")))?;
     let x = builder.input(call, 0)?;
-    Ok(vec![builder.cast(&x, data_type(to)?).into()])
+    converted(builder, &x, data_type(to)?)
 }
 
 fn cast_like(builder: &mut Builder, call: &Call) -> Lowered {
     let to = call.value(1)?.data_type()?;
     let x = builder.input(call, 0)?;
-    Ok(vec![builder.cast(&x, to).into()])
+    converted(builder, &x, to)
+}
+
+/// Four-bit elements stand in pairs.
+fn converted(builder: &mut Builder, x: &Typed, to: DataType) -> Lowered {
+    let count = x.sizes().map(|sizes| sizes.iter().product::<i64>());
+    if [x.data_type, to].iter().any(|data_type| data_type.bits() < 8) && count.is_none_or(|count| count % 2 != 0) {
+        return Err(Refusal::new("it converts an odd number of four-bit elements").instead("an even number"));
+    }
+    Ok(vec![builder.cast(x, to).into()])
 }
 
 fn quantize(builder: &mut Builder, call: &Call) -> Lowered {

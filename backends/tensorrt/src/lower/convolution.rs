@@ -4,8 +4,10 @@ use super::builder::Builder;
 use super::call::Call;
 use super::operand::{Operand, Typed};
 use super::refusal::Refusal;
+use super::terms::Term;
+use super::view::Cut;
 use super::{Lowered, Lowering};
-use crate::layer::{Layer, Window};
+use crate::layer::{ElementWiseKind, Layer, SliceMode, Window};
 use eutectic_ir::Dim;
 
 /// The operators of this family.
@@ -43,7 +45,7 @@ fn transposed(builder: &mut Builder, call: &Call) -> Lowered {
     let extra = call.attrs.ints("output_padding").map_or_else(|| vec![0; n_axes], <[i64]>::to_vec);
     let wanted = call.attrs.ints("output_shape").filter(|wanted| !wanted.is_empty());
     let mode = call.string("auto_pad", "NOTSET");
-    let mut shape = Vec::new();
+    let (mut shape, mut grown) = (Vec::new(), Vec::new());
     for at in 0..n_axes {
         let covered = (window.kernel[at] - 1) * window.dilations[at] + 1;
         let (stride, extra) = (window.strides[at], extra.get(at).copied().unwrap_or(0));
@@ -57,18 +59,20 @@ fn transposed(builder: &mut Builder, call: &Call) -> Lowered {
             let (Some(target), Some(input)) = (target.as_known(), input.as_known()) else {
                 return Err(Refusal::new("its padding depends on a dynamic extent").instead("explicit pads"));
             };
-            let total = ((input - 1) * stride + covered + extra - target).max(0);
+            let total = (input - 1) * stride + covered + extra - target;
             let (small, large) = (total / 2, total - total / 2);
-            let (pre, post) = if mode == "SAME_UPPER" { (small, large) } else { (large, small) };
+            let (pre, post) = match mode {
+                _ if total < 0 => (0, total),
+                "SAME_UPPER" => (small, large),
+                _ => (large, small),
+            };
             (window.pre_padding[at], window.post_padding[at]) = (pre, post);
         }
         // The last rows that the output padding asks for are rows that the padding behind would cut off.
         window.post_padding[at] -= extra;
-        if window.post_padding[at] < 0 {
-            return Err(
-                Refusal::new("its output_padding exceeds the padding behind").instead("larger pads and a Slice")
-            );
-        }
+        // Where there is less to cut off, rows that no input reaches follow.
+        grown.push((-window.post_padding[at]).max(0));
+        window.post_padding[at] = window.post_padding[at].max(0);
         let cut = window.pre_padding[at] + window.post_padding[at];
         let extent = input.sub(&Dim::known(1)).and_then(|dim| dim.mul(&Dim::known(stride)));
         let extent = extent.and_then(|dim| dim.add(&Dim::known(covered - cut)));
@@ -77,7 +81,25 @@ fn transposed(builder: &mut Builder, call: &Call) -> Lowered {
     let bias = bias(call, 2);
     let with_map =
         |window: Window, input, kernel, bias| Layer::Deconvolution { input, kernel, bias, n_maps, groups, window };
-    spread(builder, &x, kernel, bias, window, n_maps, shape, with_map)
+    if grown.iter().all(|&rows| rows == 0) {
+        return spread(builder, &x, kernel, bias, window, n_maps, shape, with_map);
+    }
+    let plain = spread(builder, &x, kernel, None, window, n_maps, shape, with_map)?;
+    let plain = builder.tensor(plain.first().ok_or("it has no result")?)?;
+    let rank = plain.rank();
+    let mut cut =
+        Cut { start: vec![Term::Known(0); rank], size: builder.sizes(&plain)?, stride: vec![Term::Known(1); rank] };
+    let mut shape = plain.shape.clone();
+    for (at, &rows) in grown.iter().enumerate() {
+        cut.size[2 + at] = builder.add(&cut.size[2 + at], &Term::Known(rows))?;
+        shape[2 + at] = shape[2 + at].add(&Dim::known(rows)).ok_or("its extents overflow")?;
+    }
+    let zero = builder.scalar(0.0, plain.data_type, 0)?;
+    let y = builder.slice(&plain, &cut, SliceMode::Fill, Some(zero.at), shape)?;
+    let Some(bias) = bias else { return Ok(vec![y.into()]) };
+    let bias = builder.tensor(bias)?;
+    let bias = builder.unsqueeze(&bias, &(1..rank - 1).collect::<Vec<_>>())?;
+    Ok(vec![builder.binary(ElementWiseKind::Sum, &y.into(), &bias.into())?.into()])
 }
 
 /// Adds the layer; a window of one axis gets a second of extent one.

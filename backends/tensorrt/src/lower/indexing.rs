@@ -110,13 +110,28 @@ fn scatter_elements(builder: &mut Builder, call: &Call) -> Lowered {
 
 fn one_hot(builder: &mut Builder, call: &Call) -> Lowered {
     let (indices, values) = (builder.input(call, 0)?, builder.input(call, 2)?);
-    let depth =
-        call.arg(1)?.ints().and_then(|depth| depth.first().copied()).ok_or_else(|| must_be_constant("depth"))?;
     let axis = call.axis(call.int("axis", -1), indices.rank() + 1)?;
+    let depth_known = call.arg(1)?.ints().and_then(|depth| depth.first().copied());
+    let dim = match (depth_known, call.shape(0).and_then(|shape| shape.get(axis))) {
+        (Some(known), _) => Dim::known(known),
+        (None, Some(dim)) => dim.clone(),
+        (None, None) => builder.fresh(),
+    };
     let mut shape = indices.shape.clone();
-    shape.insert(axis, Dim::known(depth));
-    let indices = if indices.data_type == DataType::I64 { indices } else { builder.cast(&indices, DataType::I64) };
-    let depth = builder.scalar(depth as f64, DataType::I64, 0)?;
+    shape.insert(axis, dim);
+    let indices = builder.cast(&indices, DataType::I64);
+    let depth = match depth_known {
+        Some(known) => builder.scalar(known as f64, DataType::I64, 0)?,
+        None => {
+            let depth = builder.input(call, 1)?;
+            let depth = builder.cast(&depth, DataType::I64);
+            builder.squeeze(&depth, &(0..depth.rank()).collect::<Vec<_>>())
+        }
+    };
+    // An index below zero counts from the end.
+    let is_negative = builder.with(ElementWiseKind::Less, &indices, 0.0)?;
+    let from_end = builder.binary(ElementWiseKind::Sum, &indices.clone().into(), &depth.clone().into())?;
+    let indices = builder.select(&is_negative.into(), &from_end.into(), &indices.into())?;
     let layer = Layer::OneHot { indices: indices.at, values: values.at, depth: depth.at, axis: axis as u32 };
     Ok(vec![builder.typed("onehot", layer, values.data_type, shape).into()])
 }

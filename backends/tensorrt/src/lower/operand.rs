@@ -166,6 +166,15 @@ pub(super) fn element(data_type: DataType) -> Element {
     }
 }
 
+/// Unsigned bytes as 32-bit integers.
+pub(super) fn widened(weight: &Weight) -> Result<Weight, Refusal> {
+    let wrong = || Refusal::new("its bytes are not numbers");
+    let values: Vec<i32> = weight.tensor.to_i64s().ok_or_else(wrong)?.into_iter().map(|value| value as i32).collect();
+    let tensor = Tensor::from_vec(weight.tensor.shape(), values).map_err(|error| error.to_string())?;
+    // Another key than that of the bytes; negative ones are not given out.
+    Ok(Weight { tensor, key: !weight.key, name: weight.name.clone() })
+}
+
 /// Whether it is a floating-point type.
 pub(super) fn is_real(data_type: DataType) -> bool {
     matches!(data_type, DataType::F32 | DataType::F16 | DataType::Bf16)

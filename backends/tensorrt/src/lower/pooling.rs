@@ -5,9 +5,11 @@ use super::call::Call;
 use super::convolution::{same_padding, widen, window, window_extent};
 use super::operand::Typed;
 use super::refusal::Refusal;
+use super::terms::Term;
+use super::view::Cut;
 use super::{Lowered, Lowering};
-use crate::layer::{ElementWiseKind, Layer, PoolingKind, ReduceKind, UnaryKind, Window};
-use eutectic_ir::Dim;
+use crate::layer::{ElementWiseKind, Layer, PoolingKind, ReduceKind, SliceMode, UnaryKind, Window};
+use eutectic_ir::{Dim, Tensor};
 
 /// The operators of this family.
 pub(super) const OPS: &[Lowering] = &[
@@ -68,9 +70,6 @@ fn pool(builder: &mut Builder, call: &Call, x: &Typed, kind: PoolingKind) -> Res
             .instead("one, two or three spatial axes"));
     }
     let mut window = window(call, kernel)?;
-    if window.dilations.iter().any(|&dilation| dilation != 1) {
-        return Err(Refusal::new("its window is dilated").instead("dilations of 1"));
-    }
     match call.string("auto_pad", "NOTSET") {
         "SAME_UPPER" => same_padding(&mut window, &x.shape[2..], true)?,
         "SAME_LOWER" => same_padding(&mut window, &x.shape[2..], false)?,
@@ -90,6 +89,9 @@ fn pool(builder: &mut Builder, call: &Call, x: &Typed, kind: PoolingKind) -> Res
             }
         });
     }
+    if window.dilations.iter().any(|&dilation| dilation != 1) {
+        return Ok((dilated(builder, x, kind, &window, &shape)?, volume));
+    }
     let is_line = n_axes == 1;
     let input = if is_line {
         widen(&mut window);
@@ -102,8 +104,81 @@ fn pool(builder: &mut Builder, call: &Call, x: &Typed, kind: PoolingKind) -> Res
     Ok((if is_line { builder.squeeze(&y, &[2]) } else { y }, volume))
 }
 
+/// A pooling whose window has gaps, which TensorRT's layer lacks: the points of the window, each a strided slice of the padded
+/// input, one after the other.
+fn dilated(
+    builder: &mut Builder,
+    x: &Typed,
+    kind: PoolingKind,
+    window: &Window,
+    shape: &[Dim],
+) -> Result<Typed, Refusal> {
+    const MOST_POINTS: i64 = 128;
+    let volume: i64 = window.kernel.iter().product();
+    let known = |shape: &[Dim]| shape.iter().map(Dim::as_known).collect::<Option<Vec<i64>>>();
+    let (Some(extents), Some(sizes)) = (known(&x.shape[2..]), known(&shape[2..])) else {
+        return Err(Refusal::new("its window is dilated, and its extents dynamic").instead("dilations of 1"));
+    };
+    if volume > MOST_POINTS {
+        return Err(Refusal::new(format!("its dilated window has {volume} points")).instead("dilations of 1"));
+    }
+    let (join, fill) = match kind {
+        PoolingKind::Max => (ElementWiseKind::Max, f64::NEG_INFINITY),
+        _ => (ElementWiseKind::Sum, 0.0),
+    };
+    let mut result = None;
+    // How many points of the input each mean is over.
+    let mut counts = vec![0.0f32; sizes.iter().product::<i64>().max(0) as usize];
+    for point in 0..volume {
+        let mut rest = point;
+        let mut start = vec![Term::Known(0); 2];
+        let mut offsets = Vec::new();
+        for axis in 0..window.kernel.len() {
+            let at = rest % window.kernel[axis];
+            rest /= window.kernel[axis];
+            offsets.push(at * window.dilations[axis] - window.pre_padding[axis]);
+        }
+        start.extend(offsets.iter().copied().map(Term::Known));
+        let mut size = vec![builder.extent(x, 0)?, builder.extent(x, 1)?];
+        size.extend(sizes.iter().copied().map(Term::Known));
+        let mut stride = vec![Term::Known(1); 2];
+        stride.extend(window.strides.iter().copied().map(Term::Known));
+        let fill = builder.scalar(fill, x.data_type, 0)?;
+        let part = builder.slice(x, &Cut { start, size, stride }, SliceMode::Fill, Some(fill.at), shape.to_vec())?;
+        result = Some(match result {
+            None => part,
+            Some(result) => builder.pair(join, &result, &part)?,
+        });
+        for (at, count) in counts.iter_mut().enumerate() {
+            let mut rest = at as i64;
+            let is_inside = (0..sizes.len()).rev().all(|axis| {
+                let place = rest % sizes[axis] * window.strides[axis] + offsets[axis];
+                rest /= sizes[axis];
+                let (low, high) = match kind {
+                    PoolingKind::AverageWithPadding => {
+                        (-window.pre_padding[axis], extents[axis] + window.post_padding[axis])
+                    }
+                    _ => (0, extents[axis]),
+                };
+                (low..high).contains(&place)
+            });
+            *count += f32::from(u8::from(is_inside));
+        }
+    }
+    let result = result.ok_or("its window is empty")?;
+    if kind == PoolingKind::Max {
+        return Ok(result);
+    }
+    let counts = Tensor::from_vec(&sizes.iter().map(|&size| size as usize).collect::<Vec<_>>(), counts);
+    let counts = builder.weight("", counts.map_err(|error| error.to_string())?);
+    let counts = builder.aligned(&counts.into(), x.rank())?;
+    let counts = builder.cast(&counts, x.data_type);
+    builder.pair(ElementWiseKind::Divide, &result, &counts)
+}
+
 fn ceil_extent(window: &Window, at: usize, extent: i64) -> i64 {
-    let room = extent + window.pre_padding[at] + window.post_padding[at] - window.kernel[at];
+    let covered = (window.kernel[at] - 1) * window.dilations[at] + 1;
+    let room = extent + window.pre_padding[at] + window.post_padding[at] - covered;
     room.div_euclid(window.strides[at]) + i64::from(room.rem_euclid(window.strides[at]) != 0) + 1
 }
 

@@ -5,6 +5,7 @@ use super::builder::Builder;
 use super::call::Call;
 use super::operand::Typed;
 use super::refusal::Refusal;
+use super::terms::Term;
 use super::{Lowered, Lowering};
 use crate::layer::{ElementWiseKind, Layer, ReduceKind, TopKCount, UnaryKind};
 use crate::spec::DataType;
@@ -134,10 +135,16 @@ fn top(
 fn extreme_index(builder: &mut Builder, call: &Call, largest: bool) -> Lowered {
     let x = builder.input(call, 0)?;
     let axis = call.axis(call.int("axis", 0), x.rank())?;
-    if call.attrs.flag("select_last_index") {
-        return Err(Refusal::new("it selects the last of equal elements").instead("select_last_index 0"));
+    let is_last = call.attrs.flag("select_last_index");
+    // The last of equal elements is the first of the reversed axis.
+    let read = if is_last { builder.reversed(&x, axis)? } else { x.clone() };
+    let (_, mut indices) = top(builder, &read, largest, TopKCount::Known(1), axis, Dim::known(1))?;
+    if is_last {
+        let length = builder.extent(&x, axis)?;
+        let end = builder.sub(&length, &Term::Known(1))?;
+        let end = builder.term(&end)?;
+        indices = builder.binary(ElementWiseKind::Subtract, &end.into(), &indices.into())?;
     }
-    let (_, indices) = top(builder, &x, largest, TopKCount::Known(1), axis, Dim::known(1))?;
     let keep = call.int("keepdims", 1) != 0;
     Ok(vec![if keep { indices } else { builder.squeeze(&indices, &[axis]) }.into()])
 }

@@ -157,6 +157,16 @@ impl Builder {
         self.slice(input, &cut, SliceMode::Strict, None, shape)
     }
 
+    /// The elements along `axis` from the last to the first.
+    pub fn reversed(&mut self, input: &Typed, axis: usize) -> Result<Typed, Refusal> {
+        let rank = input.rank();
+        let mut cut =
+            Cut { start: vec![Term::Known(0); rank], size: self.sizes(input)?, stride: vec![Term::Known(1); rank] };
+        cut.start[axis] = self.sub(&cut.size[axis], &Term::Known(1))?;
+        cut.stride[axis] = Term::Known(-1);
+        self.slice(input, &cut, SliceMode::Strict, None, input.shape.clone())
+    }
+
     /// Repeats extents of one until the tensor has `shape`, whose extents are `terms`. Both have one rank.
     pub fn expand(&mut self, input: &Typed, shape: &[Dim], terms: &[Term]) -> Result<Typed, Refusal> {
         if input.shape == shape {

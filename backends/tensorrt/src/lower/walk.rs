@@ -3,10 +3,11 @@
 use super::builder::Builder;
 use super::call::{Arg, Call};
 use super::control::control;
-use super::operand::{Operand, Typed, data_type, element};
+use super::operand::{Operand, Typed, data_type, element, widened};
 use super::refusal::Refusal;
 use super::{lowering, operators};
-use crate::spec::NetworkSpec;
+use crate::layer::ElementWiseKind;
+use crate::spec::{DataType, NetworkSpec};
 use eutectic_ir::diag::{Diagnostics, Kind};
 use eutectic_ir::graph::Def;
 use eutectic_ir::infer::{Facts, declared_inputs, infer_graph};
@@ -200,12 +201,22 @@ impl Walker {
         let Some(lower) = lower else { return Err(("B0600", Refusal::new("it has no lowering to TensorRT"))) };
         let used = outputs.iter().map(|&id| graph.value(id).uses().len() > 0).collect();
         self.builder.begin(name, vec![name.to_owned()]);
+        let args = args.into_iter().map(|arg| arg.map(|arg| self.computable(node.op.name(), arg)).transpose());
+        let args = args.collect::<Result<_, _>>().map_err(|refusal| ("B0601", refusal))?;
         let call = Call { attrs, args, types, used };
         let results = lower(&mut self.builder, &call).map_err(|refusal| ("B0601", refusal))?;
         let mut values = Values::new();
         for (at, result) in results.into_iter().enumerate() {
-            let result = agreed(&mut self.builder, result, call.types.get(at).and_then(Option::as_ref))
-                .map_err(|refusal| ("B0601", refusal))?;
+            let inferred = call.types.get(at).and_then(Option::as_ref);
+            let is_byte = inferred.is_some_and(|ty| ty.element == Element::Uint8);
+            let result = match result {
+                Operand::Tensor(tensor) if is_byte && WRAPS.contains(&node.op.name()) => {
+                    wrapped(&mut self.builder, &tensor).map(Operand::from)
+                }
+                result => Ok(result),
+            };
+            let result = result.and_then(|result| agreed(&mut self.builder, result, inferred));
+            let result = result.map_err(|refusal| ("B0601", refusal))?;
             if let Operand::Tensor(tensor) = &result {
                 if at == 0 {
                     self.builder.end(Some(tensor));
@@ -217,6 +228,23 @@ impl Walker {
             values.push(Some(result));
         }
         Ok(values)
+    }
+
+    /// An argument in a type that layers compute in: unsigned bytes, which TensorRT only converts, as wider numbers.
+    fn computable(&mut self, op: &str, arg: Arg) -> Result<Arg, Refusal> {
+        let is_byte = arg.value.data_type().is_ok_and(|data_type| data_type == DataType::U8);
+        if !is_byte || CONVERTS.contains(&op) {
+            return Ok(arg);
+        }
+        let Arg { value, content } = arg;
+        let value = match value {
+            Operand::Tensor(tensor) => {
+                let to = if op == "MaxPool" { DataType::F32 } else { DataType::I32 };
+                self.builder.cast(&tensor, to).into()
+            }
+            Operand::Weight(weight) => widened(&weight)?.into(),
+        };
+        Ok(Arg { value, content })
     }
 
     /// The outputs of `body`, a graph that the call at `site` holds, given its inputs and captures; `None` for one that could not
@@ -295,6 +323,28 @@ impl Walker {
         }
         problems
     }
+}
+
+/// Operators whose lowering takes unsigned bytes as they are.
+const CONVERTS: [&str; 8] = [
+    "Cast",
+    "CastLike",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "MatMulInteger",
+    "ConvInteger",
+    "QLinearMatMul",
+    "QLinearConv",
+];
+
+/// Operators whose results in bytes wrap around.
+const WRAPS: [&str; 6] = ["Add", "Sub", "Mul", "Sum", "Pow", "CumSum"];
+
+/// `x` modulo 256, from 0 on.
+fn wrapped(builder: &mut Builder, x: &Typed) -> Result<Typed, Refusal> {
+    let turns = builder.with(ElementWiseKind::FloorDivide, x, 256.0)?;
+    let turns = builder.with(ElementWiseKind::Product, &turns, 256.0)?;
+    builder.pair(ElementWiseKind::Subtract, x, &turns)
 }
 
 /// An operator whose name begins alike.

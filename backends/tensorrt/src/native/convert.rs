@@ -73,7 +73,7 @@ mapping!(coordinates: CoordinateMode => ResizeCoordinateTransformation {
 mapping!(rounding: RoundMode => ResizeRoundMode { HalfUp => kHALF_UP, HalfDown => kHALF_DOWN, Floor => kFLOOR, Ceil => kCEIL });
 
 /// Our name of the library's type.
-pub(crate) fn data_type_of(theirs: nvinfer1::DataType) -> DataType {
+pub(crate) fn data_type_of(theirs: &nvinfer1::DataType) -> DataType {
     match theirs {
         nvinfer1::DataType::kFLOAT => DataType::F32,
         nvinfer1::DataType::kHALF => DataType::F16,

@@ -10,6 +10,7 @@ mod dense;
 mod handle;
 mod logger;
 pub(crate) mod network;
+mod parameters;
 mod parse;
 mod pointwise;
 mod server;

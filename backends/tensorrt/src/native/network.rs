@@ -11,6 +11,7 @@ use crate::layer::Layer;
 use crate::listing::origin_tag;
 use crate::native::convert;
 use crate::native::handle::{Builder, Owned};
+use crate::native::parameters::parameters;
 use crate::parser::{NetworkSummary, TensorSummary};
 use crate::spec::{InputSpec, LayerSpec, NetworkSpec, OutputSpec, TensorRef, WeightsRef, WeightsSpec};
 use bytes::Bytes;
@@ -204,21 +205,26 @@ impl<'builder> Network<'builder> {
         Error::Layer { place, problem, log: self.builder.log().take_lines() }
     }
 
-    /// What the network is, as the library sees it.
-    pub(crate) fn summary(&self) -> NetworkSummary {
+    /// What the network is, as the library sees it; the parameters of its layers, weights by hash, when asked for.
+    pub(crate) fn summary(&self, with_parameters: bool) -> NetworkSummary {
         let network = self.network.pin();
         let tensors = |count: i32, get: &dyn Fn(i32) -> *mut ITensor| {
             (0..count).filter_map(|at| unsafe { pin(get(at)) }).map(|tensor| tensor_summary(&tensor)).collect()
         };
         let inputs = tensors(network.getNbInputs(), &|at| network.getInput(at));
         let outputs = tensors(network.getNbOutputs(), &|at| network.getOutput(at));
-        let mut histogram = BTreeMap::new();
-        let layers = (0..network.getNbLayers()).filter_map(|at| unsafe { pin(network.getLayer(at)) });
-        for layer in layers {
+        let (mut histogram, mut layers) = (BTreeMap::new(), Vec::new());
+        for at in 0..network.getNbLayers() {
+            let pointer = network.getLayer(at);
+            let Some(layer) = (unsafe { pin(pointer) }) else { continue };
             let kind: trtx_sys::LayerType = layer.getType().into();
             *histogram.entry(format!("{kind:?}").trim_start_matches('k').to_owned()).or_insert(0) += 1;
+            if with_parameters {
+                layers.extend(parameters(pointer, kind));
+            }
         }
-        NetworkSummary { inputs, outputs, histogram }
+        layers.sort_unstable();
+        NetworkSummary { inputs, outputs, histogram, layers }
     }
 
     fn add(&mut self, spec: &NetworkSpec, layer: &Layer) -> Result<Added, String> {
@@ -274,7 +280,7 @@ pub(crate) unsafe fn pin<'a, T>(pointer: *mut T) -> Option<Pin<&'a mut T>> {
 fn tensor_summary(tensor: &Pin<&mut ITensor>) -> TensorSummary {
     TensorSummary {
         name: text(tensor.getName()),
-        data_type: convert::data_type_of(tensor.getType()),
+        data_type: convert::data_type_of(&tensor.getType()),
         dims: convert::extents(&tensor.getDimensions()),
     }
 }

@@ -115,7 +115,7 @@ fn work(
             (network, Some(parser))
         }
     };
-    let summary = network.summary();
+    let summary = network.summary(build.is_none());
     let (engine, plan) = match build {
         None => (None, Vec::new()),
         Some(options) => engine(&network, options, stage).map(|(engine, plan)| (Some(engine), plan))?,
