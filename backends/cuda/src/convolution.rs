@@ -84,20 +84,9 @@ impl Cudnn {
         unsafe { sys::cudnnGetVersion() }
     }
 
-    /// The engines that cuDNN's heuristics offer for `convolution`, in their order, at most `n` for each order of the
-    /// additions: which order is in front selects different engines, and neither is always faster.
-    pub fn engines(&self, convolution: &Convolution, n: usize) -> Vec<Engine> {
-        let orders: &[bool] = if convolution.has_bias && convolution.has_residual { &[false, true] } else { &[false] };
-        let mut engines = Vec::new();
-        for &residual_first in orders {
-            if let Ok(found) = self.engines_in_order(convolution, residual_first, n) {
-                engines.extend(found);
-            }
-        }
-        engines
-    }
-
-    fn engines_in_order(
+    /// The engines that cuDNN's heuristics offer for `convolution`, in their order, at most `n`. Which of the additions comes
+    /// first selects different engines, and neither order is always faster. Errors: it cannot be described.
+    pub fn engines(
         &self,
         convolution: &Convolution,
         residual_first: bool,

@@ -144,12 +144,18 @@ impl CudaProgram {
             }
             _ => Vec::new(),
         };
-        let engines: Vec<Engine> = match (&ways.convolution, &self.libraries.cudnn) {
-            (Some(convolution), Some(cudnn)) if kept.is_empty() || kept.starts_with("convolution") => {
-                cudnn.engines(convolution, ENGINES)
+        // Of a convolution that was chosen before, only the engines in its order are asked for.
+        let mut engines: Vec<(bool, usize, Engine)> = Vec::new();
+        if let (Some(convolution), Some(cudnn)) = (&ways.convolution, &self.libraries.cudnn) {
+            for residual_first in [false, true] {
+                let is_wanted = kept.starts_with(&format!("convolution {residual_first} "));
+                let differs = !residual_first || (convolution.has_bias && convolution.has_residual);
+                if is_wanted || (kept.is_empty() && differs) {
+                    let found = cudnn.engines(convolution, residual_first, ENGINES).unwrap_or_default();
+                    engines.extend(found.into_iter().enumerate().map(|(at, engine)| (residual_first, at, engine)));
+                }
             }
-            _ => Vec::new(),
-        };
+        }
         if let Some(way) = self.kept(&kept, ways, &products, &engines) {
             return Ok(way);
         }
@@ -177,14 +183,15 @@ impl CudaProgram {
         for (at, plan) in products.into_iter().enumerate() {
             is_found |= offer(self, format!("product {at}"), Way::Product(Box::new(plan)));
         }
-        for (at, engine) in engines.iter().enumerate() {
+        for (residual_first, at, engine) in &engines {
             let (Some(convolution), Some(cudnn)) = (&ways.convolution, &self.libraries.cudnn) else { break };
             let Ok(plan) = cudnn.plan(convolution, engine) else { continue };
             if plan.workspace > WORKSPACE {
                 continue;
             }
             self.convolutions.push(plan);
-            let is_better = offer(self, format!("convolution {at}"), Way::Convolution(self.convolutions.len() - 1));
+            let name = format!("convolution {residual_first} {at}");
+            let is_better = offer(self, name, Way::Convolution(self.convolutions.len() - 1));
             if !is_better {
                 self.convolutions.pop();
             }
@@ -202,16 +209,24 @@ impl CudaProgram {
     }
 
     /// The way that was chosen before.
-    fn kept(&mut self, kept: &str, ways: &Ways, products: &[ProductPlan], engines: &[Engine]) -> Option<Way> {
-        match kept.split_once(' ') {
-            None => (kept == "generated").then_some(Way::Generated),
-            Some(("product", at)) => Some(Way::Product(Box::new(*products.get(at.parse::<usize>().ok()?)?))),
-            Some((_, at)) => {
-                let engine = engines.get(at.parse::<usize>().ok()?)?;
+    fn kept(
+        &mut self,
+        kept: &str,
+        ways: &Ways,
+        products: &[ProductPlan],
+        engines: &[(bool, usize, Engine)],
+    ) -> Option<Way> {
+        let mut words = kept.split(' ');
+        match (words.next()?, words.next_back()) {
+            ("generated", None) => Some(Way::Generated),
+            ("product", Some(at)) => Some(Way::Product(Box::new(*products.get(at.parse::<usize>().ok()?)?))),
+            ("convolution", Some(at)) => {
+                let (_, _, engine) = engines.get(at.parse::<usize>().ok()?)?;
                 let plan = self.libraries.cudnn.as_ref()?.plan(ways.convolution.as_ref()?, engine).ok()?;
                 self.convolutions.push(plan);
                 Some(Way::Convolution(self.convolutions.len() - 1))
             }
+            _ => None,
         }
     }
 
