@@ -236,8 +236,8 @@ impl Descriptor {
     }
 
     /// Of a configuration: whether its engine sums in float32 the products of its inputs as they are; with `rounds`, it may
-    /// round them to tf32 before. When it cannot be told, it does not. Transforms of whole tiles lose digits of narrow types:
-    /// they have shown errors of 3e-2 over a network where sums of products show 6e-4.
+    /// round them to tf32 before. When it cannot be told, it does not. Transforms of whole tiles
+    /// lose digits of narrow types.
     fn is_exact(&self, rounds: bool) -> bool {
         use sys::cudnnBackendNumericalNote_t as Note;
         let Ok(engine) = Descriptor::new(Object::CUDNN_BACKEND_ENGINE_DESCRIPTOR) else { return false };
