@@ -4,7 +4,7 @@ use super::bench::{Precision, default_cache};
 use super::{Global, Outcome, misuse, print_json};
 use crate::backend::{Calls, Error, Options as BackendOptions, Program};
 use crate::batch;
-use crate::cuda::Cuda;
+use crate::cuda::{Cuda, Library, require};
 use crate::inputs::{Sizes, seeded, sizes_from_shapes};
 use crate::ir::diag::Diagnostics;
 use crate::ir::graph::NodeId;
@@ -70,6 +70,7 @@ struct Calibration<'a> {
 
 impl Calibrate {
     pub(super) fn run(&self, global: &Global) -> Outcome {
+        require(Library::Driver)?;
         let device =
             Device::named(&self.roofline).ok_or_else(|| misuse(format!("there is no device `{}`", self.roofline)))?;
         let cache = self.cache.clone().or_else(default_cache);

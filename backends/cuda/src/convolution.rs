@@ -84,20 +84,9 @@ impl Cudnn {
         unsafe { sys::cudnnGetVersion() }
     }
 
-    /// The engines that cuDNN's heuristics offer for `convolution`, in their order, at most `n` for each order of the
-    /// additions: which order is in front selects different engines, and neither is always faster.
-    pub fn engines(&self, convolution: &Convolution, n: usize) -> Vec<Engine> {
-        let orders: &[bool] = if convolution.has_bias && convolution.has_residual { &[false, true] } else { &[false] };
-        let mut engines = Vec::new();
-        for &residual_first in orders {
-            if let Ok(found) = self.engines_in_order(convolution, residual_first, n) {
-                engines.extend(found);
-            }
-        }
-        engines
-    }
-
-    fn engines_in_order(
+    /// The engines that cuDNN's heuristics offer for `convolution`, in their order, at most `n`. Which of the additions comes
+    /// first selects different engines, and neither order is always faster. Errors: it cannot be described.
+    pub fn engines(
         &self,
         convolution: &Convolution,
         residual_first: bool,
@@ -115,9 +104,8 @@ impl Cudnn {
                 continue;
             }
             let configurations = heuristics.configurations(n)?;
-            let useful = configurations.into_iter().filter(|configuration| {
-                convolution.scalar.is_narrow() || convolution.tf32 || !configuration.rounds_inputs()
-            });
+            let rounds = convolution.scalar.is_narrow() || convolution.tf32;
+            let useful = configurations.into_iter().filter(|configuration| configuration.is_exact(rounds));
             engines.extend(useful.map(|configuration| Engine { graph: std::rc::Rc::clone(&graph), configuration }));
             // The fallback engines are slow; they serve where nothing else does.
             if !engines.is_empty() {
@@ -247,20 +235,25 @@ impl Descriptor {
         Ok(made)
     }
 
-    /// Of a configuration: whether its engine rounds float32 before it multiplies; when it cannot be told, it does.
-    fn rounds_inputs(&self) -> bool {
+    /// Of a configuration: whether its engine sums in float32 the products of its inputs as they are; with `rounds`, it may
+    /// round them to tf32 before. When it cannot be told, it does not. Transforms of whole tiles
+    /// lose digits of narrow types.
+    fn is_exact(&self, rounds: bool) -> bool {
         use sys::cudnnBackendNumericalNote_t as Note;
-        let Ok(engine) = Descriptor::new(Object::CUDNN_BACKEND_ENGINE_DESCRIPTOR) else { return true };
+        let Ok(engine) = Descriptor::new(Object::CUDNN_BACKEND_ENGINE_DESCRIPTOR) else { return false };
         let mut raw = [engine.0];
         if self.get(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &mut raw).is_err() {
-            return true;
+            return false;
         }
         let mut notes = [Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE; 16];
         match engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, Type::CUDNN_TYPE_NUMERICAL_NOTE, &mut notes) {
-            Ok(n) => notes[..n].iter().any(|note| {
-                matches!(note, Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE | Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)
+            Ok(n) => notes[..n].iter().all(|note| match note {
+                Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE | Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS => rounds,
+                Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC => true,
+                Note::CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP => true,
+                _ => false,
             }),
-            Err(_) => true,
+            Err(_) => false,
         }
     }
 }

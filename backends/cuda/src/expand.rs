@@ -287,6 +287,7 @@ fn blocks(to: &mut Rewriter) -> Option<()> {
     let [n, c, h, w] = to.shape(x)[..] else { return None };
     let size = usize::try_from(call.attrs.int("blocksize")?).ok().filter(|&size| size > 0)?;
     let (split, axes): ([usize; 6], [usize; 6]) = match (call.op.name(), call.attrs.string("mode")) {
+        ("SpaceToDepth", Some("CRD")) => ([n, c, h / size, size, w / size, size], [0, 1, 3, 5, 2, 4]),
         ("SpaceToDepth", _) => ([n, c, h / size, size, w / size, size], [0, 3, 5, 1, 2, 4]),
         (_, Some("CRD")) => ([n, c / (size * size), size, size, h, w], [0, 1, 4, 2, 5, 3]),
         _ => ([n, size, size, c / (size * size), h, w], [0, 3, 4, 1, 5, 2]),

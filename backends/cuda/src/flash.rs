@@ -123,15 +123,23 @@ fn source(views: &[View], mask: Option<&View>, out: &View, form: &Form) -> Strin
     let step = |view: &View| view.strides[2];
     let mask_parameter =
         mask.map_or(String::new(), |mask| format!("const {}* __restrict__ mask, ", mask.scalar.spelled()));
+    // A mask that is the same for all queries is read once for each block of keys.
+    let is_shared = mask.is_some_and(|mask| mask.strides[2] == 0);
+    let at_key = |mask: &View, query: String| {
+        format!("get(mask[{} + {query} * {}u + key * {}u])", base(mask), mask.strides[2], mask.strides[3])
+    };
+    let staged = mask.filter(|_| is_shared).map_or(String::new(), |mask| {
+        let element = at_key(mask, "0u".into());
+        let value = if mask.scalar == Scalar::Bool { format!("{element} ? 0.f : never") } else { format!("(float){element}") };
+        format!(
+            "for (int at = threadIdx.x; at < {KEYS}; at += {}) {{ const int key = start + at; added[at] = key < {n_keys} ? {value} : 0.f; }}",
+            n_warps * 32
+        )
+    });
     let masked = mask.map_or(String::new(), |mask| {
-        let element = format!(
-            "get(mask[{} + (query < {n_queries} ? query : {}) * {}u + key * {}u])",
-            base(mask),
-            n_queries - 1,
-            mask.strides[2],
-            mask.strides[3]
-        );
+        let element = at_key(mask, format!("(query < {n_queries} ? query : {})", n_queries - 1));
         match mask.scalar {
+            _ if is_shared => "score += added[tile * 8 + pair + at % 2];".into(),
             Scalar::Bool => format!("if (key < {n_keys} && !{element}) score = never;"),
             _ => format!("if (key < {n_keys}) score += (float){element};"),
         }
@@ -159,6 +167,7 @@ __device__ __forceinline__ u32 packed(float low, float high) {{
 extern "C" __global__ void __launch_bounds__({threads}) region(
     const {element}* __restrict__ q, const {element}* __restrict__ k, const {element}* __restrict__ v, {mask_parameter}{element}* __restrict__ out) {{
   __shared__ alignas(16) {element} keys[{KEYS} * {pitch}], values[{KEYS} * {pitch}];
+  __shared__ float added[{KEYS}];
   BEGIN;
   const float never = -__int_as_float(0x7f800000);
   const int lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;
@@ -190,16 +199,28 @@ extern "C" __global__ void __launch_bounds__({threads}) region(
       *reinterpret_cast<Pack<4, u32>*>(keys + row * {pitch} + column) = x;
       *reinterpret_cast<Pack<4, u32>*>(values + row * {pitch} + column) = y;
     }}
+    {staged}
     __syncthreads();
     float s[{key_tiles}][4];
     float highest[2] = {{top[0], top[1]}};
 #pragma unroll
     for (int tile = 0; tile < {key_tiles}; ++tile) {{
       s[tile][0] = s[tile][1] = s[tile][2] = s[tile][3] = 0.f;
-      const {element}* row = keys + (tile * 8 + group) * {pitch} + pair;
+      const u32 row = (u32)__cvta_generic_to_shared(keys + (tile * 8 + lane % 8) * {pitch} + lane / 8 * 8);
 #pragma unroll
-      for (int part = 0; part < {parts}; ++part)
-        multiply(s[tile], a[part], *reinterpret_cast<const u32*>(row + part * 16), *reinterpret_cast<const u32*>(row + part * 16 + 8));
+      for (int part = 0; part < {parts}; part += 2) {{
+        u32 b[4];
+        if (part + 1 < {parts}) {{
+          asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%0,%1,%2,%3}}, [%4];"
+              : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3]) : "r"(row + part * 32));
+          multiply(s[tile], a[part], b[0], b[1]);
+          multiply(s[tile], a[part + 1 < {parts} ? part + 1 : 0], b[2], b[3]);
+        }} else {{
+          asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {{%0,%1}}, [%2];"
+              : "=r"(b[0]), "=r"(b[1]) : "r"(row - (lane / 16) * 32 + part * 32));
+          multiply(s[tile], a[part], b[0], b[1]);
+        }}
+      }}
 #pragma unroll
       for (int at = 0; at < 4; ++at) {{
         const int key = start + tile * 8 + pair + at % 2, query = first + at / 2 * 8;
@@ -236,12 +257,14 @@ extern "C" __global__ void __launch_bounds__({threads}) region(
     for (int part = 0; part < {key_parts}; ++part) {{
       const u32 p[4] = {{packed(s[2 * part][0], s[2 * part][1]), packed(s[2 * part][2], s[2 * part][3]),
                         packed(s[2 * part + 1][0], s[2 * part + 1][1]), packed(s[2 * part + 1][2], s[2 * part + 1][3])}};
-      const u32 row = (u32)__cvta_generic_to_shared(values + (part * 16 + lane % 16) * {pitch});
+      const u32 row = (u32)__cvta_generic_to_shared(values + (part * 16 + lane % 16) * {pitch} + lane / 16 * 8);
 #pragma unroll
-      for (int tile = 0; tile < {tiles}; ++tile) {{
-        u32 b0, b1;
-        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {{%0,%1}}, [%2];" : "=r"(b0), "=r"(b1) : "r"(row + tile * 16));
-        multiply(sum[tile], p, b0, b1);
+      for (int tile = 0; tile < {tiles}; tile += 2) {{
+        u32 b[4];
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {{%0,%1,%2,%3}}, [%4];"
+            : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3]) : "r"(row + tile * 16));
+        multiply(sum[tile], p, b[0], b[1]);
+        multiply(sum[tile + 1], p, b[2], b[3]);
       }}
     }}
   }}

@@ -172,7 +172,24 @@ pub(crate) fn plan(flat: &Flat, precision: Precision, fuse: bool) -> Result<Plan
             refusals.push(Refusal { call: format!("output {at}"), ..refusal });
         }
     }
-    if refusals.is_empty() { Ok(planner.plan) } else { Err(refusals) }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    drop_unread(&mut planner.plan);
+    Ok(planner.plan)
+}
+
+/// Empties constants that no kernel reads: a weight may have been laid out in two ways before one was chosen.
+fn drop_unread(plan: &mut Plan) {
+    let mut is_read = vec![false; plan.buffers.len()];
+    plan.steps.iter().flat_map(|step| &step.reads).for_each(|&buffer| is_read[buffer] = true);
+    plan.outputs.iter().for_each(|(view, _)| is_read[view.buffer] = true);
+    for (buffer, _) in plan.buffers.iter_mut().zip(is_read).filter(|(_, is_read)| !is_read) {
+        if let Content::Constant(bytes) = &mut buffer.content {
+            *bytes = Vec::new();
+            buffer.bytes = 0;
+        }
+    }
 }
 
 /// A plan while it is made.

@@ -99,7 +99,7 @@ pub(crate) fn pointwise(
         "Mul" => same("($0 * $1)"),
         "Div" if class.is_real() => same("($0 / $1)"),
         "Div" => same("($1 == 0 ? $T(0) : $0 / $1)"),
-        "Mod" if class.is_real() => real("fmod($0, $1)".into()),
+        "Mod" if class.is_real() && call.attrs.flag("fmod") => real("fmod($0, $1)".into()),
         "Mod" if call.attrs.flag("fmod") => same("($1 == 0 ? $T(0) : $0 % $1)"),
         "Mod" => same("remainder_of($0, $1)"),
         "Sum" => same(&sum()),
@@ -131,7 +131,8 @@ pub(crate) fn pointwise(
         "BitwiseXor" => same("($0 ^ $1)"),
         "BitwiseNot" => same("(~$0)"),
         "BitShift" if call.attrs.string("direction") == Some("LEFT") => same("($1 > 63 ? $T(0) : $0 << $1)"),
-        "BitShift" => same("($1 > 63 ? $T(0) : $0 >> $1)"),
+        // A sign fills all bits.
+        "BitShift" => same("($0 >> ($1 > 63 ? $T(63) : $1) >> ($1 > 63 ? 1 : 0))"),
         "Where" => Some(Pointwise { template: "($0 ? $1 : $2)".into(), class, wants: None }),
         "Equal" => truth("($0 == $1)"),
         "Less" => truth("($0 < $1)"),

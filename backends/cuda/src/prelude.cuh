@@ -53,9 +53,12 @@ template <typename T> __device__ __forceinline__ T gelu_tanh(T x) {
   return T(.5) * x * (T(1) + tanh(T(0.79788456080286536) * (x + T(0.044715) * x * x * x)));
 }
 // The remainder has the sign of the divisor.
+__device__ __forceinline__ float rest_of(float a, float b) { return fmod(a, b); }
+__device__ __forceinline__ double rest_of(double a, double b) { return fmod(a, b); }
+__device__ __forceinline__ i64 rest_of(i64 a, i64 b) { return b == 0 ? 0 : a % b; }
+__device__ __forceinline__ u64 rest_of(u64 a, u64 b) { return b == 0 ? 0 : a % b; }
 template <typename T> __device__ __forceinline__ T remainder_of(T a, T b) {
-  if (b == 0) return 0;
-  const T rest = a % b;
+  const T rest = rest_of(a, b);
   return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
 }
 __device__ __forceinline__ i64 wrapped(i64 at, i64 extent) {

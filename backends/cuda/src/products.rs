@@ -88,7 +88,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     };
     let shares_right = outer(&right).iter().all(|&size| size == 1);
     let (mut m, mut batch) = (m, batch);
-    if shares_right && batch > 1 {
+    if shares_right && n_axes > 0 {
         // One tall matrix instead of many that share their right operand.
         let dense = match left.reshaped(&[batch * m, k]).filter(|view| matrix(view).is_some()) {
             Some(tall) => tall,
@@ -118,7 +118,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         }
     };
     // As a convolution, cuDNN has the exact GELU in its kernel; it wants filters as rows.
-    let is_weight = call.input(1).filter(|&value| flat.values[value].constant.is_some() && right.shape.len() == 2);
+    let is_weight =
+        call.input(1).filter(|&value| flat.values[value].constant.is_some() && flat.values[value].shape.len() == 2);
     let filters = is_weight.filter(|_| epilogue.activation == Activation::Gelu && batch == 1);
     if let Some(value) = filters {
         right = planner.constant(value, &[1, 0])?;

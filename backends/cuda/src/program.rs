@@ -174,6 +174,12 @@ impl CudaProgram {
         self.copies[at].memory.address()
     }
 
+    /// `len` bytes of the first copy of the memory, from `at` on, behind all work.
+    pub(crate) fn bytes(&self, at: Address, len: usize) -> Result<Vec<u8>, Diagnostic> {
+        self.libraries.stream.synchronize()?;
+        self.copies[0].memory.read(at as usize, len)
+    }
+
     /// Enqueues one launch on the memory that begins at `base`.
     pub(crate) fn enqueue_one(&self, ready: &Ready, base: Address) -> Result<(), Diagnostic> {
         let stream = &self.libraries.stream;

@@ -207,10 +207,8 @@ impl Building<'_, '_> {
 
     fn row(&mut self, call: &FlatCall, operator: RowOperator) -> Result<(), Refusal> {
         let first = call.input(0).ok_or_else(|| Refusal::new("", "its input is missing"))?;
-        let class = match self.class(first)? {
-            Class::Truth => Class::Integer,
-            class => class,
-        };
+        let is_truth = self.class(first)? == Class::Truth;
+        let class = if is_truth { Class::Integer } else { self.class(first)? };
         let input = self.input(first)?;
         let input = self.converted(input, class);
         // Even a row of one value has elements here.
@@ -266,6 +264,10 @@ impl Building<'_, '_> {
             }
             RowOperator::Reduce(kind) => {
                 let (before, reduction, after) = match kind {
+                    // Of no truth values none is true.
+                    Reduced::Plain(Reduction::Max) if is_truth => {
+                        (None, Reduction::Max, Some("larger($0, $T(0))".into()))
+                    }
                     Reduced::Plain(reduction) => (None, reduction, None),
                     Reduced::Mean if class.is_real() => (None, Reduction::Sum, Some(format!("($0 * {inverse})"))),
                     Reduced::Mean => (None, Reduction::Sum, Some(format!("($0 / $T({columns}))"))),

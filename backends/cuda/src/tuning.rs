@@ -5,12 +5,13 @@
 
 use crate::backend::kernels_of;
 use crate::compile::Cache;
-use crate::convolution::Engine;
+use crate::convolution::{Convolution, Engine};
 use crate::driver::{Address, Event, Kernel, Memory};
 use crate::plan::{Content, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
 use crate::program::{CudaProgram, Ready, noise};
 use crate::region::Generated;
+use crate::view::Scalar;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::collections::{BTreeSet, HashMap};
 
@@ -30,6 +31,43 @@ enum Way {
     /// The plan with this number.
     Convolution(usize),
     Generated,
+}
+
+/// The results that a way must have: libraries also offer ways that add up in the type of the result, and those lose digits
+/// with every addition.
+struct Check {
+    /// Where the result is.
+    out: Address,
+    /// Elements that are compared, from the first on.
+    count: usize,
+    scalar: Scalar,
+    /// Largest norm of the error over the norm of the result.
+    limit: f64,
+    expected: Vec<f64>,
+}
+
+impl Check {
+    fn found(&self, program: &CudaProgram, steps: &[Ready]) -> Result<Vec<f64>, Diagnostic> {
+        let base = program.base(0);
+        steps.iter().try_for_each(|ready| program.enqueue_one(ready, base))?;
+        let width = self.scalar.bytes();
+        let bytes = program.bytes(self.out, self.count * width)?;
+        let number = |bytes: &[u8]| match (self.scalar, bytes) {
+            (Scalar::F16, &[a, b]) => f64::from(half::f16::from_le_bytes([a, b])),
+            (Scalar::Bf16, &[a, b]) => f64::from(half::bf16::from_le_bytes([a, b])),
+            (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+            _ => f64::NAN,
+        };
+        Ok(bytes.chunks_exact(width).map(number).collect())
+    }
+
+    /// Whether `steps` compute what is expected.
+    fn holds(&self, program: &CudaProgram, steps: &[Ready]) -> Result<bool, Diagnostic> {
+        let found = self.found(program, steps)?;
+        let distance: f64 = found.iter().zip(&self.expected).map(|(x, y)| (x - y) * (x - y)).sum();
+        let norm: f64 = self.expected.iter().map(|x| x * x).sum();
+        Ok(distance.sqrt() <= self.limit * norm.sqrt())
+    }
 }
 
 /// Memory that weights are read from while ways are timed.
@@ -144,12 +182,18 @@ impl CudaProgram {
             }
             _ => Vec::new(),
         };
-        let engines: Vec<Engine> = match (&ways.convolution, &self.libraries.cudnn) {
-            (Some(convolution), Some(cudnn)) if kept.is_empty() || kept.starts_with("convolution") => {
-                cudnn.engines(convolution, ENGINES)
+        // Of a convolution that was chosen before, only the engines in its order are asked for.
+        let mut engines: Vec<(bool, usize, Engine)> = Vec::new();
+        if let (Some(convolution), Some(cudnn)) = (&ways.convolution, &self.libraries.cudnn) {
+            for residual_first in [false, true] {
+                let is_wanted = kept.starts_with(&format!("convolution {residual_first} "));
+                let differs = !residual_first || (convolution.has_bias && convolution.has_residual);
+                if is_wanted || (kept.is_empty() && differs) {
+                    let found = cudnn.engines(convolution, residual_first, ENGINES).unwrap_or_default();
+                    engines.extend(found.into_iter().enumerate().map(|(at, engine)| (residual_first, at, engine)));
+                }
             }
-            _ => Vec::new(),
-        };
+        }
         if let Some(way) = self.kept(&kept, ways, &products, &engines) {
             return Ok(way);
         }
@@ -161,12 +205,19 @@ impl CudaProgram {
             ring.memory = Some(memory);
         }
         let operands = self.operands(places);
+        let check = match (&ways.convolution, otherwise) {
+            (Some(convolution), Some(otherwise)) => self.check(convolution, otherwise, operands.out)?,
+            _ => None,
+        };
         let mut best: Option<(f64, String, Way)> = None;
         let mut offer = |this: &Self, name: String, way: Way| -> bool {
             let steps = launches(&way, operands, otherwise, after);
             let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
             match this.seconds_of(&steps, weights, ring, least) {
-                Ok(seconds) if seconds < least => {
+                Ok(seconds)
+                    if seconds < least
+                        && check.as_ref().is_none_or(|check| check.holds(this, &steps).unwrap_or(false)) =>
+                {
                     best = Some((seconds, name, way));
                     true
                 }
@@ -177,14 +228,15 @@ impl CudaProgram {
         for (at, plan) in products.into_iter().enumerate() {
             is_found |= offer(self, format!("product {at}"), Way::Product(Box::new(plan)));
         }
-        for (at, engine) in engines.iter().enumerate() {
+        for (residual_first, at, engine) in &engines {
             let (Some(convolution), Some(cudnn)) = (&ways.convolution, &self.libraries.cudnn) else { break };
             let Ok(plan) = cudnn.plan(convolution, engine) else { continue };
             if plan.workspace > WORKSPACE {
                 continue;
             }
             self.convolutions.push(plan);
-            let is_better = offer(self, format!("convolution {at}"), Way::Convolution(self.convolutions.len() - 1));
+            let name = format!("convolution {residual_first} {at}");
+            let is_better = offer(self, name, Way::Convolution(self.convolutions.len() - 1));
             if !is_better {
                 self.convolutions.pop();
             }
@@ -201,17 +253,41 @@ impl CudaProgram {
         Ok(way)
     }
 
+    /// What the generated kernel computes of the memory as it is; `None` when that tells nothing.
+    fn check(&self, convolution: &Convolution, otherwise: &Ready, out: Address) -> Result<Option<Check>, Diagnostic> {
+        const CHECKED: usize = 1 << 18;
+        let count = convolution.output.iter().product::<usize>().min(CHECKED);
+        let limit = match convolution.scalar {
+            Scalar::F16 => 1e-3,
+            Scalar::Bf16 => 8e-3,
+            _ if convolution.tf32 => 2e-3,
+            _ => 3e-5,
+        };
+        let mut check = Check { out, count, scalar: convolution.scalar, limit, expected: Vec::new() };
+        check.expected = check.found(self, std::slice::from_ref(otherwise))?;
+        let norm: f64 = check.expected.iter().map(|x| x * x).sum();
+        Ok((norm.is_finite() && norm > 0.0).then_some(check))
+    }
+
     /// The way that was chosen before.
-    fn kept(&mut self, kept: &str, ways: &Ways, products: &[ProductPlan], engines: &[Engine]) -> Option<Way> {
-        match kept.split_once(' ') {
-            None => (kept == "generated").then_some(Way::Generated),
-            Some(("product", at)) => Some(Way::Product(Box::new(*products.get(at.parse::<usize>().ok()?)?))),
-            Some((_, at)) => {
-                let engine = engines.get(at.parse::<usize>().ok()?)?;
+    fn kept(
+        &mut self,
+        kept: &str,
+        ways: &Ways,
+        products: &[ProductPlan],
+        engines: &[(bool, usize, Engine)],
+    ) -> Option<Way> {
+        let mut words = kept.split(' ');
+        match (words.next()?, words.next_back()) {
+            ("generated", None) => Some(Way::Generated),
+            ("product", Some(at)) => Some(Way::Product(Box::new(*products.get(at.parse::<usize>().ok()?)?))),
+            ("convolution", Some(at)) => {
+                let (_, _, engine) = engines.get(at.parse::<usize>().ok()?)?;
                 let plan = self.libraries.cudnn.as_ref()?.plan(ways.convolution.as_ref()?, engine).ok()?;
                 self.convolutions.push(plan);
                 Some(Way::Convolution(self.convolutions.len() - 1))
             }
+            _ => None,
         }
     }
 
