@@ -32,6 +32,9 @@ const LEMMAS: &[&str] = &[
     "relu_after_clip",
     "abs_of_max",
     "leaky_relu_of_max",
+    "min_of_relu",
+    "clip_of_min_max",
+    "clip_of_max_min",
 ];
 
 /// What exact arithmetic says of two models.
