@@ -35,7 +35,7 @@ pub(super) struct Certify {
 
 impl Certify {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        if !(self.tolerance >= 0.0) {
+        if self.tolerance.is_nan() || self.tolerance < 0.0 {
             return Err(misuse(format!("`--tolerance {}` is no bound", self.tolerance)));
         }
         let (mut before, mut after) = (global.load(&self.before)?, global.load(&self.after)?);

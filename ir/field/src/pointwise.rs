@@ -243,7 +243,7 @@ impl Evaluator<'_> {
                     |prime, x, y| if x.is_finite() && y.is_finite() { prime.reduce(x - y) == 0.0 } else { x == y },
                 )?
             }
-            "Less" => compared(arguments, |prime, x, y| less(prime, x, y))?,
+            "Less" => compared(arguments, less)?,
             "Greater" => compared(arguments, |prime, x, y| less(prime, y, x))?,
             "LessOrEqual" => compared(arguments, |prime, x, y| !less(prime, y, x))?,
             "GreaterOrEqual" => compared(arguments, |prime, x, y| !less(prime, x, y))?,

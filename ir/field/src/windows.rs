@@ -123,7 +123,7 @@ pub(crate) fn matmul(a: &Value, b: &Value) -> Result<Drawn, Reason> {
     Ok(left.with(&shape, results, degree))
 }
 
-/// [`multiply`], with infinities taken for what no product can hold.
+/// [`multiply`]; nothing for a sum of nothing.
 fn product(
     prime: &Prime,
     left: &[f64],
