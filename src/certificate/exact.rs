@@ -32,6 +32,9 @@ const LEMMAS: &[&str] = &[
     "relu_after_clip",
     "abs_of_max",
     "leaky_relu_of_max",
+    "min_of_relu",
+    "clip_of_min_max",
+    "clip_of_max_min",
 ];
 
 /// What exact arithmetic says of two models.
@@ -90,24 +93,34 @@ impl Exact {
     }
 }
 
-/// Compares `after` with `before` in every lane, on inputs drawn from `seed`; `computed` tells how weights of `after` were made.
+/// How weights of the second model may have been computed of those of the first.
+#[derive(Clone, Copy, Debug)]
+pub enum Folded<'a> {
+    /// By these calls, bit for bit: our own passes recorded them.
+    Recorded(&'a [Computed]),
+    /// By calls like these, up to rounding: another tool may have computed the same in its own way.
+    Guessed(&'a [Computed]),
+}
+
+/// Compares `after` with `before` in every lane, on inputs drawn from `seed`.
 ///
 /// Errors: inputs or outputs that do not correspond, or inputs of unknown type.
 pub fn certify(
     before: &Model,
     after: &Model,
-    computed: &[Computed],
+    folded: Folded<'_>,
     sizes: &Sizes,
     seed: u64,
 ) -> Result<Exact, Diagnostics> {
     let begun = std::time::Instant::now();
     let mut origins = Origins::of(&before.graph);
+    let (Folded::Recorded(computed) | Folded::Guessed(computed)) = folded;
     for call in computed {
         origins.computed(&call.op, &call.attrs, &call.inputs, &call.results);
     }
     let inputs = drawn_inputs(before, sizes, seed)?;
     let others = corresponding(before, after, &inputs)?;
-    let weights = weights(after, &mut origins, computed);
+    let weights = weights(after, &mut origins, folded);
     let ((first, mut lemmas), (second, others_lemmas)) = (with_lemmas(before)?, with_lemmas(after)?);
     lemmas.extend(others_lemmas);
     let (left, right) =
@@ -263,16 +276,20 @@ fn real_weights(graph: &Graph) -> impl Iterator<Item = (&str, &Tensor)> {
     })
 }
 
-/// Counts the weights of `after`. One that nothing tells the origin of takes that of the folded tensor that it equals up to
-/// rounding, if there is one: another tool folded it.
-fn weights(after: &Model, origins: &mut Origins, computed: &[Computed]) -> Weights {
+/// Counts the weights of `after`. Where it is guessed, one that nothing tells the origin of takes that of the folded tensor that
+/// it equals up to rounding.
+fn weights(after: &Model, origins: &mut Origins, folded: Folded<'_>) -> Weights {
     let mut counted = Weights::default();
+    let guesses = match folded {
+        Folded::Recorded(_) => &[],
+        Folded::Guessed(computed) => computed,
+    };
     for (name, tensor) in real_weights(&after.graph) {
         if origins.is_known(tensor) {
             counted.same += 1;
         } else if origins.is_computed(tensor) || tensor.as_splat().is_some() {
             counted.folded += 1;
-        } else if let Some(alike) = computed.iter().flat_map(|call| &call.results).find(|other| is_close(tensor, other))
+        } else if let Some(alike) = guesses.iter().flat_map(|call| &call.results).find(|other| is_close(tensor, other))
         {
             origins.alike(tensor, alike);
             counted.folded += 1;

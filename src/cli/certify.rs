@@ -1,7 +1,7 @@
 //! `eutectic certify`: whether two models are the same function, in exact arithmetic and in single precision.
 
 use super::{Global, Outcome, misuse, print_json};
-use crate::certificate::exact::{self, Exact, Verdict};
+use crate::certificate::exact::{self, Exact, Folded, Verdict};
 use crate::certificate::{self, Certificate};
 use crate::inputs::sizes_from_shapes;
 use crate::ir::Model;
@@ -35,14 +35,14 @@ pub(super) struct Certify {
 
 impl Certify {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        if !(self.tolerance >= 0.0) {
+        if self.tolerance.is_nan() || self.tolerance < 0.0 {
             return Err(misuse(format!("`--tolerance {}` is no bound", self.tolerance)));
         }
         let (mut before, mut after) = (global.load(&self.before)?, global.load(&self.after)?);
         crate::ir::infer::infer(&mut before);
         crate::ir::infer::infer(&mut after);
         let sizes = sizes_from_shapes(&before.graph, &self.shapes)?;
-        let found = exact::certify(&before, &after, &folded(&before)?, &sizes, self.seed)?;
+        let found = exact::certify(&before, &after, Folded::Guessed(&folded(&before)?), &sizes, self.seed)?;
         let floats = match self.exact_only {
             true => None,
             false => Some(certificate::compare(&before, &after, &sizes, self.seed, self.tolerance)?),
@@ -93,6 +93,10 @@ pub(super) fn line(found: &Exact) -> String {
         "{} weights the same, {} folded (largest rounding {:.1e})",
         weights.same, weights.folded, weights.worst_folding
     );
+    let covered = match weights.unmatched.len() {
+        0 => covered,
+        n => format!("{covered}, {n} that match nothing"),
+    };
     let functions = match found.functions.is_empty() {
         true => String::new(),
         false => format!("; of {} only that equal operands give equal results", found.functions.join(", ")),

@@ -3,7 +3,7 @@
 use super::inspect::to_json;
 use super::rewriting::Rewriting;
 use super::{Global, Outcome, print_json, render};
-use crate::certificate::exact::{self, Exact, Verdict};
+use crate::certificate::exact::{self, Exact, Folded, Verdict};
 use crate::certificate::{self, Certificate};
 use crate::egraph;
 use crate::inputs::sizes_from_shapes;
@@ -145,7 +145,7 @@ impl Optimize {
         crate::ir::infer::infer(&mut original);
         let sizes = sizes_from_shapes(&original.graph, &self.shapes)?;
         let computed: Vec<_> = report.passes.iter().flat_map(|pass| pass.change.computed.iter().cloned()).collect();
-        let mut found = exact::certify(&original, optimized, &computed, &sizes, 0)?;
+        let mut found = exact::certify(&original, optimized, Folded::Recorded(&computed), &sizes, 0)?;
         // What is only close is no equality, and no rule is to blame.
         let approximates = |rule: &&RuleReport| matches!(rule.contract, Contract::Approximates(_));
         if let Some(rule) = report.rules.iter().filter(|rule| rule.applied > 0).find(approximates)

@@ -7,6 +7,7 @@
 //!
 //! - **Roots** and **the larger of two** have stand-ins that keep the laws by which rules rearrange them ([`prime`]).
 //! - **The largest of many** (pools, reductions) adds up cubes: associative and commutative, -inf neutral.
+//! - **`Clip`** between two bounds is a pseudo-random function of the place between them, so that both can be scaled and moved.
 //! - **Every other function** of one number (`Exp`, `Erf`, `Tanh`, ..) is a pseudo-random one of its operand in all lanes
 //!   together. It keeps no law but that equal operands give equal results, and `exp(-inf) == 0`. So softmax is a quotient of
 //!   sums, and is certified against every way to write that, but not against one that subtracts the maximum first.

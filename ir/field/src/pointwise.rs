@@ -214,11 +214,11 @@ impl Evaluator<'_> {
             "Pow" => self.pow(arguments)?,
             "Abs" => x().and_then(|x| x.max(&x.map(x.degree, |_, x| -x)?))?,
             "Relu" => x().and_then(|x| x.max(&x.one(0.0)))?,
-            "Clip" => clip(&x()?, arguments.given(1).as_ref(), arguments.given(2).as_ref())?,
+            "Clip" => self.clip(&x()?, arguments.given(1), arguments.given(2))?,
             "LeakyRelu" => bent(&x()?, &x()?.one(float("alpha")?))?,
             "PRelu" => pair().and_then(|(x, slope)| bent(&x, &slope))?,
-            "HardSigmoid" => hard_sigmoid(&x()?, float("alpha")?, float("beta")?)?,
-            "HardSwish" => x().and_then(|x| x.times(&hard_sigmoid(&x, 1.0 / 6.0, 0.5)?))?,
+            "HardSigmoid" => self.hard_sigmoid(&x()?, float("alpha")?, float("beta")?)?,
+            "HardSwish" => x().and_then(|x| x.times(&self.hard_sigmoid(&x, 1.0 / 6.0, 0.5)?))?,
             "Sigmoid" => self.sigmoid(&x()?)?,
             "Swish" => x().and_then(|x| x.times(&self.sigmoid(&x.scaled(float("alpha")?)?)?))?,
             "Softplus" => self.softplus(&x()?)?,
@@ -243,7 +243,7 @@ impl Evaluator<'_> {
                     |prime, x, y| if x.is_finite() && y.is_finite() { prime.reduce(x - y) == 0.0 } else { x == y },
                 )?
             }
-            "Less" => compared(arguments, |prime, x, y| less(prime, x, y))?,
+            "Less" => compared(arguments, less)?,
             "Greater" => compared(arguments, |prime, x, y| less(prime, y, x))?,
             "LessOrEqual" => compared(arguments, |prime, x, y| !less(prime, y, x))?,
             "GreaterOrEqual" => compared(arguments, |prime, x, y| !less(prime, x, y))?,
@@ -260,6 +260,26 @@ impl Evaluator<'_> {
             _ => return Ok(None),
         };
         Ok(Some(result.into()))
+    }
+
+    /// Between two bounds, a random function of where between them it is: `clip(c x + d, c l + d, c h + d) == c clip(x, l, h) + d`.
+    fn clip(&mut self, x: &Drawn, least: Option<Drawn>, most: Option<Drawn>) -> Result<Drawn, Reason> {
+        let is_bound = |bound: &Drawn| bound.lanes[0].real().is_ok_and(|bound| bound.iter().all(|x| x.is_finite()));
+        match (least.filter(is_bound), most.filter(is_bound)) {
+            (None, None) => Ok(x.clone()),
+            (Some(least), None) => x.max(&least),
+            (None, Some(most)) => x.min(&most),
+            (Some(least), Some(most)) => {
+                let span = most.minus(&least)?;
+                let place = x.minus(&least)?.times(&span.inverse()?)?;
+                self.random("Clip", 0, &[&place])?.times(&span)?.plus(&least)
+            }
+        }
+    }
+
+    fn hard_sigmoid(&mut self, x: &Drawn, slope: f64, offset: f64) -> Result<Drawn, Reason> {
+        let line = x.scaled(slope)?.plus(&x.one(offset))?;
+        self.random("Clip", 0, &[&line])
     }
 
     fn softplus(&mut self, x: &Drawn) -> Result<Drawn, Reason> {
@@ -357,22 +377,6 @@ impl Evaluator<'_> {
 
 fn less(prime: &Prime, x: f64, y: f64) -> bool {
     if x.is_finite() && y.is_finite() { prime.is_positive(prime.reduce(y - x)) } else { x < y }
-}
-
-fn clip(x: &Drawn, least: Option<&Drawn>, most: Option<&Drawn>) -> Result<Drawn, Reason> {
-    let above = match least {
-        Some(least) => x.max(least)?,
-        None => x.clone(),
-    };
-    match most {
-        Some(most) => above.min(most),
-        None => Ok(above),
-    }
-}
-
-fn hard_sigmoid(x: &Drawn, slope: f64, offset: f64) -> Result<Drawn, Reason> {
-    let line = x.scaled(slope)?.plus(&x.one(offset))?;
-    clip(&line, Some(&x.one(0.0)), Some(&x.one(1.0)))
 }
 
 fn bent(x: &Drawn, slope: &Drawn) -> Result<Drawn, Reason> {

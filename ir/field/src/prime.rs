@@ -93,7 +93,7 @@ impl Prime {
     /// The residue that the random word `word` selects.
     #[inline(always)]
     pub fn residue(&self, word: u64) -> f64 {
-        ((word >> 32) * u64::from(self.whole) >> 32) as f64 - self.half
+        (((word >> 32) * u64::from(self.whole)) >> 32) as f64 - self.half
     }
 
     /// `base` to the power of `exponent`.

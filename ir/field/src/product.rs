@@ -26,7 +26,7 @@ pub fn multiply(
     n_columns: usize,
     fill: impl Fn(Range<usize>, Range<usize>, usize, &mut [f64]) + Sync,
 ) -> Vec<f64> {
-    let n_rows = if depth == 0 { 0 } else { left.len() / depth };
+    let n_rows = left.len().checked_div(depth).unwrap_or(0);
     let mut out = vec![0.0; n_rows * n_columns];
     if out.is_empty() {
         return out;

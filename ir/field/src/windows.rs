@@ -61,20 +61,19 @@ impl Reader<'_> {
         width: usize,
         panel: &mut [f64],
     ) {
-        let copy = |of: &dyn Fn(usize, &mut f64), panel: &mut [f64]| {
-            for (k, line) in ks.clone().zip(panel.chunks_exact_mut(width)) {
-                let row = start + k * by_row;
-                ns.clone().zip(line).for_each(|(n, into)| of(row + n * by_column, into));
-            }
-        };
-        match self {
-            Reader::Residues(all) if by_column == 1 => {
-                for (k, line) in ks.zip(panel.chunks_exact_mut(width)) {
-                    line[..ns.len()].copy_from_slice(&all[start + k * by_row..][ns.clone()]);
+        for (k, line) in ks.zip(panel.chunks_exact_mut(width)) {
+            let row = start + k * by_row;
+            match self {
+                Reader::Residues(all) if by_column == 1 => line[..ns.len()].copy_from_slice(&all[row..][ns.clone()]),
+                Reader::Residues(all) => {
+                    line.iter_mut().zip(ns.clone()).for_each(|(into, n)| *into = all[row + n * by_column])
+                }
+                Reader::Numbers(prime, all) => {
+                    line.iter_mut()
+                        .zip(ns.clone())
+                        .for_each(|(into, n)| *into = prime.of_number(all[row + n * by_column]));
                 }
             }
-            Reader::Residues(all) => copy(&|at, into| *into = all[at], panel),
-            Reader::Numbers(prime, all) => copy(&|at, into| *into = prime.of_number(all[at]), panel),
         }
     }
 }
@@ -124,7 +123,7 @@ pub(crate) fn matmul(a: &Value, b: &Value) -> Result<Drawn, Reason> {
     Ok(left.with(&shape, results, degree))
 }
 
-/// [`multiply`], with infinities taken for what no product can hold.
+/// [`multiply`]; nothing for a sum of nothing.
 fn product(
     prime: &Prime,
     left: &[f64],
