@@ -219,23 +219,24 @@ impl Replay<'_> {
     fn term(&mut self, id: Id) -> Result<Id, String> {
         let mut open = vec![id];
         while let Some(&next) = open.last() {
-            if usize::from(next) < self.n_original {
-                self.terms.insert(next, next);
-            }
-            if self.terms.contains_key(&next) {
+            if self.known(next).is_some() {
                 open.pop();
                 continue;
             }
             let node = self.recorded.egraph.id_to_node(next);
             let n_open = open.len();
-            open.extend(node.children.iter().filter(|child| !self.terms.contains_key(child)));
+            open.extend(node.children.iter().filter(|&&child| self.known(child).is_none()));
             if open.len() == n_open {
                 let found = self.translated(next).and_then(|node| self.space.egraph.lookup(node));
                 let missing = || format!("{} is not derived by then", self.recorded.describe(node));
                 self.terms.insert(next, found.ok_or_else(missing)?);
             }
         }
-        Ok(self.space.egraph.find(self.terms[&id]))
+        Ok(self.space.egraph.find(self.known(id).ok_or("a term is not derived by then")?))
+    }
+
+    fn known(&self, term: Id) -> Option<Id> {
+        if usize::from(term) < self.n_original { Some(term) } else { self.terms.get(&term).copied() }
     }
 
     /// A recorded term as the replayed e-graph has it, once its children are known.
@@ -252,7 +253,7 @@ impl Replay<'_> {
             },
             head => head,
         };
-        let children: Option<Vec<Id>> = node.children.iter().map(|child| self.terms.get(child).copied()).collect();
+        let children: Option<Vec<Id>> = node.children.iter().map(|&child| self.known(child)).collect();
         Some(ENode::new(head, children?))
     }
 
