@@ -16,7 +16,7 @@ use egg::{Id, Language};
 use eutectic_ir::graph::{Def, Graph, Node, Op, ValueId};
 use eutectic_ir::infer::Facts;
 use eutectic_ir::op::Law;
-use eutectic_ir::{Name, walk};
+use eutectic_ir::{Name, Tensor, walk};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::ControlFlow;
 
@@ -262,20 +262,26 @@ impl Replay<'_> {
         let space = &self.space;
         let named: FxHashMap<&Name, ValueId> = original.values().map(|(id, value)| (&value.name, id)).collect();
         let namesake = |name: &Name| named.get(name).and_then(|id| space.classes.get(id)).copied();
+        let stored = |(id, tensor): (ValueId, &Tensor), wanted: &Tensor| {
+            space.classes.get(&id).copied().filter(|_| tensor.same_storage(wanted))
+        };
+        let nameless: Vec<(ValueId, &Tensor)> = original
+            .values()
+            .filter(|(_, value)| value.name.is_empty())
+            .filter_map(|(id, value)| Some((id, value.weight()?)))
+            .collect();
         let mut classes: FxHashMap<ValueId, Id> = FxHashMap::default();
         for (id, value) in extracted.values() {
             let class = match value.def() {
                 Def::Result(..) => continue,
                 Def::Input { .. } | Def::Capture(_) => namesake(&value.name),
-                Def::Weight(tensor) => namesake(&value.name)
-                    .filter(|&class| {
-                        let known = space.egraph[class].data.weight;
-                        known.is_some_and(|index| space.egraph.analysis.weights[index as usize].same_storage(tensor))
-                    })
-                    .or_else(|| {
+                Def::Weight(tensor) => {
+                    let of_name = named.get(&value.name).and_then(|&id| stored((id, original.weight(id)?), tensor));
+                    of_name.or_else(|| nameless.iter().find_map(|&weight| stored(weight, tensor))).or_else(|| {
                         let index = space.egraph.analysis.find_weight(tensor)?;
                         space.egraph.lookup(ENode::new(Head::Weight(index), []))
-                    }),
+                    })
+                }
             };
             classes.insert(id, class.ok_or_else(|| format!("`{}` is not derived", value.name))?);
         }
