@@ -6,7 +6,7 @@
 
 use super::expr::{Binary, Expr, Value};
 use super::matcher::{Binding, Budget, Host, View, defines_constants, holds, is_scalar, repeats_a_root};
-use super::{PatternInput, PlanStep, Rule, Var, Via, check};
+use super::{PatternCall, PatternInput, PlanStep, Rule, Var, Via, check};
 use eutectic_ir::op::Law;
 use eutectic_ir::{Attrs, Name};
 use smallvec::SmallVec;
@@ -276,7 +276,7 @@ struct Shown<'a, H: Host> {
 
 impl<H: Host> Shown<'_, H> {
     fn reason(&self, miss: &Miss<H::Value>, values: &[Binding<H::Value>], records: &[Option<&Attrs>]) -> String {
-        let variable = |var: Var| &self.rule.variable(var).name;
+        let variable = |var: Var| self.variable(var);
         let value = |var: Var| values[var.index()].one().map_or("nothing".into(), self.describe);
         let operator = |call: usize| &self.rule.left.calls[call].op;
         match miss {
@@ -284,15 +284,10 @@ impl<H: Host> Shown<'_, H> {
                 format!("needs a call of {}, there is none", operator(*call))
             }
             Miss::Call(PlanStep { call, via: Via::Definition(var, _) }) => {
-                format!(
-                    "needs a call of {} that defines `{}`, which is {}",
-                    operator(*call),
-                    variable(*var),
-                    value(*var)
-                )
+                format!("needs a call of {} that defines {}, which is {}", operator(*call), variable(*var), value(*var))
             }
             Miss::Call(PlanStep { call, via: Via::Reader(var) }) => {
-                format!("needs a call of {} that reads `{}`, which is {}", operator(*call), variable(*var), value(*var))
+                format!("needs a call of {} that reads {}, which is {}", operator(*call), variable(*var), value(*var))
             }
             Miss::Attr(call, at) => {
                 let (name, wanted) = &self.rule.left.calls[*call].attrs[*at];
@@ -310,8 +305,8 @@ impl<H: Host> Shown<'_, H> {
             Miss::Other(var, found) => {
                 let found = found.map_or("nothing".into(), self.describe);
                 match values[var.index()] {
-                    Binding::Unbound => format!("needs `{}`, has {found}", variable(*var)),
-                    _ => format!("needs `{}` twice, has {} and {found}", variable(*var), value(*var)),
+                    Binding::Unbound => format!("needs {}, has {found}", variable(*var)),
+                    _ => format!("needs {} twice, has {} and {found}", variable(*var), value(*var)),
                 }
             }
             Miss::More(call) => {
@@ -323,6 +318,16 @@ impl<H: Host> Shown<'_, H> {
             Miss::Constant => {
                 "needs a value that is computed from the inputs, has a constant, which folding computes".into()
             }
+        }
+    }
+
+    /// A variable by its name; one of a nested call, which has none, by who reads it.
+    fn variable(&self, var: Var) -> String {
+        let name = &self.rule.variable(var).name;
+        let reads = |call: &&PatternCall| call.inputs.contains(&PatternInput::Var(var));
+        match self.rule.left.calls.iter().find(reads) {
+            Some(reader) if name.starts_with('%') => format!("an input of {}", reader.op),
+            _ => format!("`{name}`"),
         }
     }
 

@@ -16,7 +16,7 @@ use egg::{Id, Language};
 use eutectic_ir::graph::{Def, Graph, Node, Op, ValueId};
 use eutectic_ir::infer::Facts;
 use eutectic_ir::op::Law;
-use eutectic_ir::{Name, walk};
+use eutectic_ir::{Name, Tensor, walk};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::ControlFlow;
 
@@ -219,23 +219,24 @@ impl Replay<'_> {
     fn term(&mut self, id: Id) -> Result<Id, String> {
         let mut open = vec![id];
         while let Some(&next) = open.last() {
-            if usize::from(next) < self.n_original {
-                self.terms.insert(next, next);
-            }
-            if self.terms.contains_key(&next) {
+            if self.known(next).is_some() {
                 open.pop();
                 continue;
             }
             let node = self.recorded.egraph.id_to_node(next);
             let n_open = open.len();
-            open.extend(node.children.iter().filter(|child| !self.terms.contains_key(child)));
+            open.extend(node.children.iter().filter(|&&child| self.known(child).is_none()));
             if open.len() == n_open {
                 let found = self.translated(next).and_then(|node| self.space.egraph.lookup(node));
                 let missing = || format!("{} is not derived by then", self.recorded.describe(node));
                 self.terms.insert(next, found.ok_or_else(missing)?);
             }
         }
-        Ok(self.space.egraph.find(self.terms[&id]))
+        Ok(self.space.egraph.find(self.known(id).ok_or("a term is not derived by then")?))
+    }
+
+    fn known(&self, term: Id) -> Option<Id> {
+        if usize::from(term) < self.n_original { Some(term) } else { self.terms.get(&term).copied() }
     }
 
     /// A recorded term as the replayed e-graph has it, once its children are known.
@@ -252,7 +253,7 @@ impl Replay<'_> {
             },
             head => head,
         };
-        let children: Option<Vec<Id>> = node.children.iter().map(|child| self.terms.get(child).copied()).collect();
+        let children: Option<Vec<Id>> = node.children.iter().map(|&child| self.known(child)).collect();
         Some(ENode::new(head, children?))
     }
 
@@ -261,20 +262,26 @@ impl Replay<'_> {
         let space = &self.space;
         let named: FxHashMap<&Name, ValueId> = original.values().map(|(id, value)| (&value.name, id)).collect();
         let namesake = |name: &Name| named.get(name).and_then(|id| space.classes.get(id)).copied();
+        let stored = |(id, tensor): (ValueId, &Tensor), wanted: &Tensor| {
+            space.classes.get(&id).copied().filter(|_| tensor.same_storage(wanted))
+        };
+        let nameless: Vec<(ValueId, &Tensor)> = original
+            .values()
+            .filter(|(_, value)| value.name.is_empty())
+            .filter_map(|(id, value)| Some((id, value.weight()?)))
+            .collect();
         let mut classes: FxHashMap<ValueId, Id> = FxHashMap::default();
         for (id, value) in extracted.values() {
             let class = match value.def() {
                 Def::Result(..) => continue,
                 Def::Input { .. } | Def::Capture(_) => namesake(&value.name),
-                Def::Weight(tensor) => namesake(&value.name)
-                    .filter(|&class| {
-                        let known = space.egraph[class].data.weight;
-                        known.is_some_and(|index| space.egraph.analysis.weights[index as usize].same_storage(tensor))
-                    })
-                    .or_else(|| {
+                Def::Weight(tensor) => {
+                    let of_name = named.get(&value.name).and_then(|&id| stored((id, original.weight(id)?), tensor));
+                    of_name.or_else(|| nameless.iter().find_map(|&weight| stored(weight, tensor))).or_else(|| {
                         let index = space.egraph.analysis.find_weight(tensor)?;
                         space.egraph.lookup(ENode::new(Head::Weight(index), []))
-                    }),
+                    })
+                }
             };
             classes.insert(id, class.ok_or_else(|| format!("`{}` is not derived", value.name))?);
         }

@@ -132,6 +132,8 @@ pub(crate) fn build_chosen(space: &Space, original: &Graph, chosen: &Chosen) -> 
 /// The graph that `chosen` stands for, and its value for each class.
 pub(super) fn build(space: &Space, original: &Graph, chosen: &Chosen) -> (Graph, FxHashMap<Id, ValueId>) {
     let mut builder = Builder::new(space, original);
+    let is_projected = |call: &&Place| matches!(space.enode(**call).head, Head::Project(_));
+    builder.computed = chosen.calls.iter().filter(|call| !is_projected(call)).map(|call| call.class).collect();
     for &call in &chosen.calls {
         builder.add(call.class, space.enode(call));
     }
@@ -267,6 +269,8 @@ struct Builder<'a> {
     /// Nodes of the original graph by index.
     fixed: FxHashMap<u32, NodeId>,
     taken: FxHashSet<Name>,
+    /// Classes for which something else than an output of a call with several is chosen.
+    computed: FxHashSet<Id>,
     /// New names tried so far.
     n_named: usize,
 }
@@ -283,6 +287,7 @@ impl<'a> Builder<'a> {
             values: FxHashMap::default(),
             tuples: FxHashMap::default(),
             namesakes: FxHashMap::default(),
+            computed: FxHashSet::default(),
             n_named: 0,
             fixed: original.nodes().map(|(id, _)| (id.index() as u32, id)).collect(),
             taken: original.values().map(|(_, value)| value.name.clone()).collect(),
@@ -342,8 +347,13 @@ impl<'a> Builder<'a> {
             let output = |index| self.space.egraph.lookup(ENode::new(Head::Project(index as u8), [class]));
             classes = (0..n_outputs).map(output).collect();
         }
-        let names: Vec<Name> =
-            classes.iter().map(|class| class.map_or_else(Name::default, |class| self.name_of(class))).collect();
+        let mut name = |class: &Option<Id>| match class {
+            // Nobody reads this output: another call computes what it is equal to, and has its name.
+            Some(class) if n_outputs != 1 && self.computed.contains(class) => self.new_name(),
+            Some(class) => self.name_of(*class),
+            None => Name::default(),
+        };
+        let names: Vec<Name> = classes.iter().map(&mut name).collect();
         let id = self.graph.add_node(op, attrs, children[..n_inputs].iter().copied(), names);
         for captured in children[n_inputs..].iter().flatten() {
             self.graph.capture(id, *captured);
@@ -373,6 +383,10 @@ impl<'a> Builder<'a> {
                 return name.clone();
             }
         }
+        self.new_name()
+    }
+
+    fn new_name(&mut self) -> Name {
         // Counted in the order of the graph: a number of the e-graph would change with every rule that is added.
         loop {
             let name = Name::from(format!("e{}", self.n_named));

@@ -59,7 +59,6 @@ pub enum WhyNot {
 
 /// Why `rule` did nothing in `space`, which it was saturated with and from which `chosen` was chosen; at the node or value `at`,
 /// or anywhere. `None` when nothing has that name.
-#[allow(clippy::too_many_arguments)] // They are what extraction takes, and the question.
 pub(crate) fn why_not(
     space: &mut Space,
     original: &Graph,
@@ -92,7 +91,6 @@ pub(crate) fn why_not(
 }
 
 /// What came of a match.
-#[allow(clippy::too_many_arguments)]
 fn outcome(
     space: &mut Space,
     rule: &Rule,
