@@ -84,17 +84,22 @@ fn search_in_figures() {
             let saturated = processor_seconds(clock) - start;
             let (n_after, cost_after) = price(&space);
             let seconds = processor_seconds(clock) - start;
+            let slowest = (0..rules.len()).max_by_key(|&at| activity.rules[at].time).expect("there are rules");
             println!(
                 "{{\"model\": \"{name}\", \"run\": {run}, \"rules\": \"all, taso\", \"stop\": \"{:?}\", \"rounds\": {}, \
                  \"enodes\": {}, \"eclasses\": {}, \"nodes_before\": {n_before}, \"nodes_after\": {n_after}, \
                  \"predicted_seconds_before\": {cost_before:e}, \"predicted_seconds_after\": {cost_after:e}, \
                  \"saturate_seconds\": {saturated:.3}, \"search_seconds\": {seconds:.3}, \"elapsed_seconds\": {:.3}, \
-                 \"taso_seconds\": {taso}, \"tensat_seconds\": {tensat}}}",
+                 \"taso_seconds\": {taso}, \"tensat_seconds\": {tensat}, \
+                 \"slowest_rule\": \"{}\", \"its_seconds\": {:.3}, \"its_matches\": {}}}",
                 activity.stop,
                 activity.iterations,
                 space.n_nodes(),
                 space.n_classes(),
-                clock.elapsed().as_secs_f64()
+                clock.elapsed().as_secs_f64(),
+                rules[slowest].name,
+                activity.rules[slowest].time.as_secs_f64(),
+                activity.rules[slowest].matched
             );
         }
     }

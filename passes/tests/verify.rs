@@ -7,6 +7,10 @@ use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
+
+mod clock;
+use clock::processor_seconds;
 
 const EFFORT: Effort = Effort::STANDARD;
 
@@ -67,9 +71,22 @@ fn mistakes_in_built_in_rules_are_noticed() {
     let library = Library::built_in().unwrap_or_else(|problems| panic!("{problems}"));
     let one = |rule: &Arc<Rule>| {
         let recognise = rule.name.strip_suffix("_expand").and_then(|name| library.rule(name));
-        mutation(rule, recognise.map(|rule| &**rule), EFFORT)
+        let clock = Instant::now();
+        let start = processor_seconds(clock);
+        let mutation = mutation(rule, recognise.map(|rule| &**rule), EFFORT);
+        (mutation, vec![(processor_seconds(clock) - start, rule.name.clone())])
     };
-    let total = library.rules().par_iter().map(one).reduce(Mutation::default, Mutation::merged);
+    let both = |(a, mut times): (Mutation, Vec<_>), (b, others)| {
+        times.extend(others);
+        (a.merged(b), times)
+    };
+    let (total, mut times) = library.rules().par_iter().map(one).reduce(Default::default, both);
+    times.sort_by(|a, b| b.0.total_cmp(&a.0));
+    println!(
+        "{:.1} s of processor time; the slowest rules: {:.2?}",
+        times.iter().map(|time| time.0).sum::<f64>(),
+        &times[..5]
+    );
     println!(
         "{} killed, {} refused, {} sound, {} argued, {} survive",
         total.n_killed,

@@ -109,7 +109,7 @@ pub struct Conflict {
 #[derive(Default)]
 pub(super) struct Tables {
     pub ops: Vec<Op>,
-    op_numbers: FxHashMap<(String, String, String), u32>,
+    op_numbers: FxHashMap<OpKey, u32>,
     pub records: Vec<Attrs>,
     record_numbers: FxHashMap<Attrs, u32>,
     pub weights: Vec<Tensor>,
@@ -167,13 +167,20 @@ impl Tables {
     }
 }
 
-fn key(op: &Op) -> (String, String, String) {
+/// What tells operators apart: a declaration by its address, since each is a static, and everything else by its names.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum OpKey {
+    Builtin(usize),
+    Named(String, String, String),
+}
+
+fn key(op: &Op) -> OpKey {
     let overload = match op {
+        Op::Builtin(def) => return OpKey::Builtin(std::ptr::from_ref(*def).addr()),
         Op::Function(function) => function.overload.to_string(),
         Op::Opaque(custom) => custom.overload.to_string(),
-        Op::Builtin(_) => String::new(),
     };
-    (op.domain().to_string(), op.name().to_string(), overload)
+    OpKey::Named(op.domain().to_string(), op.name().to_string(), overload)
 }
 
 /// True when the two types may be of one value: a fresh symbol agrees with everything.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// When to stop. The best graph found so far is extracted whichever limit is hit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Most e-nodes.
+    /// Most e-nodes, and most matches of one round: hardly one of so many would be applied.
     pub nodes: usize,
     /// Most rounds of search and apply.
     pub iterations: usize,
@@ -140,10 +140,14 @@ fn search(
     for (at, rule) in rules.iter().enumerate() {
         let began = Instant::now();
         let n_bytes = match_bytes(rule);
-        let mut full = left < n_bytes;
+        let mut full = None;
         let ended = find(rule, space, budget, &mut |matched| {
-            full = left < n_bytes;
-            if full {
+            if left < n_bytes {
+                full = Some(Stop::Memory);
+            } else if found.len() >= limits.nodes {
+                full = Some(Stop::Nodes);
+            }
+            if full.is_some() {
                 return ControlFlow::Break(());
             }
             left -= n_bytes;
@@ -152,14 +156,8 @@ fn search(
         });
         activity[at].time += began.elapsed();
         if ended.is_break() {
-            let stop = if full {
-                Stop::Memory
-            } else if budget.is_late() {
-                Stop::Time
-            } else {
-                Stop::Candidates
-            };
-            return (found, Some(stop));
+            let spent = if budget.is_late() { Stop::Time } else { Stop::Candidates };
+            return (found, Some(full.unwrap_or(spent)));
         }
     }
     (found, None)
