@@ -8,7 +8,8 @@ const PASSES: [&str; 7] = ["canonical", "fold", "shapes", "unflatten", "cse", "d
 /// Whether `name` is `pattern`, in which `*` stands for anything.
 fn fits(pattern: &str, name: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
-    name.strip_prefix(head).is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && fits(tail, &rest[at..])))
+    name.strip_prefix(head)
+        .is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && fits(tail, &rest[at..])))
 }
 
 #[test]

@@ -142,7 +142,8 @@ mod windows;
 fn an_einstein_sum_that_is_a_product_of_matrices_becomes_one() {
     let operators_of = |equation: &str| {
         let mut graph = Graph::new("test");
-        let mut input = |name: &str| graph.add_input(name, Some(crate::testing::ty(Element::Float, &["2", "n", "3", "3"])), None);
+        let mut input =
+            |name: &str| graph.add_input(name, Some(crate::testing::ty(Element::Float, &["2", "n", "3", "3"])), None);
         let inputs = [input("a"), input("b")];
         let y = call(&mut graph, "Einsum", &[("equation", Attr::String(equation.into()))], &inputs);
         operators(&check(&model_of(graph, y), canonical))
