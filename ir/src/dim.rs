@@ -1,8 +1,8 @@
 //! Symbolic dimensions: integer polynomials over named symbols, plus floor-division atoms, in normal form.
 //!
 //! Two dims are equal exactly when their normal forms are. What the form cannot express becomes a fresh symbol; there
-//! is no minimum, no maximum and no solver. Symbols stand for sizes, so they are never negative. All arithmetic is
-//! checked: an operation that leaves `i64` gives `None`.
+//! is no maximum and no solver, and a minimum is a symbol whose name tells of what. Symbols stand for sizes, so they are
+//! never negative. All arithmetic is checked: an operation that leaves `i64` gives `None`.
 
 use smol_str::SmolStr;
 use std::cmp::Ordering;

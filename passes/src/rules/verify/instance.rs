@@ -216,7 +216,9 @@ fn elements(rule: &Rule, setting: Setting, random: &mut Random) -> Vec<Element> 
             Some(set) if !set.contains(&real) => {
                 let preferred =
                     [Element::Double, Element::Int64, Element::Bool].into_iter().find(|element| set.contains(element));
-                preferred.or(set.first().copied()).unwrap_or(real)
+                // Of quantized types, one with a sign and one without.
+                let others = &set[..set.len().min(2)];
+                preferred.unwrap_or_else(|| if others.is_empty() { real } else { random.pick(others) })
             }
             _ => real,
         })
