@@ -1,7 +1,7 @@
 //! `eutectic study`: from a declared question to a paper.
 
 use super::{Global, Outcome, misuse, print_json, render};
-use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
+use crate::ir::diag::Diagnostics;
 use crate::study::agreement::{Agreement, agreements};
 use crate::study::plan::Plan;
 use crate::study::raw::Machines;
@@ -279,9 +279,7 @@ fn findings(directory: &Path, generated: &Generated) -> Result<Diagnostics, Diag
 fn stats(path: &Path) -> Result<Value, Diagnostics> {
     let path = if path.is_dir() { path.join("out/stats.json") } else { path.to_path_buf() };
     let text = std::fs::read_to_string(&path).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
-    serde_json::from_str(&text).map_err(|error| {
-        Diagnostic::error(Kind::Malformed, "C0102", format!("no JSON: {error}")).in_file(&path).into()
-    })
+    serde_json::from_str(&text).map_err(|error| misuse(format!("{}: no JSON: {error}", path.display())))
 }
 
 /// Prints how far `found` agrees with `published`; exit code 1 when a ratio lies on another side.
