@@ -14,7 +14,9 @@ pub fn bundle(directory: &Path, generated: &Generated) -> Result<Vec<u8>, Troubl
     let failed = |error: std::io::Error| Trouble::io(directory, &error);
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     // A date of its own for every archive would change its bytes.
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).last_modified_time(DateTime::default());
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .last_modified_time(DateTime::default());
     let mut add = |name: &str, bytes: &[u8]| -> Result<(), Trouble> {
         archive.start_file(format!("{slug}/{name}"), options).map_err(|error| failed(error.into()))?;
         archive.write_all(bytes).map_err(failed)

@@ -36,7 +36,8 @@ pub(crate) fn set(directory: &Path, study: &Study, files: &BTreeMap<String, Vec<
     for (name, bytes) in files {
         texts.insert(format!("/out/{name}"), Bytes::new(bytes.clone()));
     }
-    let world = Desk::new(texts).ok_or_else(|| Trouble::invalid("S0150", "a generated file has no valid name").in_file(&path))?;
+    let world = Desk::new(texts)
+        .ok_or_else(|| Trouble::invalid("S0150", "a generated file has no valid name").in_file(&path))?;
     let Warned { output, .. } = typst::compile::<PagedDocument>(&world);
     let document = output.map_err(|problems| world.trouble(&path, &problems))?;
     let options = PdfOptions { ident: Smart::Custom(study.title.clone()), ..PdfOptions::default() };
