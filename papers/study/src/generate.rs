@@ -75,18 +75,22 @@ pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<
     let page = report::page(&study, &stats, &outcomes, &drawings, &tables);
     files.insert("report.html".to_owned(), page.into_bytes());
     #[cfg(feature = "pdf")]
-    files.insert("paper.pdf".to_owned(), crate::paper::set(directory, &study, &files)?);
+    files.insert("paper.pdf".to_owned(), crate::paper::set(directory, &files)?);
     Ok(Generated { study, results, outcomes, files })
 }
 
 /// How samples were taken, in sentences.
 fn protocol(study: &Study, raw: &Raw) -> Vec<String> {
     let runs = &study.runs;
+    let (n_planned, n_made) = (crate::plan::Plan::of(study).runs.len(), raw.provenance.len());
     let mut sentences = vec![format!(
-        "The list of runs ({}, in an order drawn from seed {}) was fixed before the first of them started.",
-        crate::plan::Plan::of(study).runs.len(),
+        "The list of runs ({n_planned}, in an order drawn from seed {}) was fixed before the first of them started.",
         study.seed
     )];
+    // Further processes than declared are made only where intervals are wide.
+    if n_made < n_planned && runs.most_processes.is_none() {
+        sentences.push(format!("Of these, {n_made} were made."));
+    }
     if !study.compare.is_empty() {
         sentences.push(format!(
             "Samples are nested in {} of {}; a bootstrap resamples every level. Warm-up is cut off each process where the standard error of the rest is least.",
