@@ -79,6 +79,8 @@ impl Comparison {
         let mut groups: Vec<Group> = groups
             .into_iter()
             .map(|(levels, records)| Group::of(study, compare, &base, &levels, &records, n_resamples))
+            // Where every run failed there is nothing to compare.
+            .filter(|group| !group.variants.is_empty())
             .collect();
         let p_values: Vec<f64> =
             groups.iter().flat_map(|group| group.ratios.iter().map(|ratio| p_value_of_one(&ratio.resamples))).collect();
