@@ -82,7 +82,7 @@ fn of_counts(counts: &Counts) -> Table {
     let rows = counts.rows.iter().map(|row| {
         let cells = used.iter().map(|&at| row.counts[at].to_string());
         let Estimate { value, low, high } = row.share;
-        let share = [percent(value), format!("{} to {}", percent(low), percent(high))];
+        let share = [percent(value), format!("{:.1} to {}", low * 100.0, percent(high))];
         [row.title.clone()].into_iter().chain(cells).chain(share).collect()
     });
     let names: Vec<String> = counts.outcomes.iter().map(|outcome| csv_cell(outcome)).collect();
@@ -123,7 +123,8 @@ fn of_values(values: &Values) -> Table {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    // A line must not end between a number and its unit.
+    format!("{:.1}\u{a0}%", share * 100.0)
 }
 
 /// Four significant digits.
@@ -168,6 +169,7 @@ fn latex(text: &str) -> String {
             '^' => escaped.push_str("\\textasciicircum{}"),
             '<' => escaped.push_str("$<$"),
             '>' => escaped.push_str("$>$"),
+            '\u{a0}' => escaped.push('~'),
             '–' => escaped.push_str("--"),
             c => escaped.push(c),
         }

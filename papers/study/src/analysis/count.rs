@@ -46,7 +46,12 @@ impl Counts {
                 CountsRow::of(key(&levels), title, &outcomes, count, &records)
             })
             .collect();
-        Self { name: count.name.clone(), outcomes, share: count.share.join(" or "), rows }
+        Self {
+            name: count.name.clone(),
+            outcomes,
+            share: count.share_label.clone().unwrap_or_else(|| count.share.join(" or ")),
+            rows,
+        }
     }
 
     pub(super) fn json(&self) -> Value {

@@ -58,7 +58,7 @@ fn values_are_drawn_as_points_lines_and_steps() {
     assert_eq!(text(&files, "figures/growth.csv").lines().count(), 4);
     // The fall from 8 to 5 units.
     let steps = text(&files, "figures/w.svg");
-    assert!(count(&steps, "rect") == 2 && steps.contains(">-3.0"), "{steps}");
+    assert!(count(&steps, "rect") == 2 && steps.contains(">-3<"), "{steps}");
 }
 
 #[test]
