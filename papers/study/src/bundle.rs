@@ -28,10 +28,10 @@ pub fn bundle(directory: &Path, generated: &Generated) -> Result<Vec<u8>, Troubl
     for (name, bytes) in &generated.files {
         add(&format!("out/{name}"), bytes)?;
     }
-    if !generated.files.contains_key("paper.pdf") {
-        if let Ok(bytes) = std::fs::read(directory.join("out/paper.pdf")) {
-            add("out/paper.pdf", &bytes)?;
-        }
+    if !generated.files.contains_key("paper.pdf")
+        && let Ok(bytes) = std::fs::read(directory.join("out/paper.pdf"))
+    {
+        add("out/paper.pdf", &bytes)?;
     }
     add("out/MANIFEST.sha256", manifest(directory, generated)?.as_bytes())?;
     let citation = directory.ancestors().map(|directory| directory.join("CITATION.cff")).find(|path| path.exists());
