@@ -157,7 +157,18 @@ def judge(name, program, inputs, folder):
     except Exception as error:
         return "invalid", str(error)[:200]
     how = same(found, expected)
+    if how == "values" and is_standard(found, tensors(data, "output")):
+        return "value of the standard", "the original gives another value than the test, the result the test's"
     return {"same": "same", "rounding": "same up to rounding", "type": "another type", "values": "another value"}[how], how
+
+
+def is_standard(found, stated):
+    """True when every output is what the test itself states, within ONNX's own tolerance."""
+    if stated is None or len(stated) != len(found):
+        return False
+    with np.errstate(invalid="ignore"):
+        close = [np.allclose(a.astype(float), b.astype(float), 1e-3, 1e-7, equal_nan=True) for a, b in zip(found, stated)]
+    return all(close)
 
 
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}

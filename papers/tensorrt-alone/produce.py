@@ -1,8 +1,9 @@
-"""Build one model for TensorRT and count the kernels of the engine.
+"""Build one model for TensorRT in three ways and count the kernels of each engine.
 
-usage: produce.py EUTECTIC LIBRARY MODEL WAY OUT
+usage: produce.py EUTECTIC MODEL OUT
 
-WAY is `parser` (NVIDIA's own ONNX parser), `as-is` (our lowering of the model as it is) or `optimized` (after our rewriting).
+The ways are `parser` (NVIDIA's own ONNX parser), `as-is` (our lowering of the model as it is) and `optimized` (after our
+rewriting). A way that is refused leaves no record of kernels, but its reason.
 """
 
 import json
@@ -11,27 +12,42 @@ import sys
 from collections import Counter
 
 
-def main():
-    program, library, model, way, out = sys.argv[1:]
-    command = [program, "lower", model, "--target", "tensorrt", "--json", "-q", "--trt-lib", library]
-    command += {"parser": ["--as-is", "--crossCheck"], "as-is": ["--as-is"], "optimized": []}[way]
+def lower(program, model, *options):
+    command = [program, "lower", model, "--target", "tensorrt", "--json", "-q", *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode not in (0, 1):
-        sys.exit(next((line for line in done.stderr.splitlines() if "error" in line), f"error: {done.stderr[-300:]}"))
-    found = json.loads(done.stdout)
-    if way == "parser":
-        record = {"kernels": found["parser"]["kernels"], "layers": found["parser"].get("layers")}
-    else:
-        kinds = Counter(kernel["kind"] for kernel in found["kernels"])
-        record = {
-            "kernels": len(found["kernels"]),
-            "layers": found["layers"],
-            "kinds": dict(kinds),
-            "engine_bytes": found["engine_bytes"],
-        }
-    record["build_seconds"] = found["seconds"]
+    # 1 says that the parser's network has another interface.
+    if done.returncode not in (0, 1) or not done.stdout.startswith("{"):
+        lines = done.stderr.splitlines()
+        return {"refused": next((line for line in lines if "error" in line), done.stderr[-300:])}
+    return json.loads(done.stdout)
+
+
+def record(way, found):
+    if "refused" in found:
+        return {"way": way, "refused": found["refused"]}
+    kinds = Counter(kernel["kind"] for kernel in found["kernels"])
+    return {
+        "way": way,
+        "kernels": len(found["kernels"]),
+        "layers": found["layers"],
+        "kinds": dict(kinds),
+        "engine_bytes": found["engine_bytes"],
+        "build_seconds": found["seconds"],
+    }
+
+
+def main():
+    program, model, out = sys.argv[1:]
+    as_is = lower(program, model, "--as-is", "--crossCheck")
+    parser = as_is.get("parser", {"refused": "not reached"})
+    records = [
+        {"way": "parser"} | parser,
+        record("as-is", as_is),
+        record("optimized", lower(program, model)),
+    ]
     with open(out, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+        for one in records:
+            file.write(json.dumps(one) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! `eutectic study`: from a declared question to a paper.
 
 use super::{Global, Outcome, misuse, print_json, render};
-use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
+use crate::ir::diag::Diagnostics;
 use crate::study::agreement::{Agreement, agreements};
 use crate::study::plan::Plan;
 use crate::study::raw::Machines;
@@ -114,7 +114,8 @@ impl Study {
             Verb::Compare { a, b } => agree(&stats(a)?, &stats(b)?, global),
             Verb::Bundle { place, output } => {
                 let generated = place.generate()?;
-                let name = place.directory.file_name().map_or("study".into(), |name| name.to_string_lossy().into_owned());
+                let name =
+                    place.directory.file_name().map_or("study".into(), |name| name.to_string_lossy().into_owned());
                 let path = output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.zip")));
                 let bytes = bundle::bundle(&place.directory, &generated)?;
                 std::fs::write(&path, &bytes).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
@@ -175,7 +176,8 @@ impl Run {
         let generated = generate(directory, &into, self.place.machines())?;
         for (file, bytes) in &generated.files {
             let path = into.join("out").join(file);
-            let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, bytes));
+            let written =
+                path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, bytes));
             written.map_err(|error| misuse(format!("{}: {error}", path.display())))?;
         }
         println!("results are in {}", into.join("out").display());
@@ -231,13 +233,15 @@ fn finish(directory: &Path, generated: &Generated, global: &Global) -> Outcome {
     let changed = write(directory, generated)?;
     // The page of studies is kept where one is, not made in somebody's home directory.
     let papers = directory.canonicalize().ok().and_then(|path| path.parent().map(Path::to_path_buf));
-    if let Some(papers) = papers.filter(|papers| papers.join("README.md").exists() && papers.join("_template").exists()) {
+    if let Some(papers) = papers.filter(|papers| papers.join("README.md").exists() && papers.join("_template").exists())
+    {
         let path = papers.join("README.md");
         std::fs::write(&path, index::page(&papers)?).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
     }
     let findings = findings(directory, generated)?;
     if global.json {
-        let outcomes: Vec<_> = generated.outcomes.iter().map(|one| json!({ "name": one.name, "outcome": one.verdict })).collect();
+        let outcomes: Vec<_> =
+            generated.outcomes.iter().map(|one| json!({ "name": one.name, "outcome": one.verdict })).collect();
         print_json(&json!({ "changed": changed, "hypotheses": outcomes, "findings": render::json(&findings) }));
         return Ok(i32::from(findings.has_errors()));
     }
@@ -256,10 +260,14 @@ fn finish(directory: &Path, generated: &Generated, global: &Global) -> Outcome {
 fn replay(directory: &Path, generated: &Generated, global: &Global) -> Outcome {
     let mut files = generated.files.clone();
     files.insert("MANIFEST.sha256".to_owned(), manifest(directory, generated)?.into_bytes());
-    let is_other = |name: &str, bytes: &[u8]| !std::fs::read(directory.join("out").join(name)).is_ok_and(|found| found == bytes);
-    let differ: Vec<&String> = files.iter().filter(|(name, bytes)| is_other(name, bytes)).map(|(name, _)| name).collect();
+    let is_other =
+        |name: &str, bytes: &[u8]| !std::fs::read(directory.join("out").join(name)).is_ok_and(|found| found == bytes);
+    let differ: Vec<&String> =
+        files.iter().filter(|(name, bytes)| is_other(name, bytes)).map(|(name, _)| name).collect();
     if global.json {
-        print_json(&json!({ "files": files.len(), "differ": differ, "typeset": generated.files.contains_key("paper.pdf") }));
+        print_json(
+            &json!({ "files": files.len(), "differ": differ, "typeset": generated.files.contains_key("paper.pdf") }),
+        );
     } else {
         println!("{} of {} files follow from the samples byte by byte", files.len() - differ.len(), files.len());
         differ.iter().for_each(|name| println!("  out/{name} differs"));
@@ -279,9 +287,7 @@ fn findings(directory: &Path, generated: &Generated) -> Result<Diagnostics, Diag
 fn stats(path: &Path) -> Result<Value, Diagnostics> {
     let path = if path.is_dir() { path.join("out/stats.json") } else { path.to_path_buf() };
     let text = std::fs::read_to_string(&path).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
-    serde_json::from_str(&text).map_err(|error| {
-        Diagnostic::error(Kind::Malformed, "C0102", format!("no JSON: {error}")).in_file(&path).into()
-    })
+    serde_json::from_str(&text).map_err(|error| misuse(format!("{}: no JSON: {error}", path.display())))
 }
 
 /// Prints how far `found` agrees with `published`; exit code 1 when a ratio lies on another side.

@@ -85,7 +85,11 @@ impl Nested {
         let deviation = |variance: f64| variance.max(0.0).sqrt();
         Spread {
             builds: outer.map(|outer| {
-                let inside = if between.is_some() { inner_share(between, n_processes) } else { inner_share(within, n_iterations) };
+                let inside = if between.is_some() {
+                    inner_share(between, n_processes)
+                } else {
+                    inner_share(within, n_iterations)
+                };
                 deviation(outer - inside)
             }),
             processes: between.map(|between| deviation(between - inner_share(within, n_iterations))),

@@ -49,7 +49,8 @@ fn the_interval_of_nested_samples_is_that_of_an_independent_program() {
     let nested = Nested { builds };
     assert_near(nested.quantile(0.5, N_RESAMPLES, 1), &numbers(&reference["interval"]), 0.05);
     let (spread, expected) = (nested.spread(), &reference["spread"]);
-    for (name, found) in [("builds", spread.builds), ("processes", spread.processes), ("iterations", spread.iterations)] {
+    for (name, found) in [("builds", spread.builds), ("processes", spread.processes), ("iterations", spread.iterations)]
+    {
         let expected = expected[name].as_f64().expect("a number");
         assert!((found.expect("several members") - expected).abs() < 1e-9, "{name}: {found:?} against {expected}");
     }
@@ -67,7 +68,10 @@ fn adjusted_p_values_are_those_of_statsmodels() {
 fn shares_have_the_interval_of_statsmodels() {
     for case in reference()["shares"].as_array().expect("cases").iter().map(numbers) {
         let found = share_estimate(case[0] as u64, case[1] as u64);
-        assert!((found.low - case[2]).abs() < 1e-12 && (found.high - case[3]).abs() < 1e-12, "{found:?} against {case:?}");
+        assert!(
+            (found.low - case[2]).abs() < 1e-12 && (found.high - case[3]).abs() < 1e-12,
+            "{found:?} against {case:?}"
+        );
     }
 }
 

@@ -70,14 +70,18 @@ mod tests {
     use serde_json::json;
 
     fn stats(first: f64, second: f64) -> Value {
-        let ratio = |value: f64| json!({ "ratios": { "new": { "value": value, "low": value - 0.1, "high": value + 0.1 } } });
+        let ratio =
+            |value: f64| json!({ "ratios": { "new": { "value": value, "low": value - 0.1, "high": value + 0.1 } } });
         json!({ "compare": { "time": { "groups": { "a": ratio(first), "b": ratio(second) } } } })
     }
 
     #[test]
     fn agreement_is_judged_by_interval_sign_and_rank() {
         let rows = agreements(&stats(1.5, 1.2), &stats(1.55, 0.9));
-        assert_eq!(rows.iter().map(|row| (row.inside, row.same_sign, row.same_rank)).collect::<Vec<_>>(), [(true, true, true), (false, false, true)]);
+        assert_eq!(
+            rows.iter().map(|row| (row.inside, row.same_sign, row.same_rank)).collect::<Vec<_>>(),
+            [(true, true, true), (false, false, true)]
+        );
         let rows = agreements(&stats(1.5, 1.2), &stats(1.1, 1.3));
         assert!(rows.iter().all(|row| !row.same_rank && row.same_sign));
     }

@@ -14,7 +14,9 @@ pub fn bundle(directory: &Path, generated: &Generated) -> Result<Vec<u8>, Troubl
     let failed = |error: std::io::Error| Trouble::io(directory, &error);
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     // A date of its own for every archive would change its bytes.
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).last_modified_time(DateTime::default());
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .last_modified_time(DateTime::default());
     let mut add = |name: &str, bytes: &[u8]| -> Result<(), Trouble> {
         archive.start_file(format!("{slug}/{name}"), options).map_err(|error| failed(error.into()))?;
         archive.write_all(bytes).map_err(failed)
@@ -26,10 +28,10 @@ pub fn bundle(directory: &Path, generated: &Generated) -> Result<Vec<u8>, Troubl
     for (name, bytes) in &generated.files {
         add(&format!("out/{name}"), bytes)?;
     }
-    if !generated.files.contains_key("paper.pdf") {
-        if let Ok(bytes) = std::fs::read(directory.join("out/paper.pdf")) {
-            add("out/paper.pdf", &bytes)?;
-        }
+    if !generated.files.contains_key("paper.pdf")
+        && let Ok(bytes) = std::fs::read(directory.join("out/paper.pdf"))
+    {
+        add("out/paper.pdf", &bytes)?;
     }
     add("out/MANIFEST.sha256", manifest(directory, generated)?.as_bytes())?;
     let citation = directory.ancestors().map(|directory| directory.join("CITATION.cff")).find(|path| path.exists());

@@ -83,7 +83,12 @@ fn gpus() -> Option<Value> {
     let query = format!("--query-gpu={}", QUERIES.join(","));
     let text = output(Command::new("nvidia-smi").args([&query, "--format=csv,noheader"]))?;
     let device = |line: &str| -> Value {
-        QUERIES.iter().zip(line.split(", ")).map(|(name, value)| ((*name).to_owned(), json!(value.trim()))).collect::<Map<_, _>>().into()
+        QUERIES
+            .iter()
+            .zip(line.split(", "))
+            .map(|(name, value)| ((*name).to_owned(), json!(value.trim())))
+            .collect::<Map<_, _>>()
+            .into()
     };
     Some(text.lines().map(device).collect())
 }

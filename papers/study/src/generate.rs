@@ -1,6 +1,7 @@
 //! Everything below `out/`, as a function of the files of a study.
 
 use crate::analysis::{Outcome, Results, imprecise, outcomes, statistic};
+use crate::figure::counted;
 use crate::raw::Raw;
 use crate::schema::{Status, Study};
 use crate::table::tables;
@@ -44,7 +45,11 @@ pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<
         drawings.insert(figure.name.clone(), figure::draw(&study, figure, &results, &raw)?);
     }
     let tables = tables(&results);
-    stats["figure"] = drawings.iter().map(|(name, drawing)| (name.clone(), json!({ "caption": drawing.caption }))).collect::<Map<_, _>>().into();
+    stats["figure"] = drawings
+        .iter()
+        .map(|(name, drawing)| (name.clone(), json!({ "caption": drawing.caption })))
+        .collect::<Map<_, _>>()
+        .into();
     stats["table"] = tables.iter().map(|table| (table.name.clone(), table.json())).collect::<Map<_, _>>().into();
     stats["study"] = json!({
         "title": study.title, "question": study.question, "authors": study.authors, "date": study.date,
@@ -53,7 +58,8 @@ pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<
     });
     stats["protocol"] = protocol(&study, &raw).into();
     stats["environment"] = environments(samples, &raw)?;
-    stats["raw"]["hash"] = json!(sha256(raw.hashes.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect::<String>().as_bytes()));
+    stats["raw"]["hash"] =
+        json!(sha256(raw.hashes.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect::<String>().as_bytes()));
     let stats = crate::analysis::settled(&stats);
     let mut text = serde_json::to_string_pretty(&stats).unwrap_or_default();
     text.push('\n');
@@ -69,34 +75,43 @@ pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<
     let page = report::page(&study, &stats, &outcomes, &drawings, &tables);
     files.insert("report.html".to_owned(), page.into_bytes());
     #[cfg(feature = "pdf")]
-    files.insert("paper.pdf".to_owned(), crate::paper::set(directory, &study, &files)?);
+    files.insert("paper.pdf".to_owned(), crate::paper::set(directory, &files)?);
     Ok(Generated { study, results, outcomes, files })
 }
 
 /// How samples were taken, in sentences.
 fn protocol(study: &Study, raw: &Raw) -> Vec<String> {
     let runs = &study.runs;
+    let (n_planned, n_made) = (crate::plan::Plan::of(study).runs.len(), raw.provenance.len());
     let mut sentences = vec![format!(
-        "The list of {} runs, in a random order drawn from seed {}, was fixed before the first of them started.",
-        crate::plan::Plan::of(study).runs.len(),
+        "The list of runs ({n_planned}, in an order drawn from seed {}) was fixed before the first of them started.",
         study.seed
     )];
+    // Further processes than declared are made only where intervals are wide.
+    if n_made < n_planned && runs.most_processes.is_none() {
+        sentences.push(format!("Of these, {n_made} were made."));
+    }
     if !study.compare.is_empty() {
         sentences.push(format!(
-            "Samples are nested in {} builds of {} processes; a bootstrap resamples every level. Warm-up is cut off each process where the standard error of the rest is least.",
-            runs.builds, runs.processes
+            "Samples are nested in {} of {}; a bootstrap resamples every level. Warm-up is cut off each process where the standard error of the rest is least.",
+            counted(&runs.builds.to_string(), "build"),
+            counted(&runs.processes.to_string(), "process")
         ));
         let wide = imprecise(study, raw);
         sentences.push(if wide.is_empty() {
             format!("Every interval of a ratio is within {} % of it.", runs.precision * 100.0)
         } else {
-            format!("Measuring ended at the planned number of processes; {} ratios are known less well than to {} %.", wide.len(), runs.precision * 100.0)
+            let wide = counted(&wide.len().to_string(), "ratio");
+            format!("Measuring ended at the planned number of processes; the interval of {wide} is wider than {} % to either side.", runs.precision * 100.0)
         });
     }
     let failures = raw.records.iter().filter(|record| record.failure().is_some()).count();
     sentences.push(match failures {
         0 => "No run failed.".to_owned(),
-        n => format!("{n} runs failed; their reasons are in the raw files, and they have no samples."),
+        n => format!(
+            "{} failed; the reasons are in the raw files, and there are no samples of it.",
+            counted(&n.to_string(), "run")
+        ),
     });
     sentences.extend(runs.protocol.iter().cloned());
     sentences
@@ -217,8 +232,8 @@ fn expect(directory: &Path, generated: &Generated) -> Result<(), Trouble> {
 
 /// What `expected` says that `stats` does not.
 fn differences(expected: &str, stats: &Value) -> Result<Vec<String>, Trouble> {
-    let expected: Map<String, Value> =
-        serde_json::from_str(expected).map_err(|error| Trouble::invalid("S0113", format!("no JSON object: {error}")))?;
+    let expected: Map<String, Value> = serde_json::from_str(expected)
+        .map_err(|error| Trouble::invalid("S0113", format!("no JSON object: {error}")))?;
     let mut differ = Vec::new();
     for (pointer, entry) in &expected {
         let (Some(value), Some(tolerance)) = (entry["value"].as_f64(), entry["tolerance"].as_f64()) else {

@@ -35,7 +35,8 @@ here and says how far the result agrees; `--kick-tires` tries a small part.
 /// The page for the studies below `papers`. Errors: a study cannot be read.
 pub fn page(papers: &Path) -> Result<String, Trouble> {
     let entries = std::fs::read_dir(papers).map_err(|error| Trouble::io(papers, &error))?;
-    let mut directories: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.join("study.toml").exists()).collect();
+    let mut directories: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.join("study.toml").exists()).collect();
     directories.sort();
     let mut page = HEAD.to_owned();
     for directory in directories {
@@ -44,11 +45,14 @@ pub fn page(papers: &Path) -> Result<String, Trouble> {
             continue;
         }
         let study = Study::read(&directory)?;
-        let stats = read_text(&directory.join("out/stats.json")).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let stats = read_text(&directory.join("out/stats.json"))
+            .ok()
+            .and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let stats = stats.unwrap_or_default();
         let found = statistic(&stats, &study.headline.statistic);
         let headline = study.headline.text.replace("{}", &found.map_or("not measured".to_owned(), shown));
-        let machines: Vec<&str> = stats["raw"]["machines"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let machines: Vec<&str> =
+            stats["raw"]["machines"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let status = format!("{:?}", study.status).to_lowercase();
         let cells = [format!("[{slug}]({slug}/out/paper.pdf)"), study.question, headline, machines.join(", "), status];
         page.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));

@@ -52,7 +52,9 @@ impl Sin {
     fn help(self) -> &'static str {
         match self {
             Sin::TypedNumber => "refer to out/stats.json: #num, #percent, #estimate or #ratio",
-            Sin::ForeignFigure => "declare the figure in study.toml and show it with #plot; `eutectic study render` writes out/ anew",
+            Sin::ForeignFigure => {
+                "declare the figure in study.toml and show it with #plot; `eutectic study render` writes out/ anew"
+            }
             Sin::OpenHypothesis => "give it `statistic`, `is` and `than`",
             Sin::BareRatio => "declare `base`, and show ratios with #ratio or #estimate",
             Sin::MeanOfRatios => "use `summary = \"geometric_mean\"` and show the table of all ratios with #data",
@@ -97,13 +99,16 @@ pub fn lint(directory: &Path, generated: &Generated) -> Result<Vec<Finding>, Tro
     findings.extend(open_hypotheses(&generated.outcomes));
     findings.extend(of_ratios(study, &text));
     findings.extend(study.figure.iter().flat_map(|figure| of_figure(study, figure)));
-    findings.extend(study.backends.iter().filter_map(|(backend, tests)| of_backend(directory, backend, &tests.conformance)));
+    findings.extend(
+        study.backends.iter().filter_map(|(backend, tests)| of_backend(directory, backend, &tests.conformance)),
+    );
     for comparison in &generated.results.comparisons {
         for group in &comparison.groups {
             if let Some((control, verdict)) = group.control.filter(|(_, verdict)| *verdict != Verdict::Same) {
                 let found = format!("{:.4} ({:.4} to {:.4})", control.value, control.low, control.high);
                 let name = crate::analysis::verdict_name(verdict);
-                let message = format!("`{}`, {}: the base against itself is {name}, {found}", comparison.name, group.title);
+                let message =
+                    format!("`{}`, {}: the base against itself is {name}, {found}", comparison.name, group.title);
                 findings.push(Finding::new(Sin::FailedControl, message));
             }
         }
@@ -115,19 +120,24 @@ pub fn lint(directory: &Path, generated: &Generated) -> Result<Vec<Finding>, Tro
 
 fn open_hypotheses(outcomes: &[Outcome]) -> Vec<Finding> {
     let open = outcomes.iter().filter(|outcome| outcome.verdict.is_none());
-    open.map(|outcome| Finding::new(Sin::OpenHypothesis, format!("{} has no outcome: {}", outcome.name, outcome.text))).collect()
+    open.map(|outcome| Finding::new(Sin::OpenHypothesis, format!("{} has no outcome: {}", outcome.name, outcome.text)))
+        .collect()
 }
 
 fn of_ratios(study: &Study, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for compare in &study.compare {
         if compare.base.is_none() {
-            findings.push(Finding::new(Sin::BareRatio, format!("`{}` does not say what its ratios are relative to", compare.name)));
+            findings.push(Finding::new(
+                Sin::BareRatio,
+                format!("`{}` does not say what its ratios are relative to", compare.name),
+            ));
         }
         let shown = text.contains(&format!("#data(\"{}\"", compare.name));
         match compare.summary {
             Summary::Mean => {
-                let message = format!("`{}` averages ratios: the result depends on which side is the base", compare.name);
+                let message =
+                    format!("`{}` averages ratios: the result depends on which side is the base", compare.name);
                 findings.push(Finding::new(Sin::MeanOfRatios, message));
             }
             Summary::GeometricMean if !shown => {
@@ -152,7 +162,8 @@ fn of_figure(study: &Study, figure: &crate::schema::Figure) -> Vec<Finding> {
         FigureKind::TimeSeries | FigureKind::Scaling => figure.y.is_none(),
     };
     if is_blank(&figure.x) || is_blank(&figure.y) || needs_metric && label.is_none_or(str::is_empty) {
-        findings.push(Finding::new(Sin::UnlabelledAxis, format!("figure `{}` has an axis without a label", figure.name)));
+        findings
+            .push(Finding::new(Sin::UnlabelledAxis, format!("figure `{}` has an axis without a label", figure.name)));
     }
     if figure.kind == FigureKind::Scaling {
         let rows = study.value.iter().find(|one| one.name == figure.from).and_then(|one| one.rows.first());
@@ -170,8 +181,13 @@ fn of_backend(directory: &Path, backend: &str, conformance: &str) -> Option<Find
     let passed = found.as_ref().and_then(|found| found["passed"].as_u64());
     match passed {
         Some(n) if n > 0 => None,
-        Some(_) => Some(Finding::new(Sin::UntestedBackend, format!("every test of the backend `{backend}` was skipped"))),
-        None => Some(Finding::new(Sin::UntestedBackend, format!("`{conformance}` does not say how the tests of `{backend}` ended"))),
+        Some(_) => {
+            Some(Finding::new(Sin::UntestedBackend, format!("every test of the backend `{backend}` was skipped")))
+        }
+        None => Some(Finding::new(
+            Sin::UntestedBackend,
+            format!("`{conformance}` does not say how the tests of `{backend}` ended"),
+        )),
     }
 }
 
@@ -181,5 +197,7 @@ fn stale_files(directory: &Path, generated: &Generated) -> Vec<Finding> {
         std::fs::read(directory.join("out").join(name)).is_ok_and(|found| sha256(&found) != sha256(bytes))
     };
     let stale = generated.files.iter().filter(|(name, bytes)| is_stale(name, bytes));
-    stale.map(|(name, _)| Finding::new(Sin::ForeignFigure, format!("out/{name} is not what the samples give"))).collect()
+    stale
+        .map(|(name, _)| Finding::new(Sin::ForeignFigure, format!("out/{name} is not what the samples give")))
+        .collect()
 }

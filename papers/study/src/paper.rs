@@ -3,13 +3,12 @@
 //! What the prose may read is the study's own `refs.bib`, what was generated in this run, and `study.typ` of this crate: no
 //! other file, font, date or network, so the same sources give the same bytes on every machine.
 
-use crate::schema::Study;
 use crate::{Trouble, read_text};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use std::collections::BTreeMap;
 use std::path::Path;
 use typst::diag::{FileError, FileResult, SourceDiagnostic, Warned};
-use typst::foundations::{Bytes, Datetime, Duration, Smart};
+use typst::foundations::{Bytes, Datetime, Duration};
 use typst::syntax::{FileId, RootedPath, Source, VirtualPath, VirtualRoot};
 use typst::text::{Font, FontBook};
 use typst::utils::LazyHash;
@@ -24,7 +23,7 @@ const PRELUDE: &str = include_str!("../study.typ");
 /// Sets the paper of the study in `directory` with the generated `files`.
 ///
 /// Errors: `paper.typ` is missing; it cannot be set (S0150), with the line.
-pub(crate) fn set(directory: &Path, study: &Study, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, Trouble> {
+pub(crate) fn set(directory: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, Trouble> {
     let path = directory.join("paper.typ");
     let mut texts: BTreeMap<String, Bytes> = BTreeMap::new();
     texts.insert("/paper.typ".to_owned(), Bytes::from_string(read_text(&path)?));
@@ -36,11 +35,12 @@ pub(crate) fn set(directory: &Path, study: &Study, files: &BTreeMap<String, Vec<
     for (name, bytes) in files {
         texts.insert(format!("/out/{name}"), Bytes::new(bytes.clone()));
     }
-    let world = Desk::new(texts).ok_or_else(|| Trouble::invalid("S0150", "a generated file has no valid name").in_file(&path))?;
+    let world = Desk::new(texts)
+        .ok_or_else(|| Trouble::invalid("S0150", "a generated file has no valid name").in_file(&path))?;
     let Warned { output, .. } = typst::compile::<PagedDocument>(&world);
     let document = output.map_err(|problems| world.trouble(&path, &problems))?;
-    let options = PdfOptions { ident: Smart::Custom(study.title.clone()), ..PdfOptions::default() };
-    typst_pdf::pdf(&document, &options).map_err(|problems| world.trouble(&path, &problems))
+    // Without a time stamp; what identifies the document follows from its title and authors.
+    typst_pdf::pdf(&document, &PdfOptions::default()).map_err(|problems| world.trouble(&path, &problems))
 }
 
 /// Everything that the typesetter can see.

@@ -85,9 +85,14 @@ impl Plan {
         let plan: Self = serde_json::from_str(&read_text(&path)?)
             .map_err(|error| Trouble::invalid("S0120", format!("no plan: {error}")).in_file(&path))?;
         if plan.design != design(study) {
-            return Err(Trouble::invalid("S0121", "the plan is of another design: factors or runs of study.toml changed")
-                .in_file(&path)
-                .help("a design is fixed before measuring: undo the change, or remove plan.lock and raw/ and measure again"));
+            return Err(Trouble::invalid(
+                "S0121",
+                "the plan is of another design: factors or runs of study.toml changed",
+            )
+            .in_file(&path)
+            .help(
+                "a design is fixed before measuring: undo the change, or remove plan.lock and raw/ and measure again",
+            ));
         }
         Ok(Some(plan))
     }

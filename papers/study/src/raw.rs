@@ -81,7 +81,8 @@ impl Raw {
     /// of them (S0111); a line that is no object (S0112).
     pub fn read(directory: &Path, study: &Study, machines: Machines) -> Result<Self, Trouble> {
         let hashes = check_hashes(directory)?;
-        let found: BTreeSet<&str> = hashes.keys().filter_map(|name| name.split_once('/')).map(|(machine, _)| machine).collect();
+        let found: BTreeSet<&str> =
+            hashes.keys().filter_map(|name| name.split_once('/')).map(|(machine, _)| machine).collect();
         let wanted: Vec<&str> = match (&study.machine, machines) {
             (_, Machines::Mixed) => found.iter().copied().collect(),
             (Some(machine), Machines::One) => vec![machine],
@@ -95,7 +96,9 @@ impl Raw {
         };
         let mut raw = Raw { machines: wanted.iter().map(|&name| name.to_owned()).collect(), ..Raw::default() };
         for (name, hash) in &hashes {
-            let Some((machine, _)) = name.split_once('/').filter(|(machine, _)| wanted.contains(machine)) else { continue };
+            let Some((machine, _)) = name.split_once('/').filter(|(machine, _)| wanted.contains(machine)) else {
+                continue;
+            };
             let path = directory.join("raw").join(name);
             raw.take(machine, &read_text(&path)?).map_err(|trouble| trouble.in_file(&path))?;
             raw.hashes.insert(name.clone(), hash.clone());
@@ -136,7 +139,10 @@ fn check_hashes(directory: &Path) -> Result<BTreeMap<String, String>, Trouble> {
     let sums = root.join(SUMS);
     let stated: BTreeMap<String, String> = if sums.exists() {
         let text = read_text(&sums)?;
-        text.lines().filter_map(|line| line.split_once("  ")).map(|(hash, name)| (name.to_owned(), hash.to_owned())).collect()
+        text.lines()
+            .filter_map(|line| line.split_once("  "))
+            .map(|(hash, name)| (name.to_owned(), hash.to_owned()))
+            .collect()
     } else {
         BTreeMap::new()
     };
@@ -197,7 +203,11 @@ pub(crate) fn store(directory: &Path, name: &str, text: &str) -> Result<(), Trou
     replace(&path, text)?;
     let sums = root.join(SUMS);
     let mut lines: BTreeMap<String, String> = match std::fs::read_to_string(&sums) {
-        Ok(text) => text.lines().filter_map(|line| line.split_once("  ")).map(|(hash, name)| (name.into(), hash.into())).collect(),
+        Ok(text) => text
+            .lines()
+            .filter_map(|line| line.split_once("  "))
+            .map(|(hash, name)| (name.into(), hash.into()))
+            .collect(),
         Err(_) => BTreeMap::new(),
     };
     lines.insert(name.to_owned(), sha256(text.as_bytes()));

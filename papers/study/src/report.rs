@@ -35,7 +35,11 @@ pub(crate) fn page(
         let rows = outcomes.iter().map(|outcome| {
             let found = outcome.found.map_or("–".to_owned(), |found| {
                 let shown = |value: f64| format!("{}", (value * 1000.0).round() / 1000.0);
-                if found.low == found.high { shown(found.value) } else { format!("{} ({} to {})", shown(found.value), shown(found.low), shown(found.high)) }
+                if found.low == found.high {
+                    shown(found.value)
+                } else {
+                    format!("{} ({} to {})", shown(found.value), shown(found.low), shown(found.high))
+                }
             });
             let verdict = outcome.verdict.unwrap_or("open");
             vec![outcome.name.clone(), format!("{} ({})", outcome.text, outcome.belief), found, verdict.to_owned()]
@@ -62,9 +66,16 @@ pub(crate) fn page(
     body.push_str("</ul>\n<h2>Machines</h2>\n");
     for (machine, environment) in stats["environment"].as_object().into_iter().flatten() {
         let text = serde_json::to_string_pretty(environment).unwrap_or_default();
-        body.push_str(&format!("<details><summary>{}</summary><pre>{}</pre></details>\n", escaped(machine), escaped(&text)));
+        body.push_str(&format!(
+            "<details><summary>{}</summary><pre>{}</pre></details>\n",
+            escaped(machine),
+            escaped(&text)
+        ));
     }
-    body.push_str(&format!("<p class=\"meta\">SHA-256 of the raw samples: <code>{}</code></p>\n", stats["raw"]["hash"].as_str().unwrap_or_default()));
+    body.push_str(&format!(
+        "<p class=\"meta\">SHA-256 of the raw samples: <code>{}</code></p>\n",
+        stats["raw"]["hash"].as_str().unwrap_or_default()
+    ));
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n<style>{STYLE}</style>\n{body}</html>\n",
         escaped(&study.title)

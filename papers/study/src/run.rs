@@ -75,11 +75,14 @@ fn check_models(study: &Study, directory: &Path) -> Result<(), Trouble> {
     for (name, model) in &study.models {
         let path = directory.join(&model.file);
         let bytes = std::fs::read(&path).map_err(|error| {
-            Trouble::io(&path, &error).help("`--replay` needs no model; papers/models/README.md says how models are exported")
+            Trouble::io(&path, &error)
+                .help("`--replay` needs no model; papers/models/README.md says how models are exported")
         })?;
         if sha256(&bytes) != model.sha256 {
             let message = format!("the model `{name}` has the hash {}, declared is {}", sha256(&bytes), model.sha256);
-            return Err(Trouble::invalid("S0130", message).in_file(&path).help("a study is of certain models: restore the file"));
+            return Err(Trouble::invalid("S0130", message)
+                .in_file(&path)
+                .help("a study is of certain models: restore the file"));
         }
     }
     Ok(())
@@ -92,7 +95,8 @@ fn one(study: &Study, run: &Run, at: usize, site: &Site<'_>) -> Result<String, T
     // A run without records is a run all the same.
     std::fs::write(&out, "").map_err(|error| Trouble::io(&out, &error))?;
     let seed = study.seed.wrapping_mul(1_000_003).wrapping_add(at as u64);
-    let command: Vec<String> = study.runs.command.iter().map(|part| filled(part, study, run, seed, &out, site.program)).collect();
+    let command: Vec<String> =
+        study.runs.command.iter().map(|part| filled(part, study, run, seed, &out, site.program)).collect();
     let started = now();
     let clock = Instant::now();
     let failure = execute(&command, site, study.runs.limit_seconds)?;
@@ -135,7 +139,8 @@ fn execute(command: &[String], site: &Site<'_>, limit_seconds: f64) -> Result<Op
         return Err(Trouble::invalid("S0131", "`runs.command` is empty"));
     };
     let program = if first == "eutectic" { site.program.to_path_buf() } else { PathBuf::from(first) };
-    let cannot = |error: &std::io::Error| Trouble::invalid("S0131", format!("`{}` cannot be run: {error}", program.display()));
+    let cannot =
+        |error: &std::io::Error| Trouble::invalid("S0131", format!("`{}` cannot be run: {error}", program.display()));
     // Unlike a pipe, a file never fills and stops the child.
     let mut complaints = tempfile::tempfile().map_err(|error| cannot(&error))?;
     let stderr = complaints.try_clone().map_err(|error| cannot(&error))?;

@@ -318,6 +318,8 @@ pub struct Count {
     pub only: BTreeMap<String, Vec<Level>>,
     /// The outcomes whose share together is estimated.
     pub share: Vec<String>,
+    /// What the share is called; without it, its outcomes.
+    pub share_label: Option<String>,
     /// Outcomes that do not count in the whole of the share, such as cases that were refused.
     #[serde(default)]
     pub apart: Vec<String>,

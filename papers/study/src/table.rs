@@ -33,15 +33,27 @@ fn of_comparison(comparison: &Comparison) -> Table {
     for group in &comparison.groups {
         for variant in &group.variants {
             let [median, p95, p99] = variant.quantiles;
-            let counts = [variant.steady.builds.len(), variant.series.len(), variant.n_samples()].map(|n| n.to_string()).join(",");
+            let counts = [variant.steady.builds.len(), variant.series.len(), variant.n_samples()]
+                .map(|n| n.to_string())
+                .join(",");
             let numbers = [median.value, median.low, median.high, p95.value, p99.value].map(csv_number).join(",");
             let ends = format!("{},{}", variant.n_warm_up, variant.n_unsteady);
-            csv.push_str(&format!("{},{},{counts},{numbers},{ends}\n", csv_cell(&group.title), csv_cell(&variant.level)));
+            csv.push_str(&format!(
+                "{},{},{counts},{numbers},{ends}\n",
+                csv_cell(&group.title),
+                csv_cell(&variant.level)
+            ));
         }
-        let median = |level: &str| group.variants.iter().find(|variant| variant.level == level).map(|variant| variant.quantiles[0].value);
+        let median = |level: &str| {
+            group.variants.iter().find(|variant| variant.level == level).map(|variant| variant.quantiles[0].value)
+        };
         let many = group.ratios.len() > 1;
         for ratio in &group.ratios {
-            let title = group.variants.iter().find(|variant| variant.level == ratio.level).map_or("", |variant| variant.title.as_str());
+            let title = group
+                .variants
+                .iter()
+                .find(|variant| variant.level == ratio.level)
+                .map_or("", |variant| variant.title.as_str());
             let p = if ratio.p < 0.001 { "< 0.001".to_owned() } else { format!("{:.3}", ratio.p) };
             rows.push(vec![
                 if many { format!("{}: {title}", group.title) } else { group.title.clone() },
@@ -62,14 +74,15 @@ fn of_comparison(comparison: &Comparison) -> Table {
 }
 
 fn of_counts(counts: &Counts) -> Table {
-    let used: Vec<usize> = (0..counts.outcomes.len()).filter(|&at| counts.rows.iter().any(|row| row.counts[at] > 0)).collect();
+    let used: Vec<usize> =
+        (0..counts.outcomes.len()).filter(|&at| counts.rows.iter().any(|row| row.counts[at] > 0)).collect();
     let names = used.iter().map(|&at| counts.outcomes[at].clone());
     let share = format!("share of {}", counts.share);
     let header = [String::new()].into_iter().chain(names).chain([share.clone(), "95 % interval".to_owned()]).collect();
     let rows = counts.rows.iter().map(|row| {
         let cells = used.iter().map(|&at| row.counts[at].to_string());
         let Estimate { value, low, high } = row.share;
-        let share = [percent(value), format!("{} to {}", percent(low), percent(high))];
+        let share = [percent(value), format!("{:.1} to {}", low * 100.0, percent(high))];
         [row.title.clone()].into_iter().chain(cells).chain(share).collect()
     });
     let names: Vec<String> = counts.outcomes.iter().map(|outcome| csv_cell(outcome)).collect();
@@ -87,7 +100,8 @@ fn of_values(values: &Values) -> Table {
     let header = [String::new()].into_iter().chain(values.columns.iter().map(|(_, title)| title.clone())).collect();
     let digits = values.digits;
     let rows = values.rows.iter().map(|row| {
-        let cells = row.cells.iter().map(|cell| cell.map_or("–".to_owned(), |cell| format!("{:.digits$}", cell.value)));
+        let cells =
+            row.cells.iter().map(|cell| cell.map_or("–".to_owned(), |cell| format!("{:.digits$}", cell.value)));
         [row.title.clone()].into_iter().chain(cells).collect()
     });
     let columns: Vec<String> = values.columns.iter().map(|(level, _)| csv_cell(level)).collect();
@@ -99,11 +113,18 @@ fn of_values(values: &Values) -> Table {
             csv.push_str(&format!("{},{column},{numbers},{}\n", csv_cell(&row.title), cell.n));
         }
     }
-    Table { name: values.name.clone(), caption: format!("Values: {}.", values.metric), header, rows: rows.collect(), csv }
+    Table {
+        name: values.name.clone(),
+        caption: format!("Values: {}.", values.metric),
+        header,
+        rows: rows.collect(),
+        csv,
+    }
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    // A line must not end between a number and its unit.
+    format!("{:.1}\u{a0}%", share * 100.0)
 }
 
 /// Four significant digits.
@@ -124,7 +145,9 @@ impl Table {
     /// The rows in LaTeX, for papers that are set elsewhere; needs the package booktabs.
     pub(crate) fn latex(&self) -> String {
         let columns = format!("l{}", "r".repeat(self.header.len().saturating_sub(1)));
-        let line = |cells: &[String]| format!("{} \\\\\n", cells.iter().map(|cell| latex(cell)).collect::<Vec<_>>().join(" & "));
+        let line = |cells: &[String]| {
+            format!("{} \\\\\n", cells.iter().map(|cell| latex(cell)).collect::<Vec<_>>().join(" & "))
+        };
         let rows: String = self.rows.iter().map(|row| line(row)).collect();
         format!(
             "\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n{rows}\\bottomrule\n\\end{{tabular}}\n",
@@ -146,6 +169,7 @@ fn latex(text: &str) -> String {
             '^' => escaped.push_str("\\textasciicircum{}"),
             '<' => escaped.push_str("$<$"),
             '>' => escaped.push_str("$>$"),
+            '\u{a0}' => escaped.push('~'),
             '–' => escaped.push_str("--"),
             c => escaped.push(c),
         }

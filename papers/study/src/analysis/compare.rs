@@ -79,6 +79,8 @@ impl Comparison {
         let mut groups: Vec<Group> = groups
             .into_iter()
             .map(|(levels, records)| Group::of(study, compare, &base, &levels, &records, n_resamples))
+            // Where every run failed there is nothing to compare.
+            .filter(|group| !group.variants.is_empty())
             .collect();
         let p_values: Vec<f64> =
             groups.iter().flat_map(|group| group.ratios.iter().map(|ratio| p_value_of_one(&ratio.resamples))).collect();
@@ -91,7 +93,9 @@ impl Comparison {
             by_level.entry(&ratio.level).or_default().push((ratio.ratio.value, ratio.resamples.clone()));
         }
         let summary = match compare.summary {
-            Summary::GeometricMean => by_level.into_iter().map(|(level, ratios)| (level.to_owned(), geometric_mean(&ratios))).collect(),
+            Summary::GeometricMean => {
+                by_level.into_iter().map(|(level, ratios)| (level.to_owned(), geometric_mean(&ratios))).collect()
+            }
             // The lint refuses a study that asks for the other mean.
             Summary::None | Summary::Mean => Vec::new(),
         };
@@ -101,11 +105,13 @@ impl Comparison {
 
     pub(super) fn json(&self) -> Value {
         let groups: Map<_, _> = self.groups.iter().map(|group| (group.key.clone(), group.json())).collect();
-        let summary: Map<_, _> = self.summary.iter().map(|(level, mean)| (level.clone(), estimate_json(*mean))).collect();
+        let summary: Map<_, _> =
+            self.summary.iter().map(|(level, mean)| (level.clone(), estimate_json(*mean))).collect();
         let mut verdicts: Map<String, Value> = Map::new();
         for name in ["FASTER", "SLOWER", "SAME", "UNCLEAR"] {
             let ratios = self.groups.iter().flat_map(|group| &group.ratios);
-            verdicts.insert(name.to_lowercase(), json!(ratios.filter(|ratio| verdict_name(ratio.verdict) == name).count()));
+            verdicts
+                .insert(name.to_lowercase(), json!(ratios.filter(|ratio| verdict_name(ratio.verdict) == name).count()));
         }
         let n_same = self.groups.iter().filter(|group| matches!(group.control, Some((_, Verdict::Same)))).count();
         json!({
@@ -116,7 +122,14 @@ impl Comparison {
 }
 
 impl Group {
-    fn of(study: &Study, compare: &Compare, base: &str, levels: &[String], records: &[&Record], n_resamples: usize) -> Self {
+    fn of(
+        study: &Study,
+        compare: &Compare,
+        base: &str,
+        levels: &[String],
+        records: &[&Record],
+        n_resamples: usize,
+    ) -> Self {
         let factor = &study.factors[&compare.of];
         let scale = study.metrics[&compare.metric].scale;
         let variants: Vec<Variant> = factor
@@ -124,7 +137,8 @@ impl Group {
             .iter()
             .map(ToString::to_string)
             .filter_map(|level| {
-                let of_level = records.iter().filter(|record| record.text(&compare.of).as_deref() == Some(level.as_str()));
+                let of_level =
+                    records.iter().filter(|record| record.text(&compare.of).as_deref() == Some(level.as_str()));
                 let of_level: Vec<&Record> = of_level.copied().collect();
                 let title = factor.shown(&level).to_owned();
                 Variant::of(level, title, of_level.into_iter(), &compare.metric, scale, (n_resamples, study.seed))
@@ -145,7 +159,8 @@ impl Group {
             }
             let (even, odd) = of_base.steady.alternate();
             if odd.pooled().len() > 1 {
-                let (value, resamples) = ratio_of_quantiles(&even, &odd, true, compare.quantile, n_resamples, study.seed);
+                let (value, resamples) =
+                    ratio_of_quantiles(&even, &odd, true, compare.quantile, n_resamples, study.seed);
                 let ratio = Estimate::of(value, &resamples);
                 control = Some((ratio, verdict(ratio, study.threshold)));
             }
@@ -238,6 +253,13 @@ pub fn imprecise(study: &Study, raw: &Raw) -> Vec<String> {
     let wide = |ratio: &RatioOf| (ratio.ratio.high - ratio.ratio.low) / 2.0 > study.runs.precision * ratio.ratio.value;
     comparisons
         .flat_map(|comparison| comparison.groups)
-        .flat_map(|group| group.ratios.iter().filter(|ratio| wide(ratio)).map(|ratio| format!("{}: {}", group.title, ratio.level)).collect::<Vec<_>>())
+        .flat_map(|group| {
+            group
+                .ratios
+                .iter()
+                .filter(|ratio| wide(ratio))
+                .map(|ratio| format!("{}: {}", group.title, ratio.level))
+                .collect::<Vec<_>>()
+        })
         .collect()
 }

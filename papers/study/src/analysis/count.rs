@@ -46,13 +46,19 @@ impl Counts {
                 CountsRow::of(key(&levels), title, &outcomes, count, &records)
             })
             .collect();
-        Self { name: count.name.clone(), outcomes, share: count.share.join(" or "), rows }
+        Self {
+            name: count.name.clone(),
+            outcomes,
+            share: count.share_label.clone().unwrap_or_else(|| count.share.join(" or ")),
+            rows,
+        }
     }
 
     pub(super) fn json(&self) -> Value {
         let rows: Map<_, _> = self.rows.iter().map(|row| (row.key.clone(), row.json(&self.outcomes))).collect();
         let total = |at: usize| self.rows.iter().map(|row| row.counts[at]).sum::<u64>();
-        let totals: Map<_, _> = self.outcomes.iter().enumerate().map(|(at, outcome)| (outcome.clone(), json!(total(at)))).collect();
+        let totals: Map<_, _> =
+            self.outcomes.iter().enumerate().map(|(at, outcome)| (outcome.clone(), json!(total(at)))).collect();
         let (n_hits, n) = self.rows.iter().fold((0, 0), |(hits, n), row| (hits + row.n_hits, n + row.n));
         let all = json!({ "hits": n_hits, "n": n, "share": estimate_json(share_estimate(n_hits, n)) });
         json!({ "rows": rows, "totals": totals, "all": all, "n_rows": self.rows.len() })
@@ -71,7 +77,8 @@ impl CountsRow {
     }
 
     fn json(&self, outcomes: &[String]) -> Value {
-        let counts: Map<_, _> = outcomes.iter().zip(&self.counts).map(|(outcome, n)| (outcome.clone(), json!(n))).collect();
+        let counts: Map<_, _> =
+            outcomes.iter().zip(&self.counts).map(|(outcome, n)| (outcome.clone(), json!(n))).collect();
         json!({ "counts": counts, "hits": self.n_hits, "n": self.n, "share": estimate_json(self.share) })
     }
 }

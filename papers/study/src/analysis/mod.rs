@@ -88,7 +88,8 @@ pub(crate) fn settled(value: &Value) -> Value {
         }
         Value::Array(items) => items.iter().map(settled).collect(),
         Value::Number(number) if number.is_f64() => {
-            let rounded = number.as_f64().map(|number| format!("{number:.8e}")).and_then(|text| text.parse::<f64>().ok());
+            let rounded =
+                number.as_f64().map(|number| format!("{number:.8e}")).and_then(|text| text.parse::<f64>().ok());
             rounded.map_or(Value::Null, Value::from)
         }
         other => other.clone(),
@@ -135,7 +136,11 @@ fn title(study: &Study, factors: &[String], levels: &[String]) -> String {
     let shown = factors.iter().zip(levels).map(|(factor, level)| {
         let factor = &study.factors[factor];
         // A bare number says nothing without the name of its factor.
-        if factor.is_numeric() { format!("{} {}", factor.label, factor.shown(level)) } else { factor.shown(level).to_owned() }
+        if factor.is_numeric() {
+            format!("{} {}", factor.label, factor.shown(level))
+        } else {
+            factor.shown(level).to_owned()
+        }
     });
     shown.collect::<Vec<_>>().join(", ")
 }

@@ -55,8 +55,14 @@ impl Values {
         let rows = grouped(study, raw, &table.rows, &table.only).into_iter().map(|(chosen, records)| {
             let cell = |level: &String| {
                 let of_level = records.iter().filter(|record| record.text(&table.columns).as_ref() == Some(level));
-                let found: Vec<f64> = of_level.flat_map(|record| record.samples(&table.metric)).map(|x| x * metric.scale).collect();
-                let cell = Cell { value: median(&found), least: quantile(&found, 0.0), greatest: quantile(&found, 1.0), n: found.len() };
+                let found: Vec<f64> =
+                    of_level.flat_map(|record| record.samples(&table.metric)).map(|x| x * metric.scale).collect();
+                let cell = Cell {
+                    value: median(&found),
+                    least: quantile(&found, 0.0),
+                    greatest: quantile(&found, 1.0),
+                    n: found.len(),
+                };
                 (!found.is_empty()).then_some(cell)
             };
             let cells: Vec<Option<Cell>> = levels.iter().map(cell).collect();
@@ -66,7 +72,10 @@ impl Values {
         let rows: Vec<ValuesRow> = rows.filter(|row| row.cells.iter().any(Option::is_some)).collect();
         // A level that was never measured, because `only` leaves it out, is no column.
         let used: Vec<usize> = (0..levels.len()).filter(|&at| rows.iter().any(|row| row.cells[at].is_some())).collect();
-        let rows = rows.into_iter().map(|row| ValuesRow { cells: used.iter().map(|&at| row.cells[at]).collect(), ..row }).collect();
+        let rows = rows
+            .into_iter()
+            .map(|row| ValuesRow { cells: used.iter().map(|&at| row.cells[at]).collect(), ..row })
+            .collect();
         let columns = used.iter().map(|&at| (levels[at].clone(), factor.shown(&levels[at]).to_owned())).collect();
         Self { name: table.name.clone(), metric: metric.axis(), columns, rows, digits: table.digits }
     }

@@ -47,7 +47,7 @@ const STYLES: [Style; 6] = [
     Style { color: "#d55e00", dash: "2 2", mark: Mark::Triangle },
     Style { color: "#009e73", dash: "8 2 2 2", mark: Mark::Diamond },
     Style { color: "#56b4e9", dash: "4 1", mark: Mark::Cross },
-    Style { color: "#e69f00", dash: "1 2", mark: Mark::Ring },
+    Style { color: "#f0e442", dash: "1 2", mark: Mark::Ring },
 ];
 
 /// The style of series `at`.
@@ -55,8 +55,9 @@ pub fn style(at: usize) -> Style {
     STYLES[at % STYLES.len()]
 }
 
-/// Fills of stacked parts, from dark to light: they differ in lightness first.
-const FILLS: [&str; 7] = ["#08306b", "#2171b5", "#6baed6", "#bdd7e7", "#fdd0a2", "#fd8d3c", "#a63603"];
+/// Fills of stacked parts: from dark to light, and back in another hue, so that neighbours differ in lightness.
+const FILLS: [&str; 9] =
+    ["#08306b", "#2171b5", "#6baed6", "#c6dbef", "#fdae6b", "#e6550d", "#7f2704", "#969696", "#252525"];
 
 /// The fill of part `at`.
 pub fn fill(at: usize) -> &'static str {
@@ -117,7 +118,8 @@ impl Canvas {
     pub fn mark(&mut self, (x, y): (f64, f64), style: Style, radius: f64) {
         let color = style.color;
         let corners = |corners: &[(f64, f64)]| {
-            let points = corners.iter().map(|(dx, dy)| format!("{},{}", number(x + dx * radius), number(y + dy * radius)));
+            let points =
+                corners.iter().map(|(dx, dy)| format!("{},{}", number(x + dx * radius), number(y + dy * radius)));
             points.collect::<Vec<_>>().join(" ")
         };
         let polygon = |points: String| format!(r#"<polygon points="{points}" fill="{color}"/>"#);
@@ -134,7 +136,8 @@ impl Canvas {
             Mark::Cross => {
                 let a = corners(&[(-1.0, -1.0), (1.0, 1.0)]);
                 let b = corners(&[(-1.0, 1.0), (1.0, -1.0)]);
-                let stroke = |points: &str| format!(r#"<polyline points="{points}" stroke="{color}" stroke-width="1.5"/>"#);
+                let stroke =
+                    |points: &str| format!(r#"<polyline points="{points}" stroke="{color}" stroke-width="1.5"/>"#);
                 stroke(&a) + &stroke(&b)
             }
         };
@@ -152,7 +155,9 @@ impl Canvas {
     pub fn upwards(&mut self, (x, y): (f64, f64), text: &str) {
         let [x, y] = [x, y].map(number);
         let text = escaped(text);
-        self.add(format_args!(r#"<text x="{x}" y="{y}" text-anchor="middle" transform="rotate(-90 {x} {y})">{text}</text>"#));
+        self.add(format_args!(
+            r#"<text x="{x}" y="{y}" text-anchor="middle" transform="rotate(-90 {x} {y})">{text}</text>"#
+        ));
     }
 
     /// Names of series in rows from the left, above what is drawn; the height that they take.
@@ -234,19 +239,19 @@ mod tests {
             if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
         };
         let luminance = 0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5);
-        116.0 * luminance.cbrt() - 16.0
+        if luminance > 0.008856 { 116.0 * luminance.cbrt() - 16.0 } else { 903.3 * luminance }
     }
 
     #[test]
     fn series_grow_lighter_so_that_greyscale_keeps_their_order() {
         let found: Vec<f64> = STYLES.iter().map(|style| lightness(style.color)).collect();
-        assert!(found.windows(2).all(|pair| pair[1] > pair[0] + 2.0), "{found:?}");
+        assert!(found.windows(2).all(|pair| pair[1] > pair[0] + 3.0), "{found:?}");
     }
 
     #[test]
     fn neighbouring_parts_of_a_stack_differ_in_lightness() {
         let found: Vec<f64> = FILLS.iter().map(|fill| lightness(fill)).collect();
-        assert!(found.windows(2).all(|pair| (pair[1] - pair[0]).abs() > 3.0), "{found:?}");
+        assert!(found.windows(2).all(|pair| (pair[1] - pair[0]).abs() > 8.0), "{found:?}");
     }
 
     #[test]

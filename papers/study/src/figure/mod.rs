@@ -34,7 +34,9 @@ pub fn draw(study: &Study, figure: &Figure, results: &Results, raw: &Raw) -> Res
     let (svg, csv, method) = match (figure.kind, comparison, counts, values) {
         (FigureKind::Forest, Some(comparison), ..) => ratios::forest(study, figure, comparison),
         (FigureKind::Ecdf, Some(comparison), ..) => samples::ecdf(figure, comparison, group(figure, comparison)?),
-        (FigureKind::TimeSeries, Some(comparison), ..) => samples::time_series(figure, comparison, group(figure, comparison)?),
+        (FigureKind::TimeSeries, Some(comparison), ..) => {
+            samples::time_series(figure, comparison, group(figure, comparison)?)
+        }
         (FigureKind::Roofline, Some(comparison), ..) => roofline::roofline(study, figure, comparison, raw)?,
         (FigureKind::Bars, _, Some(counts), _) => counts::bars(figure, counts),
         (FigureKind::Dots, _, _, Some(values)) => values::dots(figure, values),
@@ -55,7 +57,8 @@ fn group<'a>(figure: &Figure, comparison: &'a Comparison) -> Result<&'a Group, T
     let wanted = |group: &&Group| figure.group.as_ref().is_none_or(|name| group.key == *name);
     comparison.groups.iter().find(wanted).ok_or_else(|| {
         let known: Vec<&str> = comparison.groups.iter().map(|group| group.key.as_str()).collect();
-        let message = format!("figure `{}` shows a group without samples; there are: {}", figure.name, known.join(", "));
+        let message =
+            format!("figure `{}` shows a group without samples; there are: {}", figure.name, known.join(", "));
         Trouble::invalid("S0141", message)
     })
 }
@@ -73,6 +76,12 @@ fn range(counts: impl Iterator<Item = usize>) -> String {
         (Some(least), Some(greatest)) => format!("{least} to {greatest}"),
         _ => "0".to_owned(),
     }
+}
+
+/// A count with its noun.
+pub(crate) fn counted(count: &str, one: &str) -> String {
+    let plural = if one.ends_with('s') { "es" } else { "s" };
+    if count == "1" { format!("1 {one}") } else { format!("{count} {one}{plural}") }
 }
 
 /// A cell of CSV.

@@ -2,7 +2,7 @@
 
 use super::canvas::{Anchor, Canvas, GRID, INK, WIDTH, style, width_of};
 use super::scale::Scale;
-use super::{bootstrap, csv_cell, csv_number, range};
+use super::{bootstrap, counted, csv_cell, csv_number, range};
 use crate::analysis::Comparison;
 use crate::schema::{Figure, Study};
 
@@ -12,7 +12,9 @@ const ROW: f64 = 15.0;
 pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) -> (String, String, String) {
     let mut levels: Vec<(String, String)> = Vec::new();
     for group in &comparison.groups {
-        for variant in group.variants.iter().filter(|variant| group.ratios.iter().any(|ratio| ratio.level == variant.level)) {
+        for variant in
+            group.variants.iter().filter(|variant| group.ratios.iter().any(|ratio| ratio.level == variant.level))
+        {
             if !levels.iter().any(|(level, _)| *level == variant.level) {
                 levels.push((variant.level.clone(), variant.title.clone()));
             }
@@ -24,11 +26,16 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
     let names: Vec<String> = levels.iter().map(|(_, title)| title.clone()).collect();
     let top = canvas.legend(&names, &mut |canvas, at, place| canvas.mark(place, style(at), 3.0)) + 4.0;
     let bottom = height - 34.0;
-    let left = comparison.groups.iter().map(|group| width_of(&group.title)).fold(40.0, f64::max).min(WIDTH * 0.42) + 10.0;
+    let left =
+        comparison.groups.iter().map(|group| width_of(&group.title)).fold(40.0, f64::max).min(WIDTH * 0.42) + 10.0;
     let right = WIDTH - 96.0;
-    let ends = comparison.groups.iter().flat_map(|group| group.ratios.iter().flat_map(|ratio| [ratio.ratio.low, ratio.ratio.high]));
+    let ends = comparison
+        .groups
+        .iter()
+        .flat_map(|group| group.ratios.iter().flat_map(|ratio| [ratio.ratio.low, ratio.ratio.high]));
     let scale = Scale::over(ends.chain([1.0]), true, left, right);
-    let label = figure.x.clone().unwrap_or_else(|| format!("ratio of medians, {} over variant (logarithmic)", comparison.base));
+    let label =
+        figure.x.clone().unwrap_or_else(|| format!("ratio of medians, {} over variant (logarithmic)", comparison.base));
     scale.draw_horizontally(&mut canvas, bottom, top, &label);
     let (low, high) = (scale.place(1.0 / (1.0 + study.threshold)), scale.place(1.0 + study.threshold));
     canvas.rectangle((low.max(left), top), high.min(right) - low.max(left), bottom - top, "#eeeeee");
@@ -38,7 +45,11 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
     for group in &comparison.groups {
         canvas.text((left - 6.0, y + 3.0), Anchor::End, &group.title);
         let median = |level: &str| {
-            group.variants.iter().find(|variant| variant.level == level).map_or(f64::NAN, |variant| variant.quantiles[0].value)
+            group
+                .variants
+                .iter()
+                .find(|variant| variant.level == level)
+                .map_or(f64::NAN, |variant| variant.quantiles[0].value)
         };
         for ratio in &group.ratios {
             let at = levels.iter().position(|(level, _)| *level == ratio.level).unwrap_or(0);
@@ -49,17 +60,21 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
             canvas.text((right + 6.0, y + 3.0), Anchor::Start, &format!("{:.3}  {verdict}", estimate.value));
             let numbers = [estimate.value, estimate.low, estimate.high, ratio.p].map(csv_number).join(",");
             let medians = [median(&comparison.base), median(&ratio.level)].map(csv_number).join(",");
-            csv.push_str(&format!("{},{},{numbers},{verdict},{medians}\n", csv_cell(&group.title), csv_cell(&ratio.level)));
+            csv.push_str(&format!(
+                "{},{},{numbers},{verdict},{medians}\n",
+                csv_cell(&group.title),
+                csv_cell(&ratio.level)
+            ));
             y += ROW;
         }
         canvas.line((left, y - ROW * 0.5), (right, y - ROW * 0.5), GRID, 0.4, "");
     }
     let variants = || comparison.groups.iter().flat_map(|group| &group.variants);
     let method = format!(
-        "Ratios of medians with {}; n = {} samples in {} processes for each point; the band is the threshold of {} %.",
+        "Ratios of medians with {}; n = {} in {} for each point; the band is the threshold of {} %.",
         bootstrap(),
-        range(variants().map(|variant| variant.n_samples())),
-        range(variants().map(|variant| variant.series.len())),
+        counted(&range(variants().map(|variant| variant.n_samples())), "sample"),
+        counted(&range(variants().map(|variant| variant.series.len())), "process"),
         study.threshold * 100.0
     );
     (canvas.finish(&figure.caption), csv, method)

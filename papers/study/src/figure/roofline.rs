@@ -19,12 +19,18 @@ pub(super) fn roofline(
     comparison: &Comparison,
     raw: &Raw,
 ) -> Result<(String, String, String), Trouble> {
-    let (Some(device), Some(compare)) = (&figure.roofline, study.compare.iter().find(|one| one.name == comparison.name)) else {
+    let (Some(device), Some(compare)) =
+        (&figure.roofline, study.compare.iter().find(|one| one.name == comparison.name))
+    else {
         return Err(Trouble::invalid("S0142", format!("figure `{}` has no [figure.roofline]", figure.name)));
     };
     let points = points(study, compare, comparison, raw, &device.operations, &device.bytes);
     let bound = |intensity: f64| (intensity * device.bandwidth).min(device.peak);
-    let names: Vec<String> = comparison.groups.first().map(|group| group.variants.iter().map(|variant| variant.title.clone()).collect()).unwrap_or_default();
+    let names: Vec<String> = comparison
+        .groups
+        .first()
+        .map(|group| group.variants.iter().map(|variant| variant.title.clone()).collect())
+        .unwrap_or_default();
     let mut canvas = Canvas::new(HEIGHT);
     let top = lines_legend(&mut canvas, &names);
     let bottom = HEIGHT - 34.0;
@@ -33,7 +39,12 @@ pub(super) fn roofline(
     let x = Scale::over(intensities.iter().copied(), true, LEFT, WIDTH - 10.0);
     let rates = points.iter().map(|point| point.rate).chain(intensities.iter().map(|intensity| bound(*intensity)));
     let y = Scale::over(rates, true, bottom, top);
-    x.draw_horizontally(&mut canvas, bottom, top, figure.x.as_deref().unwrap_or("arithmetic intensity in operations a byte"));
+    x.draw_horizontally(
+        &mut canvas,
+        bottom,
+        top,
+        figure.x.as_deref().unwrap_or("arithmetic intensity in operations a byte"),
+    );
     y.draw_vertically(&mut canvas, LEFT, WIDTH - 10.0, 12.0, figure.y.as_deref().unwrap_or("operations a second"));
     let least = intensities.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = intensities.iter().copied().fold(0.0, f64::max);
@@ -57,14 +68,22 @@ struct Point {
     rate: f64,
 }
 
-fn points(study: &Study, compare: &Compare, comparison: &Comparison, raw: &Raw, operations: &str, bytes: &str) -> Vec<Point> {
+fn points(
+    study: &Study,
+    compare: &Compare,
+    comparison: &Comparison,
+    raw: &Raw,
+    operations: &str,
+    bytes: &str,
+) -> Vec<Point> {
     let scale = study.metrics[&compare.metric].scale;
     let mut points = Vec::new();
     for group in &comparison.groups {
         for (series, variant) in group.variants.iter().enumerate() {
             let of_variant = |record: &&crate::raw::Record| {
                 let levels: Vec<String> = compare.within.iter().filter_map(|factor| record.text(factor)).collect();
-                crate::analysis::key(&levels) == group.key && record.text(&compare.of).as_deref() == Some(&variant.level)
+                crate::analysis::key(&levels) == group.key
+                    && record.text(&compare.of).as_deref() == Some(&variant.level)
             };
             let first = |metric: &str| {
                 raw.records.iter().filter(of_variant).find_map(|record| record.samples(metric).first().copied())

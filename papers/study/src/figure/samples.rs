@@ -2,7 +2,7 @@
 
 use super::canvas::{Canvas, GRID, WIDTH, style};
 use super::scale::Scale;
-use super::{csv_cell, csv_number, range};
+use super::{counted, csv_cell, csv_number, range};
 use crate::analysis::{Comparison, Group};
 use crate::schema::Figure;
 
@@ -33,8 +33,8 @@ pub(super) fn ecdf(figure: &Figure, comparison: &Comparison, group: &Group) -> (
         }
         canvas.path(&steps, style(at).color, 1.3, style(at).dash);
     }
-    let samples = range(group.variants.iter().map(|variant| variant.n_samples()));
-    let method = format!("Empirical distribution of {}; n = {samples} samples a curve, all processes together.", group.title);
+    let samples = counted(&range(group.variants.iter().map(|variant| variant.n_samples())), "sample");
+    let method = format!("Empirical distribution of {}; n = {samples} a curve, all processes together.", group.title);
     (canvas.finish(&figure.caption), csv, method)
 }
 
@@ -45,10 +45,16 @@ pub(super) fn time_series(figure: &Figure, comparison: &Comparison, group: &Grou
     let top = lines_legend(&mut canvas, &names);
     let bottom = HEIGHT - 34.0;
     let all = group.variants.iter().flat_map(|variant| variant.series.iter().flatten().copied());
-    let longest = group.variants.iter().map(|variant| variant.series.iter().map(Vec::len).sum::<usize>()).max().unwrap_or(1);
+    let longest =
+        group.variants.iter().map(|variant| variant.series.iter().map(Vec::len).sum::<usize>()).max().unwrap_or(1);
     let x = Scale::over([0.0, longest as f64].into_iter(), false, LEFT, WIDTH - 10.0);
     let y = Scale::over(all, figure.log, bottom, top);
-    x.draw_horizontally(&mut canvas, bottom, top, figure.x.as_deref().unwrap_or("sample, in the order in which it was taken"));
+    x.draw_horizontally(
+        &mut canvas,
+        bottom,
+        top,
+        figure.x.as_deref().unwrap_or("sample, in the order in which it was taken"),
+    );
     y.draw_vertically(&mut canvas, LEFT, WIDTH - 10.0, 12.0, figure.y.as_deref().unwrap_or(&comparison.metric));
     let mut csv = "variant,process,sample,value\n".to_owned();
     for (at, variant) in group.variants.iter().enumerate() {
@@ -68,9 +74,9 @@ pub(super) fn time_series(figure: &Figure, comparison: &Comparison, group: &Grou
             points.iter().for_each(|point| canvas.mark(*point, style(at), 1.2));
         }
     }
-    let processes = range(group.variants.iter().map(|variant| variant.series.len()));
+    let processes = counted(&range(group.variants.iter().map(|variant| variant.series.len())), "process");
     let method = format!(
-        "Samples of {} in the order in which they were taken, warm-up included; {processes} processes, divided by dashed lines.",
+        "Samples of {} in the order in which they were taken, warm-up included; {processes}, dashed lines between processes.",
         group.title
     );
     (canvas.finish(&figure.caption), csv, method)

@@ -95,9 +95,14 @@ pub fn shown(value: f64) -> String {
         let power = size.log10().floor() as i32;
         let mantissa = value / 10f64.powi(power);
         let digits = ["⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"];
-        let raised: String = power.unsigned_abs().to_string().bytes().map(|digit| digits[usize::from(digit - b'0')]).collect();
+        let raised: String =
+            power.unsigned_abs().to_string().bytes().map(|digit| digits[usize::from(digit - b'0')]).collect();
         let sign = if power < 0 { "⁻" } else { "" };
-        let factor = if (mantissa - 1.0).abs() < 1e-9 { String::new() } else { format!("{}·", trimmed(format!("{mantissa:.2}"))) };
+        let factor = if (mantissa - 1.0).abs() < 1e-9 {
+            String::new()
+        } else {
+            format!("{}·", trimmed(format!("{mantissa:.2}")))
+        };
         return format!("{factor}10{sign}{raised}");
     }
     let digits = (2 - size.log10().floor() as i32).clamp(0, 5) as usize;
@@ -115,9 +120,15 @@ mod tests {
     #[test]
     fn ticks_are_round_and_inside() {
         let scale = Scale::over([0.93, 1.47].into_iter(), false, 0.0, 100.0);
-        assert_eq!(scale.ticks(6).iter().map(|tick| shown(*tick)).collect::<Vec<_>>(), ["1", "1.1", "1.2", "1.3", "1.4"]);
+        assert_eq!(
+            scale.ticks(6).iter().map(|tick| shown(*tick)).collect::<Vec<_>>(),
+            ["1", "1.1", "1.2", "1.3", "1.4"]
+        );
         let log = Scale::over([1e-4, 1.0].into_iter(), true, 0.0, 100.0);
-        assert_eq!(log.ticks(6).iter().map(|tick| shown(*tick)).collect::<Vec<_>>(), ["10⁻⁴", "0.001", "0.01", "0.1", "1"]);
+        assert_eq!(
+            log.ticks(6).iter().map(|tick| shown(*tick)).collect::<Vec<_>>(),
+            ["10⁻⁴", "0.001", "0.01", "0.1", "1"]
+        );
     }
 
     #[test]

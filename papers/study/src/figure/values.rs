@@ -13,7 +13,8 @@ fn data(values: &Values) -> String {
     let columns: Vec<String> = values.columns.iter().map(|(level, _)| csv_cell(level)).collect();
     let mut csv = format!("row,{}\n", columns.join(","));
     for row in &values.rows {
-        let cells: Vec<String> = row.cells.iter().map(|cell| cell.map_or(String::new(), |cell| csv_number(cell.value))).collect();
+        let cells: Vec<String> =
+            row.cells.iter().map(|cell| cell.map_or(String::new(), |cell| csv_number(cell.value))).collect();
         csv.push_str(&format!("{},{}\n", csv_cell(&row.title), cells.join(",")));
     }
     csv
@@ -26,7 +27,7 @@ fn finite(values: &Values) -> impl Iterator<Item = f64> + '_ {
 /// How often each value was recorded, for a caption.
 fn repeats(values: &Values) -> String {
     let n = super::range(values.rows.iter().flat_map(|row| row.cells.iter().flatten().map(|cell| cell.n)));
-    format!("n = {n} records for each point")
+    format!("n = {} for each point", super::counted(&n, "record"))
 }
 
 /// One row for each combination, one mark for each column.
@@ -63,9 +64,14 @@ pub(super) fn scaling(study: &Study, figure: &Figure, values: &Values) -> (Strin
     let bottom = HEIGHT - 34.0;
     let at = |row: &crate::analysis::ValuesRow| row.first_level.parse::<f64>().ok();
     let x = Scale::over(values.rows.iter().filter_map(at), true, LEFT, WIDTH - 10.0);
-    let ends = values.rows.iter().flat_map(|row| row.cells.iter().flatten().flat_map(|cell| [cell.least, cell.greatest]));
+    let ends =
+        values.rows.iter().flat_map(|row| row.cells.iter().flatten().flat_map(|cell| [cell.least, cell.greatest]));
     let y = Scale::over(ends, true, bottom, top);
-    let factor = study.value.iter().find(|table| table.name == values.name).and_then(|table| study.factors.get(table.rows.first()?));
+    let factor = study
+        .value
+        .iter()
+        .find(|table| table.name == values.name)
+        .and_then(|table| study.factors.get(table.rows.first()?));
     let label = factor.map_or(String::new(), |factor| match &factor.unit {
         Some(unit) => format!("{} in {unit}", factor.label),
         None => factor.label.clone(),
@@ -77,13 +83,20 @@ pub(super) fn scaling(study: &Study, figure: &Figure, values: &Values) -> (Strin
         for row in &values.rows {
             let (Some(level), Some(cell)) = (at(row), row.cells[column]) else { continue };
             let place = (x.place(level), y.place(cell.value));
-            canvas.line((place.0, y.place(cell.least)), (place.0, y.place(cell.greatest)), style(column).color, 0.8, "");
+            canvas.line(
+                (place.0, y.place(cell.least)),
+                (place.0, y.place(cell.greatest)),
+                style(column).color,
+                0.8,
+                "",
+            );
             points.push(place);
         }
         canvas.path(&points, style(column).color, 1.2, style(column).dash);
         points.iter().for_each(|point| canvas.mark(*point, style(column), 3.0));
     }
-    let method = format!("Medians, bars from the least to the greatest record; {}; both axes are logarithmic.", repeats(values));
+    let method =
+        format!("Medians, bars from the least to the greatest record; {}; both axes are logarithmic.", repeats(values));
     (canvas.finish(&figure.caption), data(values), method)
 }
 
@@ -105,11 +118,21 @@ pub(super) fn waterfall(figure: &Figure, values: &Values) -> (String, String, St
         let y = top + ROW * (step as f64 + 0.2);
         let (from, to) = (scale.place(f64::min(before, *value)), scale.place(f64::max(before, *value)));
         // The start is a whole, a fall is dark, a rise is light.
-        let color = if step == 0 { fill(2) } else if *value <= before { fill(0) } else { fill(5) };
+        let color = if step == 0 {
+            fill(2)
+        } else if *value <= before {
+            fill(0)
+        } else {
+            fill(5)
+        };
         canvas.rectangle((from, y), (to - from).max(0.8), ROW * 0.65, color);
         canvas.line((scale.place(*value), y), (scale.place(*value), y + ROW), INK, 0.5, "");
         canvas.text((left - 6.0, y + ROW * 0.5), Anchor::End, title(*at));
-        let change = if step == 0 { shown(*value) } else { format!("{}{}", if *value > before { "+" } else { "" }, shown(value - before)) };
+        let change = if step == 0 {
+            shown(*value)
+        } else {
+            format!("{}{}", if *value > before { "+" } else { "" }, shown(value - before))
+        };
         canvas.text((to + 5.0, y + ROW * 0.5), Anchor::Start, &change);
         before = *value;
     }

@@ -5,9 +5,54 @@ use crate::schema::Study;
 
 /// Words that make a number a measurement.
 const UNITS: [&str; 49] = [
-    "%", "percent", "×", "x", "times", "fold", "s", "ms", "µs", "us", "ns", "second", "seconds", "millisecond", "milliseconds", "minute",
-    "minutes", "hours", "b", "kb", "mb", "gb", "kib", "mib", "gib", "bytes", "hz", "mhz", "ghz", "w", "watts", "flops", "gflops", "tflops",
-    "tflop", "gflop", "nodes", "kernels", "kernel", "launches", "samples", "models", "rules", "cases", "runs", "faster", "slower", "layers",
+    "%",
+    "percent",
+    "×",
+    "x",
+    "times",
+    "fold",
+    "s",
+    "ms",
+    "µs",
+    "us",
+    "ns",
+    "second",
+    "seconds",
+    "millisecond",
+    "milliseconds",
+    "minute",
+    "minutes",
+    "hours",
+    "b",
+    "kb",
+    "mb",
+    "gb",
+    "kib",
+    "mib",
+    "gib",
+    "bytes",
+    "hz",
+    "mhz",
+    "ghz",
+    "w",
+    "watts",
+    "flops",
+    "gflops",
+    "tflops",
+    "tflop",
+    "gflop",
+    "nodes",
+    "kernels",
+    "kernel",
+    "launches",
+    "samples",
+    "models",
+    "rules",
+    "cases",
+    "runs",
+    "faster",
+    "slower",
+    "layers",
     "operators",
 ];
 
@@ -63,7 +108,9 @@ fn prose(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let starts = |at: usize, what: &str| what.chars().enumerate().all(|(offset, c)| chars.get(at + offset) == Some(&c));
     let end_of_line = |at: usize| (at..chars.len()).find(|&at| chars[at] == '\n').unwrap_or(chars.len());
-    let closing = |from: usize, what: &str| (from..chars.len()).find(|&at| starts(at, what)).map_or(chars.len(), |at| at + what.chars().count());
+    let closing = |from: usize, what: &str| {
+        (from..chars.len()).find(|&at| starts(at, what)).map_or(chars.len(), |at| at + what.chars().count())
+    };
     let mut at = 0;
     while at < chars.len() {
         let here = inside.last().copied().unwrap_or(Inside::Markup);
@@ -77,7 +124,9 @@ fn prose(text: &str) -> String {
             '\\' => at + 2,
             '"' if here == Inside::Arguments => closing(at + 1, "\""),
             '#' if here == Inside::Markup => {
-                let name = (at + 1..chars.len()).find(|&at| !(chars[at].is_alphanumeric() || "-_.".contains(chars[at]))).unwrap_or(chars.len());
+                let name = (at + 1..chars.len())
+                    .find(|&at| !(chars[at].is_alphanumeric() || "-_.".contains(chars[at])))
+                    .unwrap_or(chars.len());
                 let word: String = chars[at + 1..name].iter().collect();
                 if ["let", "import", "set", "include"].contains(&word.as_str()) {
                     end_of_line(at)
@@ -121,7 +170,9 @@ fn prose(text: &str) -> String {
 fn typed_numbers(line: &str) -> Vec<String> {
     let line = line.replace(['~', '\u{a0}', '\u{202f}', '$'], " ");
     let words: Vec<&str> = line.split_whitespace().collect();
-    let bare = |word: &str| word.trim_matches(|c: char| !(c.is_alphanumeric() || c == '%' || c == '×' || c == 'µ')).to_lowercase();
+    let bare = |word: &str| {
+        word.trim_matches(|c: char| !(c.is_alphanumeric() || c == '%' || c == '×' || c == 'µ')).to_lowercase()
+    };
     let mut found = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let word = bare(word);
@@ -150,7 +201,10 @@ mod tests {
         let found = |text: &str| prose(text).lines().flat_map(typed_numbers).collect::<Vec<_>>();
         assert_eq!(found("It took 5 ms, 3.2x less, or 40 %."), ["5 ms", "3.2x", "40 %"]);
         assert_eq!(found("#figure(rect(), caption: [a gain of 12% here])"), ["12%"]);
-        assert_eq!(found("#num(\"a/5 ms\") ms // 5 ms\n`5 ms` #set page(margin: 2 cm)\nsection 3, ResNet-50, 2 authors"), [""; 0]);
+        assert_eq!(
+            found("#num(\"a/5 ms\") ms // 5 ms\n`5 ms` #set page(margin: 2 cm)\nsection 3, ResNet-50, 2 authors"),
+            [""; 0]
+        );
         assert_eq!(found("a #data(\"t\", caption: [runs])\nand 1.5-fold"), ["1.5-fold"]);
     }
 }

@@ -5,7 +5,8 @@ use eutectic_study::lint::{Sin, lint};
 
 fn sins(case: &Case) -> Vec<Sin> {
     let generated = case.generate().unwrap_or_else(|trouble| panic!("{trouble}"));
-    let mut sins: Vec<Sin> = lint(case.path(), &generated).expect("readable").into_iter().map(|finding| finding.sin).collect();
+    let mut sins: Vec<Sin> =
+        lint(case.path(), &generated).expect("readable").into_iter().map(|finding| finding.sin).collect();
     sins.dedup();
     sins
 }

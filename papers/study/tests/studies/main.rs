@@ -128,9 +128,13 @@ impl Case {
                     json!({ "provenance": { "run": "r", "levels": levels, "build": 0, "process": process, "machine": machine } })
                 );
                 for (variant, units) in [("old", 8.0), ("new", 5.0)] {
-                    let samples: Vec<f64> =
-                        (0..40).map(|at| units * 1e-3 * (1.0 + 1e-3 * f64::from((at * 7 + process) % 5))).collect();
-                    text.push_str(&format!("{}\n", json!({ "variant": variant, "size": 1 << process, "seconds": samples })));
+                    // Symmetric about the middle, so that no sample counts as warm-up.
+                    let sample = |at: i32| units * 1e-3 * (1.0 + if at % 2 == 0 { 1e-3 } else { -1e-3 });
+                    let samples: Vec<f64> = (0..40).map(sample).collect();
+                    text.push_str(&format!(
+                        "{}\n",
+                        json!({ "variant": variant, "size": 1 << process, "seconds": samples })
+                    ));
                 }
                 self.store(&format!("{machine}/{model}-p{process}.jsonl"), &text);
             }
@@ -143,7 +147,8 @@ impl Case {
         self.put(&format!("raw/{name}"), text);
         let sums = self.path().join("raw/SHA256SUMS");
         let found = fs::read_to_string(&sums).unwrap_or_default();
-        let others: String = found.lines().filter(|line| !line.ends_with(name)).map(|line| format!("{line}\n")).collect();
+        let others: String =
+            found.lines().filter(|line| !line.ends_with(name)).map(|line| format!("{line}\n")).collect();
         let hash = eutectic_study::sha256(text.as_bytes());
         fs::write(&sums, format!("{others}{hash}  {name}\n")).expect("written");
     }

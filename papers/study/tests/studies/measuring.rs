@@ -25,7 +25,8 @@ fn run(case: &Case) -> (Stop, Vec<String>) {
     (stop.unwrap_or_else(|trouble| panic!("{trouble}")), seen)
 }
 
-const GOOD: &str = r#"for v in old new; do echo "{\"variant\": \"$v\", \"size\": 1, \"seconds\": [1, 1, 1, 1]}" >> {out}; done"#;
+const GOOD: &str =
+    r#"for v in old new; do echo "{\"variant\": \"$v\", \"size\": 1, \"seconds\": [1, 1, 1, 1]}" >> {out}; done"#;
 
 #[test]
 fn a_plan_holds_every_combination_in_each_round_and_repeats() {

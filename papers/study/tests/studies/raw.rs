@@ -37,7 +37,8 @@ fn two_machines_count_together_only_when_asked() {
 fn a_variant_that_failed_has_no_time() {
     let case = Case::new();
     for process in 0..3 {
-        let provenance = serde_json::json!({ "provenance": { "levels": { "model": "b" }, "build": 0, "process": process } });
+        let provenance =
+            serde_json::json!({ "provenance": { "levels": { "model": "b" }, "build": 0, "process": process } });
         let text = format!("{provenance}\n{}\n", serde_json::json!({ "failure": "the result is wrong" }));
         case.store(&format!("here/b-p{process}.jsonl"), &text);
     }
