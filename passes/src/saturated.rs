@@ -66,8 +66,8 @@ impl Saturated {
                 let name = at.map(Name::as_str).unwrap_or_default();
                 let message = format!("the prepared graph has no node or value `{name}`");
                 Diagnostic::error(Kind::Invalid, "P0205", message)
-                .help("`eutectic convert MODEL MODEL.onnxtxt` shows the names; what folding computes has none left")
-                .into()
+                    .help("`eutectic convert MODEL MODEL.onnxtxt` shows the names; what folding computes has none left")
+                    .into()
             },
         )
     }
