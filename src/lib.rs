@@ -19,7 +19,7 @@ pub use eutectic_measure as measure;
 pub use eutectic_onnx as onnx;
 pub use eutectic_passes as passes;
 pub use eutectic_study as study;
-#[cfg(feature = "tensorrt")]
+#[cfg(feature = "lowering")]
 pub use eutectic_tensorrt as tensorrt;
 
 pub mod batch;

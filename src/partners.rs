@@ -18,7 +18,7 @@ pub enum Partner {
     /// ONNX Runtime with all of its own optimizations, held against our CPU backend.
     OnnxRuntime(OnnxRuntime),
     /// TensorRT's builder: that it builds an engine is all that is asked, since no GPU need be there.
-    #[cfg(feature = "tensorrt")]
+    #[cfg(feature = "lowering")]
     TensorRt(crate::tensorrt::TensorRt),
 }
 
@@ -46,7 +46,7 @@ impl Partner {
         match self {
             Partner::Cpu => run_on_cpu(model, inputs),
             Partner::OnnxRuntime(runtime) => runtime.run(model, inputs),
-            #[cfg(feature = "tensorrt")]
+            #[cfg(feature = "lowering")]
             Partner::TensorRt(builder) => builder.build(model).map(|_| Vec::new()),
         }
     }

@@ -28,15 +28,15 @@ pub(super) struct Conformance {
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     time: u64,
     /// Have NVIDIA's own ONNX parser read every case that is built too, and compare inputs and outputs
-    #[cfg(feature = "tensorrt")]
+    #[cfg(feature = "lowering")]
     #[arg(long = "crossCheck")]
     cross_check: bool,
     /// Compute capability that TensorRT builds for, ten times the version
-    #[cfg(feature = "tensorrt")]
+    #[cfg(feature = "lowering")]
     #[arg(long, default_value_t = 86)]
     sm: u16,
     /// Directory, SDK, virtual environment or file of TensorRT's library
-    #[cfg(feature = "tensorrt")]
+    #[cfg(feature = "lowering")]
     #[arg(long, value_name = "PATH")]
     trt_lib: Option<PathBuf>,
 }
@@ -54,7 +54,7 @@ impl Conformance {
         let time = Duration::from_secs(self.time);
         #[allow(unused_mut)] // Without TensorRT nothing is added.
         let mut settings = Settings::new(global.budgets(), policy, Limits::STANDARD, time, n_threads)?;
-        #[cfg(feature = "tensorrt")]
+        #[cfg(feature = "lowering")]
         let builds = {
             let builds =
                 crate::conformance::tensorrt::Builds::new(self.sm, self.trt_lib.clone(), time, self.cross_check)?;
@@ -79,7 +79,7 @@ impl Conformance {
                 "{}: {passed} passed{for_some}, {failed} failed, {skipped} skipped in {seconds:.1} s",
                 self.through
             );
-            #[cfg(feature = "tensorrt")]
+            #[cfg(feature = "lowering")]
             if self.cross_check {
                 println!("NVIDIA's parser reads {} of those that were built", builds.n_parsed());
             }

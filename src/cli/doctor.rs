@@ -38,7 +38,7 @@ impl Doctor {
         Ok(0)
     }
 
-    #[cfg(feature = "tensorrt")]
+    #[cfg(feature = "lowering")]
     fn tensorrt(&self) -> Finding {
         use crate::tensorrt::Worker;
         let found = super::lower::worker(self.trt_lib.as_deref())
@@ -49,7 +49,7 @@ impl Doctor {
         }
     }
 
-    #[cfg(not(feature = "tensorrt"))]
+    #[cfg(not(feature = "lowering"))]
     fn tensorrt(&self) -> Finding {
         let _ = &self.trt_lib;
         let detail = "this program was built without it: `cargo build --release --features tensorrt`";

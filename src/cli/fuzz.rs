@@ -152,7 +152,7 @@ fn worst(model: &Model, reference: &[Tensor], outputs: &[Tensor]) -> f64 {
     each.fold(0.0, f64::max)
 }
 
-#[cfg(feature = "tensorrt")]
+#[cfg(feature = "lowering")]
 fn tensorrt(sm: u16, model: &Model, shapes: &str) -> Result<Partner, Diagnostics> {
     use crate::tensorrt::engine::{BuildOptions, Profile, ProfileRange};
     let mut options = BuildOptions::for_target(sm);
@@ -172,7 +172,7 @@ fn tensorrt(sm: u16, model: &Model, shapes: &str) -> Result<Partner, Diagnostics
     Ok(Partner::TensorRt(crate::tensorrt::TensorRt { worker: super::lower::worker(None)?, options }))
 }
 
-#[cfg(not(feature = "tensorrt"))]
+#[cfg(not(feature = "lowering"))]
 fn tensorrt(_: u16, _: &Model, _: &str) -> Result<Partner, Diagnostics> {
     Err(super::lower::without_tensorrt())
 }

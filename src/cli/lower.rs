@@ -96,13 +96,13 @@ impl Lower {
         self.with_tensorrt(global)
     }
 
-    #[cfg(not(feature = "tensorrt"))]
+    #[cfg(not(feature = "lowering"))]
     fn with_tensorrt(&self, _: &Global) -> Outcome {
         Err(without_tensorrt())
     }
 }
 
-#[cfg(not(feature = "tensorrt"))]
+#[cfg(not(feature = "lowering"))]
 pub(super) fn without_tensorrt() -> crate::ir::Diagnostics {
     use crate::ir::diag::{Diagnostic, Kind};
     Diagnostic::error(Kind::Unsupported, "B0500", "this program was built without TensorRT")
@@ -110,12 +110,12 @@ pub(super) fn without_tensorrt() -> crate::ir::Diagnostics {
         .into()
 }
 
-#[cfg(feature = "tensorrt")]
+#[cfg(feature = "lowering")]
 mod build;
-#[cfg(feature = "tensorrt")]
+#[cfg(feature = "lowering")]
 mod profiles;
-#[cfg(feature = "tensorrt")]
+#[cfg(feature = "lowering")]
 mod report;
 
-#[cfg(feature = "tensorrt")]
+#[cfg(feature = "lowering")]
 pub(super) use build::worker;

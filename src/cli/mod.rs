@@ -130,7 +130,7 @@ type Outcome = Result<i32, Diagnostics>;
 
 /// Runs the program on the process's arguments; the exit code.
 pub fn main() -> i32 {
-    #[cfg(feature = "tensorrt")]
+    #[cfg(feature = "lowering")]
     if std::env::args().nth(1).as_deref() == Some(crate::tensorrt::WORKER_ARGUMENT) {
         return crate::tensorrt::worker_main();
     }

@@ -49,7 +49,7 @@ impl Ops {
 }
 
 fn print_table(found: &[(&str, &OpDef)]) {
-    let has_lowerings = cfg!(feature = "tensorrt");
+    let has_lowerings = cfg!(feature = "lowering");
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let mut header = vec!["operator", "family", "versions", "evaluated"];
@@ -73,13 +73,13 @@ fn print_table(found: &[(&str, &OpDef)]) {
 }
 
 /// Whether TensorRT has a lowering of it; `None` when this program is built without.
-#[cfg(feature = "tensorrt")]
+#[cfg(feature = "lowering")]
 fn lowers(def: &OpDef) -> Option<bool> {
     Some(def.domain.is_empty() && crate::tensorrt::lower::operators().any(|(_, name)| name == def.name))
 }
 
 /// Whether TensorRT has a lowering of it; `None` when this program is built without.
-#[cfg(not(feature = "tensorrt"))]
+#[cfg(not(feature = "lowering"))]
 fn lowers(_: &OpDef) -> Option<bool> {
     None
 }

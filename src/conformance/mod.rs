@@ -7,7 +7,7 @@
 mod case;
 mod compare;
 mod guard;
-#[cfg(feature = "tensorrt")]
+#[cfg(feature = "lowering")]
 pub mod tensorrt;
 
 pub use case::{Case, DataSet, LoadedCase, find_cases};
@@ -43,7 +43,7 @@ pub enum Through {
     /// Export and import, which a second export must confirm byte by byte; then the interpreter
     Roundtrip,
     /// Lowered to TensorRT and built for one GPU, not run
-    #[cfg(feature = "tensorrt")]
+    #[cfg(feature = "lowering")]
     Tensorrt,
     /// Equality saturation for the target portable, then the interpreter
     Optimize,
@@ -63,7 +63,7 @@ impl Through {
             Through::Cpu => "cpu",
             Through::Cuda => "cuda",
             Through::Roundtrip => "roundtrip",
-            #[cfg(feature = "tensorrt")]
+            #[cfg(feature = "lowering")]
             Through::Tensorrt => "tensorrt",
             Through::Optimize => "optimize",
             Through::Greedy => "greedy",
@@ -145,7 +145,7 @@ pub struct Settings {
     /// Cases that run at a time.
     pub n_threads: usize,
     /// What builds for [`Through::Tensorrt`], which is skipped without.
-    #[cfg(feature = "tensorrt")]
+    #[cfg(feature = "lowering")]
     pub builds: Option<Arc<tensorrt::Builds>>,
 }
 
@@ -170,7 +170,7 @@ impl Settings {
             greedy: Options { engine: Engine::Greedy, ..standard },
             time,
             n_threads,
-            #[cfg(feature = "tensorrt")]
+            #[cfg(feature = "lowering")]
             builds: None,
         })
     }
@@ -210,7 +210,7 @@ pub fn run_loaded(case: &LoadedCase, through: Through, settings: &Settings) -> V
 }
 
 fn verdict(case: &LoadedCase, through: Through, settings: &Settings) -> Result<(), Verdict> {
-    #[cfg(feature = "tensorrt")]
+    #[cfg(feature = "lowering")]
     if through == Through::Tensorrt {
         let builds = settings.builds.as_ref().ok_or_else(|| Verdict::Skipped("no worker builds".into()))?;
         return tensorrt::verdict(case, builds);

@@ -9,7 +9,8 @@ pub fn run() -> Result<()> {
     let python = python("tests/requirements.txt")?;
     say("testing");
     // One command, so that features are resolved once and nothing is built twice. Benches are built, not run.
-    let arguments = ["test", "--workspace", "--features", "tensorrt,studies", "--lib", "--bins", "--tests", "--no-fail-fast"];
+    let arguments =
+        ["test", "--workspace", "--features", "tensorrt,studies", "--lib", "--bins", "--tests", "--no-fail-fast"];
     // The loader finds NVRTC here; without it the kernels of the CUDA backend are generated, not compiled.
     let libraries = setup::nvidia_libraries(&python);
     setup::run(Command::new(env!("CARGO")).args(arguments).env("LD_LIBRARY_PATH", libraries))?;
