@@ -79,7 +79,7 @@ fn ranges(model: &mut Model) -> Ranges {
 
 fn lowered(model: &Model, pass: Pass) -> Model {
     let mut lowered = model.clone();
-    let passes = vec![pass, fold(FoldBudget::STANDARD), cse(), dce(), types()];
+    let passes = vec![pass, fold(FoldBudget::STANDARD, false), cse(), dce(), types()];
     Pipeline(passes).run(&mut lowered).unwrap_or_else(|problems| panic!("{problems}"));
     lowered
 }

@@ -32,7 +32,7 @@ fn prepared(name: &str) -> Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../papers/models/{name}.onnxtxt"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut model = parse_model(&text).map_err(|problems| problems.to_string()).expect("it parses").0;
-    pipeline::prepare(FoldBudget::STANDARD)
+    pipeline::prepare(FoldBudget::STANDARD, false)
         .run(&mut model)
         .map_err(|problems| problems.to_string())
         .expect("it prepares");

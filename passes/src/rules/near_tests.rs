@@ -127,7 +127,7 @@ fn a_near_miss_that_misses_nothing_is_a_match_and_the_other_way_round() {
             let text = std::fs::read_to_string(case.path()).expect("readable");
             let mut model =
                 eutectic_ir::text::parse_model(&text).map_err(|problems| problems.to_string()).expect("it parses").0;
-            crate::pipeline::prepare(crate::fold::FoldBudget::STANDARD).run(&mut model).expect("it is prepared");
+            crate::pipeline::prepare(crate::fold::FoldBudget::STANDARD, false).run(&mut model).expect("it is prepared");
             let host = GraphHost::new(model.graph);
             for rule in library.rules() {
                 let mut matches = false;

@@ -61,7 +61,7 @@ fn a_near_miss_names_place_and_reason() {
         panic!("it misses")
     };
     assert_eq!((calls.len(), n_pattern), (2, 2));
-    assert_eq!(reasons, ["needs `const (w, b, scale, shift, mean, var)`, has `scale` = `live`, float[3], an input"]);
+    assert_eq!(reasons, ["needs `const (scale)`, has `scale` = `live`, float[3], an input"]);
 }
 
 #[test]

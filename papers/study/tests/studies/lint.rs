@@ -30,7 +30,10 @@ fn a_number_typed_beside_a_unit() {
 
 #[test]
 fn a_figure_that_no_run_made() {
-    assert_eq!(after("paper.typ", "#plot(\"growth\")", "#image(\"/refs.bib\")").first(), Some(&Sin::ForeignFigure));
+    let case = Case::new();
+    case.put("drawn.svg", "<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>");
+    case.edit("paper.typ", "#plot(\"growth\")", "#image(\"drawn.svg\")");
+    assert_eq!(sins(&case).first(), Some(&Sin::ForeignFigure));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::rules::expr::{Binary, Expr, Mention, Value};
 use crate::rules::{Binding, Contract, Host, PatternCall, PatternInput, Rule, Sink, Var, VarArity};
 use eutectic_ir::eval::Datum;
 use eutectic_ir::graph::{Graph, ValueId};
-use eutectic_ir::tensor::Tensor;
+use eutectic_ir::tensor::{Tensor, count_of};
 use eutectic_ir::types::{Element, ElementKind, TensorType};
 use eutectic_ir::{Attrs, Name, Op, Reason};
 
@@ -408,7 +408,8 @@ impl Maker<'_> {
         {
             return Ok(same);
         }
-        let count: usize = leaf.shape.iter().product();
+        let too_large = || Reason(format!("the shape {:?} exceeds the address space", leaf.shape));
+        let count = count_of(&leaf.shape).ok_or_else(too_large)?;
         count_fits(count).map_err(|error| Reason(error.to_string()))?;
         let is_weight = is_constant || (owner.is_some() && self.random.one_in(6));
         self.random.is_content = true;
