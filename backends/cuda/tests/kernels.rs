@@ -216,10 +216,18 @@ fn every_kernel_of_the_models_compiles() {
         return;
     }
     // Kernels of one model are much alike: each is compiled for one architecture, all three in turn.
-    for (source, architecture) in sources.iter().zip([80, 90, 120].into_iter().cycle()) {
-        if let Err(problem) = compile(source, architecture) {
-            panic!("sm_{architecture}: {problem:?}\n{source}");
+    let work: Vec<(&String, usize)> = sources.iter().zip([80, 90, 120].into_iter().cycle()).collect();
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for share in work.chunks(work.len().div_ceil(n_threads)) {
+            scope.spawn(|| {
+                for (source, architecture) in share {
+                    if let Err(problem) = compile(source, *architecture) {
+                        panic!("sm_{architecture}: {problem:?}\n{source}");
+                    }
+                }
+            });
         }
-    }
+    });
     println!("{} kernels compiled, for sm_80, sm_90 or sm_120", sources.len());
 }
