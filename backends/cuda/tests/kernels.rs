@@ -220,7 +220,7 @@ fn every_kernel_of_the_models_compiles() {
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for share in work.chunks(work.len().div_ceil(n_threads)) {
-            scope.spawn(|| {
+            scope.spawn(move || {
                 for (source, architecture) in share {
                     if let Err(problem) = compile(source, *architecture) {
                         panic!("sm_{architecture}: {problem:?}\n{source}");
