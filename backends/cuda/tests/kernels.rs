@@ -15,6 +15,11 @@ fn models() -> Vec<PathBuf> {
         .expect("the models")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "onnxtxt"))
+        // The others have the same kinds of kernels at many more sizes, and take minutes.
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            ["bert", "gpt2", "mobilenet", "resnet50", "squeezenet"].iter().any(|known| name.starts_with(known))
+        })
         .collect();
     found.sort();
     assert!(found.len() >= 6);
