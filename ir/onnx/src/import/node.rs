@@ -98,8 +98,10 @@ impl Importer<'_> {
             return vec![call];
         }
         if let Some(def) = ops::lookup(&call.domain, &call.op_type).filter(|def| !def.domain.is_empty()) {
-            let version = builder.scope.opsets.iter().find(|(domain, _)| *domain == call.domain);
-            let as_written = !version.is_some_and(|(_, version)| is_as_declared(def, *version));
+            let stated = builder.scope.opsets.iter().find(|(domain, _)| *domain == call.domain);
+            // A domain that the file does not import is read in the version that export would state for it.
+            let version = stated.map(|(_, version)| *version).or_else(|| ops::newest_version(&call.domain));
+            let as_written = !version.is_some_and(|version| is_as_declared(def, version));
             return vec![Call { as_written, ..call }];
         }
         if !call.domain.is_empty() {
