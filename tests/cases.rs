@@ -10,6 +10,9 @@
 //! The result stands beside it, in `<name>.expected`. `UPDATE_EXPECT=1 cargo test --test cases` rewrites the results. Ground
 //! first, freeze second: a result is only compared, or written, when the interpreter agrees on both sides.
 
+mod common;
+
+use common::models;
 use eutectic::certificate::difference;
 use eutectic::inputs::{Sizes, seeded};
 use eutectic::ir::Model;
@@ -19,27 +22,10 @@ use eutectic::passes::optimize::{Engine, Extract, Options, optimize};
 use eutectic::passes::saturate::Limits;
 use eutectic::passes::target::Target;
 use expect_test::expect_file;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Weights are part of the result as far as they are small enough to read.
 const PRINTED: PrintOptions = PrintOptions { weights: Weights::Elide { above: 12 }, materialize: 4, types: false };
-
-fn cases() -> Vec<PathBuf> {
-    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "onnxtxt") {
-                found.push(path);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"), &mut found);
-    found.sort();
-    found
-}
 
 fn options(command: &str) -> Options {
     let words: Vec<&str> = command.split_whitespace().collect();
@@ -67,7 +53,7 @@ fn ground(before: &Model, after: &Model, case: &Path) {
 
 #[test]
 fn cases_are_rewritten_as_they_were() {
-    let cases = cases();
+    let cases = models("tests/cases");
     assert!(cases.len() >= 8, "{} cases", cases.len());
     for case in cases {
         let source = std::fs::read_to_string(&case).expect("readable");

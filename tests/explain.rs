@@ -1,36 +1,16 @@
 //! Chains of rule applications are replayed, and random equivalents run.
 
+mod common;
+
+use common::{models, root};
 use eutectic::files;
 use eutectic::ir::Model;
 use eutectic::onnx::Limits as FileLimits;
 use eutectic::passes::optimize::{Engine, Extract, Options, optimize};
 use eutectic::passes::saturate::{Explanation, Focus, Limits};
 use eutectic::passes::target::Target;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Every model below `dir`.
-fn models(dir: &str) -> Vec<PathBuf> {
-    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "onnxtxt") {
-                found.push(path);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(&root().join(dir), &mut found);
-    found.sort();
-    assert!(!found.is_empty(), "no models below `{dir}`");
-    found
-}
 
 fn load(path: &Path) -> Model {
     files::load(path, &FileLimits::stated(), false).map_err(|problems| problems.to_string()).expect("it reads").0

@@ -2,6 +2,9 @@
 //!
 //! They are Python packages: `cargo xtask test` installs them into `.venv`. Without it these tests say so and pass.
 
+mod common;
+
+use common::{models, root};
 use eutectic::files;
 use eutectic::ir::Model;
 use eutectic::onnx::{ExportOptions, Limits};
@@ -13,23 +16,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const EXPORT: ExportOptions = ExportOptions { opset: None, external_data: false };
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Models as PyTorch exported them, with seeded weights.
-fn models() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = std::fs::read_dir(root().join("papers/models"))
-        .expect("papers/models")
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "onnxtxt"))
-        .collect();
-    found.sort();
-    assert!(!found.is_empty());
-    found
-}
 
 fn load(path: &Path) -> Model {
     files::load(path, &Limits::stated(), false).map_err(|problems| problems.to_string()).expect("it reads").0
@@ -72,7 +58,7 @@ fn assert_accepted(verdict: &Value, tolerance: f64) {
 #[test]
 fn writing_a_model_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
-    for path in models() {
+    for path in models("papers/models") {
         let model = load(&path);
         let (first, second) = (dir.path().join("first.onnx"), dir.path().join("second.onnx"));
         files::save(&model, &first, &EXPORT).expect("it writes");
@@ -94,7 +80,7 @@ fn writing_a_model_changes_nothing() {
 #[test]
 fn optimized_models_are_valid_and_equal_in_onnx_runtime() {
     let dir = tempfile::tempdir().expect("a directory");
-    for path in models() {
+    for path in models("papers/models") {
         let model = load(&path);
         let before = dir.path().join("before.onnx");
         files::save(&model, &before, &EXPORT).expect("it writes");

@@ -2,13 +2,16 @@
 //!
 //! Their counts are what they were when the table was written; ours are counted again.
 
+mod common;
+
+use common::{models, root};
 use eutectic::ir::Model;
 use eutectic::ir::text::parse_model;
 use eutectic::passes::optimize::{Engine, Extract, Options, optimize};
 use eutectic::passes::saturate::Limits;
 use eutectic::passes::target::Target;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The columns of the other optimizers.
 const PEERS: [&str; 6] = ["onnxsim", "onnxslim", "onnxoptimizer", "ort basic", "ort extended", "onnxscript"];
@@ -50,10 +53,6 @@ fn table(name: &str) -> Vec<Row> {
     lines.map(|cells| row(cells.collect())).collect()
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn case(name: &str) -> PathBuf {
     root().join("tests/cases/rules").join(name).with_extension("onnxtxt")
 }
@@ -69,10 +68,8 @@ fn n_calls(model: &Model, target: Target) -> usize {
 
 #[test]
 fn the_table_has_every_minimal_case() {
-    let cases = std::fs::read_dir(root().join("tests/cases/rules")).expect("a folder").flatten();
-    let is_model = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "onnxtxt");
     let stem = |path: PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let cases: BTreeSet<String> = cases.map(|entry| entry.path()).filter(is_model).filter_map(stem).collect();
+    let cases: BTreeSet<String> = models("tests/cases/rules").into_iter().filter_map(stem).collect();
     let rows: BTreeSet<String> = table("peers.tsv").into_iter().map(|row| row.model).collect();
     assert_eq!(cases, rows, "`tests/python/peers.py` adds rows");
 }

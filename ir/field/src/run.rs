@@ -1,10 +1,10 @@
 //! The walk over a graph, and where its weights come from.
 
 use crate::value::Value;
-use eutectic_ir::eval::{Datum, EvalError};
-use eutectic_ir::graph::{Def, Graph, Node, Op, ValueId};
+use eutectic_ir::eval::{Carrier, Datum, EvalError, walk_graph};
+use eutectic_ir::graph::{Graph, Node, Op};
 use eutectic_ir::tensor::Tensor;
-use eutectic_ir::{Attr, Attrs, Reason, walk};
+use eutectic_ir::{Attr, Attrs, Reason};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
@@ -170,52 +170,26 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) functions: BTreeSet<&'static str>,
 }
 
-impl Evaluator<'_> {
-    pub(crate) fn graph(&mut self, graph: &Graph, inputs: &[Value], formals: &Attrs) -> Result<Vec<Value>, EvalError> {
-        let whole = |reason: &str| EvalError { call: format!("graph `{}`", graph.name), reason: Reason::new(reason) };
-        let order = walk::order(graph).map_err(|_| whole("it has a cycle"))?;
-        let mut values: Vec<Option<Value>> = vec![None; graph.value_bound()];
-        let mut reads_left: Vec<usize> = vec![0; graph.value_bound()];
-        for (id, value) in graph.values() {
-            reads_left[id.index()] = value.uses().len();
-            if let Def::Input { index, .. } = value.def() {
-                values[id.index()] = inputs.get(*index as usize).cloned();
-            }
-        }
-        for id in order {
-            let node = graph.node(id);
-            let fail = |reason| EvalError { call: describe(node), reason };
-            let mut arguments = Vec::with_capacity(node.inputs().len());
-            for &input in node.inputs() {
-                arguments.push(input.map(|value| self.fetch(graph, &values, value)).transpose().map_err(fail)?);
-            }
-            let attrs = node.attrs.bind(formals);
-            let results = self.call(&node.op, &attrs, &arguments, node.outputs().len()).map_err(fail)?;
-            drop(arguments);
-            for read in node.reads() {
-                let left = &mut reads_left[read.index()];
-                *left = left.saturating_sub(1);
-                if *left == 0 {
-                    values[read.index()] = None;
-                }
-            }
-            for (&output, result) in node.outputs().iter().zip(results) {
-                values[output.index()] = Some(result);
-            }
-        }
-        let read = |output: &eutectic_ir::graph::Output| {
-            self.fetch(graph, &values, output.value)
-                .map_err(|reason| EvalError { call: format!("output `{}`", output.name), reason })
-        };
-        graph.outputs().iter().map(read).collect()
+struct Walk<'w, 'a> {
+    evaluator: &'w mut Evaluator<'a>,
+    formals: &'w Attrs,
+}
+
+impl Carrier<Value> for Walk<'_, '_> {
+    fn weight(&mut self, tensor: &Tensor) -> Result<Value, Reason> {
+        self.evaluator.weight(tensor, usize::MAX)
     }
 
-    fn fetch(&mut self, graph: &Graph, values: &[Option<Value>], id: ValueId) -> Result<Value, Reason> {
-        match (&values[id.index()], graph.weight(id)) {
-            (Some(value), _) => Ok(value.clone()),
-            (None, Some(tensor)) => self.weight(tensor, usize::MAX),
-            (None, None) => Err(Reason(format!("value `{}` is not computed", graph.value(id).name))),
-        }
+    fn call(&mut self, node: &Node, inputs: &[Option<Value>], _: &[Value]) -> Result<Vec<Value>, EvalError> {
+        let attrs = node.attrs.bind(self.formals);
+        let here = |reason| EvalError { call: String::new(), reason };
+        self.evaluator.call(&node.op, &attrs, inputs, node.outputs().len()).map_err(here)
+    }
+}
+
+impl Evaluator<'_> {
+    pub(crate) fn graph(&mut self, graph: &Graph, inputs: &[Value], formals: &Attrs) -> Result<Vec<Value>, EvalError> {
+        walk_graph(graph, inputs, &[], &mut Walk { evaluator: self, formals })
     }
 
     /// A weight, computed anew when a step before `limit` computed it.
@@ -241,8 +215,4 @@ impl Evaluator<'_> {
             moved => moved,
         })
     }
-}
-
-fn describe(node: &Node) -> String {
-    if node.name.is_empty() { node.op.to_string() } else { format!("{} `{}`", node.op, node.name) }
 }

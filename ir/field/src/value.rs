@@ -123,19 +123,8 @@ impl Drawn {
 
 /// True when two values are equal in every lane.
 pub fn equal(a: &Value, b: &Value) -> bool {
-    fn same<S: eutectic_ir::eval::Scalar>(a: &Datum<S>, b: &Datum<S>) -> bool {
-        a.shape == b.shape
-            && match (&a.contents, &b.contents) {
-                (Contents::Real(a), Contents::Real(b)) => a[..] == b[..],
-                (Contents::Int(a), Contents::Int(b)) => a[..] == b[..],
-                (Contents::Bool(a), Contents::Bool(b)) => a[..] == b[..],
-                (Contents::Text(a), Contents::Text(b)) => a[..] == b[..],
-                (Contents::Complex(a), Contents::Complex(b)) => a[..] == b[..],
-                _ => false,
-            }
-    }
     let (a, b) = (a.drawn(), b.drawn());
-    a.lanes.iter().zip(&b.lanes).all(|(a, b)| same(a, b))
+    a.lanes.iter().zip(&b.lanes).all(|(a, b)| a.equals(b))
 }
 
 /// True when something in it is not a number: nothing can be said of it.

@@ -37,6 +37,19 @@ pub enum Contents<S> {
 }
 
 impl<S: Scalar> Datum<S> {
+    /// True when shapes and elements are equal; real elements as their carrier compares them.
+    pub fn equals(&self, other: &Self) -> bool {
+        self.shape == other.shape
+            && match (&self.contents, &other.contents) {
+                (Contents::Real(a), Contents::Real(b)) => a[..] == b[..],
+                (Contents::Int(a), Contents::Int(b)) => a[..] == b[..],
+                (Contents::Bool(a), Contents::Bool(b)) => a[..] == b[..],
+                (Contents::Text(a), Contents::Text(b)) => a[..] == b[..],
+                (Contents::Complex(a), Contents::Complex(b)) => a[..] == b[..],
+                _ => false,
+            }
+    }
+
     /// Real elements.
     pub fn of_real(element: Element, shape: &[usize], elements: Vec<S>) -> Self {
         Self { element, shape: shape.to_vec(), contents: Contents::Real(elements.into()) }

@@ -15,7 +15,7 @@ pub use array::{Broadcast, Buffer, broadcast_shape, each_index, strides_of};
 pub use bounded::Bounded;
 pub use datum::{Contents, Datum, wrap};
 pub use exact::{Exact, Trace};
-pub use run::{EvalError, run_call, run_graph, run_model, run_tensors, run_values};
+pub use run::{Carrier, EvalError, run_call, run_graph, run_model, run_tensors, run_values, walk_graph};
 pub use scalar::{Function, M61, Scalar};
 
 use crate::attr::Attrs;

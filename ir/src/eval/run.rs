@@ -68,29 +68,73 @@ pub fn run_graph<S: Scalar>(
     formals: &Attrs,
     round: bool,
 ) -> Result<Vec<Value<Datum<S>>>, EvalError> {
+    walk_graph(graph, inputs, captures, &mut Reference { formals, round })
+}
+
+/// What a walk over a graph leaves to a carrier: its weights and its calls. `V` is what flows between them.
+pub trait Carrier<V> {
+    /// A weight, asked for at each use, so that a large model does not exist twice.
+    fn weight(&mut self, tensor: &Tensor) -> Result<V, Reason>;
+
+    /// The results of a call. An error with an empty `call` is about this call itself.
+    fn call(&mut self, node: &Node, inputs: &[Option<V>], captures: &[V]) -> Result<Vec<V>, EvalError>;
+}
+
+struct Reference<'a> {
+    formals: &'a Attrs,
+    round: bool,
+}
+
+impl<S: Scalar> Carrier<Value<Datum<S>>> for Reference<'_> {
+    fn weight(&mut self, tensor: &Tensor) -> Result<Value<Datum<S>>, Reason> {
+        Datum::of_tensor(tensor).map(Value::Tensor)
+    }
+
+    fn call(
+        &mut self,
+        node: &Node,
+        inputs: &[Option<Value<Datum<S>>>],
+        captures: &[Value<Datum<S>>],
+    ) -> Result<Vec<Value<Datum<S>>>, EvalError> {
+        let attrs = node.attrs.bind(self.formals);
+        run_call(&node.op, &attrs, inputs, captures, node.outputs().len(), self.round)
+    }
+}
+
+/// The outputs of `graph` as `carrier` computes them; a value is dropped after its last reader. Errors: a cycle, or the first
+/// call that fails, in topological order.
+pub fn walk_graph<V: Clone>(
+    graph: &Graph,
+    inputs: &[V],
+    captures: &[V],
+    carrier: &mut impl Carrier<V>,
+) -> Result<Vec<V>, EvalError> {
     let order = walk::order(graph)
         .map_err(|_| EvalError { call: format!("graph `{}`", graph.name), reason: Reason::new("it has a cycle") })?;
-    let mut values: Vec<Option<Value<Datum<S>>>> = vec![None; graph.value_bound()];
+    let mut values: Vec<Option<V>> = vec![None; graph.value_bound()];
     let mut reads_left: Vec<usize> = vec![0; graph.value_bound()];
     for (id, value) in graph.values() {
         reads_left[id.index()] = value.uses().len();
         values[id.index()] = match value.def() {
             Def::Input { index, .. } => inputs.get(*index as usize).cloned(),
             Def::Capture(index) => captures.get(*index as usize).cloned(),
-            // Weights are read when they are used, so that a large model does not exist twice.
             Def::Weight(_) | Def::Result(..) => None,
         };
     }
     for id in order {
         let node = graph.node(id);
         let fail = |reason| EvalError { call: describe(node), reason };
-        let fetch = |value: ValueId| fetch(graph, &values, value);
-        let arguments: Vec<Option<Value<Datum<S>>>> =
-            node.inputs().iter().map(|input| input.map(fetch).transpose()).collect::<Result<_, _>>().map_err(fail)?;
-        let captured: Vec<Value<Datum<S>>> =
+        let mut fetch = |value: ValueId| fetch(graph, &values, carrier, value);
+        let arguments: Vec<Option<V>> = node
+            .inputs()
+            .iter()
+            .map(|input| input.map(&mut fetch).transpose())
+            .collect::<Result<_, _>>()
+            .map_err(fail)?;
+        let captured: Vec<V> =
             node.captures().iter().map(|&value| fetch(value)).collect::<Result<_, _>>().map_err(fail)?;
-        let attrs = node.attrs.bind(formals);
-        let results = run_call(&node.op, &attrs, &arguments, &captured, node.outputs().len(), round)
+        let results = carrier
+            .call(node, &arguments, &captured)
             .map_err(|error| if error.call.is_empty() { fail(error.reason) } else { error })?;
         drop(arguments);
         for read in node.reads() {
@@ -105,7 +149,7 @@ pub fn run_graph<S: Scalar>(
         }
     }
     let read_output = |output: &crate::graph::Output| {
-        fetch(graph, &values, output.value)
+        fetch(graph, &values, carrier, output.value)
             .map_err(|reason| EvalError { call: format!("output `{}`", output.name), reason })
     };
     graph.outputs().iter().map(read_output).collect()
@@ -164,14 +208,15 @@ fn rounded<S: Scalar>(value: Value<Datum<S>>) -> Value<Datum<S>> {
     }
 }
 
-fn fetch<S: Scalar>(
+fn fetch<V: Clone>(
     graph: &Graph,
-    values: &[Option<Value<Datum<S>>>],
+    values: &[Option<V>],
+    carrier: &mut impl Carrier<V>,
     value: ValueId,
-) -> Result<Value<Datum<S>>, Reason> {
+) -> Result<V, Reason> {
     match (&values[value.index()], graph.weight(value)) {
         (Some(held), _) => Ok(held.clone()),
-        (None, Some(tensor)) => Datum::of_tensor(tensor).map(Value::Tensor),
+        (None, Some(tensor)) => carrier.weight(tensor),
         (None, None) => Err(Reason(format!("value `{}` is not computed", graph.value(value).name))),
     }
 }

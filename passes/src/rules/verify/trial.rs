@@ -389,7 +389,7 @@ impl Exactly {
             "the order of values that are only known modulo a prime is asked"
         } else if self.trace.is_undefined {
             "something is divided by zero"
-        } else if self.results.chunks_exact(2).all(|pair| same(&pair[0], &pair[1])) {
+        } else if self.results.chunks_exact(2).all(|pair| pair[0].equals(&pair[1])) {
             let degree = |(left, right): &(ValueId, ValueId)| drawn.degree(*left).max(drawn.degree(*right));
             let degree = if setting.mode == Mode::Whole { None } else { roots.iter().map(degree).max() };
             return Ok(Some(ExactResult::Equal(self.trace, degree)));
@@ -402,18 +402,6 @@ impl Exactly {
         };
         Err(reason.into())
     }
-}
-
-fn same(left: &Datum<Exact>, right: &Datum<Exact>) -> bool {
-    left.shape == right.shape
-        && match (&left.contents, &right.contents) {
-            (Contents::Real(a), Contents::Real(b)) => a[..] == b[..],
-            (Contents::Int(a), Contents::Int(b)) => a[..] == b[..],
-            (Contents::Bool(a), Contents::Bool(b)) => a[..] == b[..],
-            (Contents::Text(a), Contents::Text(b)) => a[..] == b[..],
-            (Contents::Complex(a), Contents::Complex(b)) => a[..] == b[..],
-            _ => false,
-        }
 }
 
 fn is_finite(datum: &Datum<f64>) -> bool {
