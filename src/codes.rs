@@ -31,6 +31,7 @@ pub fn stage(code: &str) -> &'static str {
         Some(b'R') => "rules",
         Some(b'P') => "passes and extraction",
         Some(b'B') => "backends",
+        Some(b'S') => "studies",
         _ => "the command line",
     }
 }
