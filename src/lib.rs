@@ -31,6 +31,7 @@ pub mod conformance;
 pub mod cost_table;
 pub mod egraph;
 pub mod files;
+pub mod fused;
 pub mod inputs;
 pub mod partners;
 pub mod published;

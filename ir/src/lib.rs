@@ -14,6 +14,7 @@ pub mod model;
 pub mod narrow;
 pub mod op;
 pub mod ops;
+pub mod region;
 pub mod stored;
 pub mod tensor;
 pub mod text;

@@ -15,6 +15,7 @@ pub mod optimize;
 pub mod pass;
 pub mod pipeline;
 pub mod precision;
+pub mod regions;
 mod rewire;
 pub mod rules;
 pub mod saturate;

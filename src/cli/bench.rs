@@ -1,5 +1,6 @@
 //! `eutectic bench`: a model on a backend, fused against unfused, with its correctness first and its raw samples kept.
 
+use super::bench_kernels::{explain, print_kernels};
 use super::bench_patterns::pattern;
 use super::{Global, Outcome, misuse, print_json, render};
 use crate::backend::{Backend, Calls, Error, Options as BackendOptions, Program};
@@ -7,12 +8,12 @@ use crate::batch;
 use crate::certificate::{difference, run_on_cpu};
 use crate::cpu::Cpu;
 use crate::cuda::{Cuda, CudaProgram};
+use crate::fused::{self, Wanted, named, optimized};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::{Model, Tensor};
 use crate::measure::{Random, median, median_estimate, quantile, ratio_of_medians, verdict};
-use crate::passes::optimize::{Options, optimize};
-use crate::passes::target::Target;
+use crate::passes::regions::{Fusions, PATTERNS};
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
@@ -51,9 +52,19 @@ pub(super) struct Bench {
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
     shapes: String,
-    /// Which programs are timed: the fused and the unfused one, or the unfused one alone
-    #[arg(long, value_enum, default_value_t = Fusions::All)]
-    fusions: Fusions,
+    /// Which calls share a kernel in the fused program, joined by commas: patterns (epilogues, lookups, rows, pointwise, recompute,
+    /// attention) and fused functions such as ConvRelu; all, or none; a `-` before a name leaves it out: all,-rows
+    #[arg(long, default_value = "all", value_delimiter = ',')]
+    fusions: Vec<String>,
+    /// Also time the fused program without each of its patterns: what each of them is worth
+    #[arg(long)]
+    ablate: bool,
+    /// Print the kernels of the fused program and the nodes that each computes, and run nothing; needs no GPU
+    #[arg(long)]
+    explain: bool,
+    /// With `--explain`, write the model with its regions as functions: ONNX, or text when the name ends in .onnxtxt
+    #[arg(long, value_name = "FILE", requires = "explain")]
+    regions: Option<PathBuf>,
     /// Samples of each program
     #[arg(long, default_value_t = 31)]
     samples: usize,
@@ -86,14 +97,6 @@ enum On {
     Cuda,
     /// The CPU backend
     Cpu,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Fusions {
-    /// Both
-    All,
-    /// The unfused program
-    None,
 }
 
 /// Precision of the CUDA backend.
@@ -137,10 +140,9 @@ pub(super) fn on_cuda(
     precision: Precision,
 ) -> Result<Vec<Tensor>, Diagnostics> {
     let cuda = Cuda { precision: precision.of_backend(), cache: default_cache() };
-    let options = BackendOptions { calls: Calls::Claim, memory_limit: MEMORY };
     let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
-    let run = || -> Result<Vec<Tensor>, Error> { cuda.prepare_for(model, &options, &given)?.run(&given) };
-    run().map_err(|Error(problems)| problems)
+    let wanted = Wanted { fusions: &Fusions::all(), memory: MEMORY };
+    fused::prepare_for(&cuda, model, wanted, &given)?.run(&given).map_err(|Error(problems)| problems)
 }
 
 /// The user's cache directory; what is in it changes times of preparation, never results.
@@ -157,7 +159,7 @@ enum Prepared {
 
 /// One program that is timed.
 struct Variant {
-    name: &'static str,
+    name: String,
     program: Prepared,
     prepare_seconds: f64,
     error: f64,
@@ -190,16 +192,30 @@ impl Bench {
         };
         let sizes = sizes_from_shapes(&model.graph, &self.shapes)?;
         batch::bind(&mut model, &sizes, self.batch)?;
+        let fusions = named(&self.fusions)?;
+        if self.explain {
+            let divided = explain(&self.cuda(), &model, &fusions, global.json)?;
+            if let Some(path) = &self.regions {
+                global.save(&divided, path, None)?;
+            }
+            return Ok(0);
+        }
         let inputs = seeded(&model, &sizes, self.seed)?;
         let reference = run_on_cpu(&model, &inputs)?;
         let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
-        let names: &[(&'static str, bool)] = match self.fusions {
-            Fusions::All => &[("fused", true), ("unfused", false)],
-            Fusions::None => &[("unfused", false)],
-        };
+        let mut wanted = vec![("unfused".to_string(), Fusions::none())];
+        if !fusions.is_none() {
+            wanted.insert(0, ("fused".into(), fusions.clone()));
+        }
+        if self.ablate {
+            let patterns = PATTERNS.iter().filter(|pattern| fusions.has_pattern(pattern.name));
+            wanted.extend(patterns.map(|pattern| {
+                (format!("without {}", pattern.name), fusions.without(pattern.name))
+            }));
+        }
         let mut variants = Vec::new();
-        for &(name, fused) in names {
-            variants.push(self.variant(&model, name, fused, &given, &reference)?);
+        for (name, fusions) in wanted {
+            variants.push(self.variant(&model, name, &fusions, &given, &reference)?);
         }
         let tolerance = self.tolerance.unwrap_or(match self.backend {
             On::Cuda => self.precision.tolerance(),
@@ -220,28 +236,26 @@ impl Bench {
         Ok(0)
     }
 
+    fn cuda(&self) -> Cuda {
+        Cuda { precision: self.precision.of_backend(), cache: self.cache.clone().or_else(default_cache) }
+    }
+
     fn variant(
         &self,
         model: &Model,
-        name: &'static str,
-        fused: bool,
+        name: String,
+        fusions: &Fusions,
         inputs: &[Tensor],
         reference: &[Tensor],
     ) -> Result<Variant, Diagnostics> {
         let start = Instant::now();
         let mut model = model.clone();
-        let target = if fused { Target::Cpu } else { Target::Onnx };
-        let rules = Options::standard(target)?.admitting(&model);
-        optimize(&mut model, &rules)?;
-        let calls = if fused { Calls::Claim } else { Calls::Inline };
-        let options = BackendOptions { calls, memory_limit: MEMORY };
+        optimized(&mut model, fusions)?;
         let fail = |Error(problems): Error| problems;
         let prepare_seconds;
         let (program, outputs, n_launches) = match self.backend {
             On::Cuda => {
-                let cache = self.cache.clone().or_else(default_cache);
-                let cuda = Cuda { precision: self.precision.of_backend(), cache };
-                let mut program = cuda.prepare(&model, &options).map_err(fail)?;
+                let mut program = fused::prepare(&self.cuda(), &model, Wanted { fusions, memory: MEMORY })?;
                 let prepared = start.elapsed().as_secs_f64();
                 let copies = if self.in_cache { 1 } else { program.copies_beyond_cache() };
                 program.spread(copies.max(self.streams)).map_err(fail)?;
@@ -251,6 +265,8 @@ impl Bench {
                 (Prepared::Cuda(Box::new(program)), outputs, n_launches)
             }
             On::Cpu => {
+                let calls = if fusions.is_none() { Calls::Inline } else { Calls::Claim };
+                let options = BackendOptions { calls, memory_limit: MEMORY };
                 let mut program = Cpu.compile(&model, &options).map_err(fail)?;
                 prepare_seconds = start.elapsed().as_secs_f64();
                 let outputs = program.run(inputs).map_err(fail)?;
@@ -344,7 +360,7 @@ impl Bench {
             let estimate = median_estimate(&variant.samples, self.seed);
             let p99 = quantile(&variant.samples, 0.99);
             table.add_row([
-                variant.name.to_string(),
+                variant.name.clone(),
                 format!("{:.4}", estimate.value * 1e3),
                 format!("{:.4} to {:.4}", estimate.low * 1e3, estimate.high * 1e3),
                 format!("{:.4}", p99 * 1e3),
@@ -360,14 +376,25 @@ impl Bench {
             }));
         }
         let ratio = match variants {
-            [fused, unfused] => Some(ratio_of_medians(&unfused.samples, &fused.samples, self.seed)),
+            [fused, unfused, ..] => Some(ratio_of_medians(&unfused.samples, &fused.samples, self.seed)),
             _ => None,
         };
+        let without = variants.get(2..).unwrap_or_default().iter();
+        let without: Vec<_> = without
+            .map(|variant| (variant, ratio_of_medians(&variant.samples, &variants[0].samples, self.seed)))
+            .collect();
         if global.json {
             let ratio = ratio.map(|ratio| json!({ "value": ratio.value, "low": ratio.low, "high": ratio.high }));
-            print_json(
-                &json!({ "programs": rows, "unfused_over_fused": ratio, "environment": Self::environment(variants) }),
-            );
+            let without: Vec<_> = without
+                .iter()
+                .map(|(variant, ratio)| {
+                    json!({ "program": variant.name, "value": ratio.value, "low": ratio.low, "high": ratio.high })
+                })
+                .collect();
+            print_json(&json!({
+                "programs": rows, "unfused_over_fused": ratio, "without_over_fused": without,
+                "environment": Self::environment(variants),
+            }));
             return Ok(());
         }
         println!("{table}");
@@ -404,6 +431,11 @@ impl Bench {
             let verdict = format!("{:?}", verdict(ratio, THRESHOLD)).to_uppercase();
             println!("fused is {verdict}: {:.2} times ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high);
         }
+        for (variant, ratio) in without {
+            let verdict = format!("{:?}", verdict(ratio, THRESHOLD)).to_uppercase();
+            let (value, low, high) = (ratio.value, ratio.low, ratio.high);
+            println!("fused is {verdict} than {}: {value:.3} times ({low:.3} to {high:.3})", variant.name);
+        }
         Ok(())
     }
 }
@@ -437,38 +469,4 @@ fn relative_error(found: &Tensor, expected: &Tensor) -> f64 {
     let distance: f64 = x.iter().zip(&y).map(|(x, y)| (x - y).powi(2)).sum();
     let norm: f64 = y.iter().map(|y| y * y).sum();
     if distance == 0.0 { 0.0 } else { (distance / norm).sqrt() }
-}
-
-fn print_kernels(program: &CudaProgram, precision: Precision) -> Result<(), Diagnostics> {
-    let fail = |Error(problems): Error| problems;
-    let mut profiles = program.profile().map_err(fail)?;
-    let ceilings = program.ceilings(precision.of_backend()).map_err(fail)?;
-    let total: f64 = profiles.iter().map(|profile| profile.seconds).sum();
-    profiles.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["us", "share", "kind", "kernel", "first node", "TFLOP/s", "GB/s", "of ceiling"]);
-    for profile in profiles.iter().take(120) {
-        let (flops, bytes) = (profile.flops / profile.seconds, profile.bytes / profile.seconds);
-        let share = (flops / ceilings.flops_per_second).max(bytes / ceilings.bytes_per_second);
-        table.add_row([
-            format!("{:.2}", profile.seconds * 1e6),
-            format!("{:.1} %", 100.0 * profile.seconds / total),
-            profile.launch.kind.clone(),
-            profile.launch.name.clone(),
-            profile.launch.nodes.first().map(ToString::to_string).unwrap_or_default(),
-            if profile.flops > 0.0 { format!("{:.1}", flops / 1e12) } else { String::new() },
-            format!("{:.0}", bytes / 1e9),
-            format!("{:.0} %", 100.0 * share),
-        ]);
-    }
-    let mid = median(&profiles.iter().map(|profile| profile.seconds).collect::<Vec<f64>>());
-    println!("{table}");
-    println!("{} kernels, {:.1} us in all, {:.2} us the middle one", profiles.len(), total * 1e6, mid * 1e6);
-    println!(
-        "ceilings: copy {:.0} GB/s, product of 8192 {:.0} TFLOP/s",
-        ceilings.bytes_per_second / 1e9,
-        ceilings.flops_per_second / 1e12
-    );
-    Ok(())
 }

@@ -2,9 +2,10 @@
 
 use super::bench::{Precision, default_cache};
 use super::{Global, Outcome, misuse, print_json};
-use crate::backend::{Calls, Error, Options as BackendOptions, Program};
+use crate::backend::{Error, Program};
 use crate::batch;
 use crate::cuda::{Cuda, Library, require};
+use crate::fused::{self, Wanted};
 use crate::inputs::{Sizes, seeded, sizes_from_shapes};
 use crate::ir::diag::Diagnostics;
 use crate::ir::graph::NodeId;
@@ -14,6 +15,7 @@ use crate::ir::{Element, Graph, Model, Op, Tensor, TensorType};
 use crate::measure::rank_correlation;
 use crate::passes::cost::{CostModel, CostTable, Device, Measured, Pricing};
 use crate::passes::optimize::{Options, optimize};
+use crate::passes::regions::Fusions;
 use crate::passes::target::Target;
 use clap::Args;
 use serde_json::json;
@@ -148,8 +150,8 @@ impl Calibration<'_> {
     /// Seconds of the kernels of `single`, beside those that only bring its operands into the layout that others give them.
     fn seconds(&self, single: &Model) -> Result<f64, Diagnostics> {
         let fail = |Error(problems): Error| problems;
-        let options = BackendOptions { calls: Calls::Claim, memory_limit: MEMORY };
-        let mut program = self.cuda.prepare(single, &options).map_err(fail)?;
+        let wanted = Wanted { fusions: &Fusions::all(), memory: MEMORY };
+        let mut program = fused::prepare(&self.cuda, single, wanted)?;
         let inputs = seeded(single, &Sizes::all(1), 0)?;
         let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
         program.spread(program.copies_beyond_cache()).map_err(fail)?;

@@ -14,6 +14,7 @@ macro_rules! println {
 }
 
 mod bench;
+mod bench_kernels;
 mod bench_patterns;
 mod calibrate;
 mod certify;

@@ -16,12 +16,14 @@ pub use compare::{Tolerance, difference, kind};
 use crate::backend::{self, Program};
 use crate::certificate::run_values_on_cpu;
 use crate::cuda::{Cuda, Precision};
+use crate::fused::{self, Wanted};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity};
 use crate::ir::eval::{Datum, Scalar, run_values};
 use crate::ir::value::Value;
 use crate::ir::{Element, Graph, Model, Op, Tensor};
 use crate::onnx::{ExportOptions, Limits, Policy};
 use crate::passes::optimize::{Engine, Extract, Options, optimize};
+use crate::passes::regions::Fusions;
 use crate::passes::saturate;
 use crate::passes::target::Target;
 use clap::ValueEnum;
@@ -332,10 +334,10 @@ fn on_cpu(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<T
 
 fn on_cuda(model: &Model, inputs: &[Option<Value<Tensor>>]) -> Result<Vec<Value<Tensor>>, Verdict> {
     let given: Vec<Tensor> = as_tensors(inputs)?.into_iter().map_while(|input| input).collect();
-    let options = backend::Options { calls: backend::Calls::Claim, memory_limit: 8 << 30 };
     let cuda = Cuda { precision: Precision::F32, cache: None };
-    let run = || -> Result<Vec<Tensor>, backend::Error> { cuda.prepare_for(model, &options, &given)?.run(&given) };
-    let outputs = run().map_err(|backend::Error(problems)| Verdict::from(problems))?;
+    let wanted = Wanted { fusions: &Fusions::all(), memory: 8 << 30 };
+    let outputs = fused::prepare_for(&cuda, model, wanted, &given)?.run(&given);
+    let outputs = outputs.map_err(|backend::Error(problems)| Verdict::from(problems))?;
     Ok(outputs.into_iter().map(Value::Tensor).collect())
 }
 

@@ -3,6 +3,7 @@
 use crate::attention::decompose;
 use crate::compile::Cache;
 use crate::flash::has_kernel;
+use crate::expanded::{Expanded, expanded, read};
 use crate::flat::{Refusal, flatten};
 use crate::plan::{Plan, Step, Work, plan};
 use crate::program::CudaProgram;
@@ -36,43 +37,34 @@ impl Backend for Cuda {
     }
 
     fn unsupported(&self, model: &Model) -> Vec<Diagnostic> {
-        self.planned(model, Calls::Claim, &[]).err().unwrap_or_default()
+        let planned = self.expand(model, true, &[]).and_then(|expanded| self.planned(&expanded));
+        planned.err().map(|Error(problems)| problems.0).unwrap_or_default()
     }
 
+    /// Compiles each call to a kernel of its own; [`Cuda::expand`] is the way to kernels of several calls.
     fn compile(&self, model: &Model, options: &Options) -> Result<Box<dyn Program>, Error> {
-        Ok(Box::new(self.prepare(model, options)?))
+        let expanded = self.expand(model, options.calls == Calls::Claim, &[])?;
+        Ok(Box::new(self.prepare(&expanded, options.memory_limit)?))
     }
 }
 
 impl Cuda {
-    fn planned(&self, model: &Model, calls: Calls, bound: &[Option<Tensor>]) -> Result<Plan, Vec<Diagnostic>> {
-        let mut flat = flatten(model, calls, bound).map_err(|refusal| vec![report(&refusal, 1)])?;
-        let fuse = calls == Calls::Claim;
+    /// `model` in the calls that kernels run: functions inlined, composite operators as what they mean, with `attention` as one
+    /// call where there is a kernel for it. Inputs in `bound`, by position, have these contents.
+    ///
+    /// Errors: sizes that are not known, a call that does not fit its inputs.
+    pub fn expand(&self, model: &Model, attention: bool, bound: &[Option<Tensor>]) -> Result<Expanded, Error> {
+        let mut flat = flatten(model, bound).map_err(|refusal| Error(report(&refusal, 1).into()))?;
         gather::flatten_positions(&mut flat);
-        gemm::expand(&mut flat, fuse);
+        gemm::expand(&mut flat);
         expand::operators(&mut flat);
-        decompose(&mut flat, &|flat, call| fuse && has_kernel(flat, call, self.precision));
-        plan(&flat, self.precision, fuse).map_err(|refusals| grouped(&refusals))
+        decompose(&mut flat, &|flat, call| attention && has_kernel(flat, call, self.precision));
+        Ok(expanded(&flat, model, self.precision, bound))
     }
 
-    fn loaded(&self, plan: Plan, options: &Options) -> Result<CudaProgram, Error> {
-        Ok(CudaProgram::load(plan, &Cache::new(self.cache.clone()), options.memory_limit)?)
-    }
-
-    /// Prepares `model` on the device. Errors: what there is no kernel for, an absent library, a refusal of the device,
-    /// memory beyond the limit.
-    pub fn prepare(&self, model: &Model, options: &Options) -> Result<CudaProgram, Error> {
-        let plan = self.planned(model, options.calls, &[]).map_err(|problems| Error(Diagnostics(problems)))?;
-        self.loaded(plan, options)
-    }
-
-    /// Like [`Cuda::prepare`]; where that is refused, for these contents of the inputs on which sizes of results may depend:
-    /// lists of integers, and what resizing operators read beside their data. Such a program refuses to run on others.
-    pub fn prepare_for(&self, model: &Model, options: &Options, inputs: &[Tensor]) -> Result<CudaProgram, Error> {
-        let problems = match self.planned(model, options.calls, &[]) {
-            Ok(plan) => return self.loaded(plan, options),
-            Err(problems) => problems,
-        };
+    /// The contents of `inputs` on which sizes of results of `model` may depend: lists of integers, and what resizing operators
+    /// read beside their data. `None` when there are none. A program that was expanded for them refuses to run on others.
+    pub fn deciding(model: &Model, inputs: &[Tensor]) -> Option<Vec<Option<Tensor>>> {
         let graph = &model.graph;
         let decides = |(at, tensor): (usize, &Tensor)| {
             let is_list = tensor.element().is_integer() && tensor.shape().len() < 2;
@@ -87,16 +79,25 @@ impl Cuda {
             (is_list || DECIDING.into_iter().any(is_read)).then(|| tensor.clone())
         };
         let bound: Vec<Option<Tensor>> = inputs.iter().enumerate().map(decides).collect();
-        if bound.iter().all(Option::is_none) {
-            return Err(Error(Diagnostics(problems)));
-        }
-        let plan = self.planned(model, options.calls, &bound).map_err(|problems| Error(Diagnostics(problems)))?;
-        self.loaded(plan, options)
+        bound.iter().any(Option::is_some).then_some(bound)
     }
 
-    /// The source of every kernel that `model` needs, without a device. Errors: what there is no kernel for.
-    pub fn sources(&self, model: &Model, calls: Calls) -> Result<Vec<String>, Error> {
-        let plan = self.planned(model, calls, &[]).map_err(|problems| Error(Diagnostics(problems)))?;
+    fn planned(&self, expanded: &Expanded) -> Result<Plan, Error> {
+        let fail = |refusals: &[Refusal]| Error(Diagnostics(grouped(refusals)));
+        let flat = read(expanded).map_err(|refusal| fail(&[refusal]))?;
+        plan(&flat, self.precision).map_err(|refusals| fail(&refusals))
+    }
+
+    /// Prepares `expanded` on the device: one kernel for each region, and for each call outside of them. Errors: what there is no
+    /// kernel for, an absent library, a refusal of the device, memory beyond the limit.
+    pub fn prepare(&self, expanded: &Expanded, memory_limit: usize) -> Result<CudaProgram, Error> {
+        let plan = self.planned(expanded)?;
+        Ok(CudaProgram::load(plan, &Cache::new(self.cache.clone()), memory_limit)?)
+    }
+
+    /// The source of every kernel that `expanded` needs, without a device. Errors: what there is no kernel for.
+    pub fn sources(&self, expanded: &Expanded) -> Result<Vec<String>, Error> {
+        let plan = self.planned(expanded)?;
         let distinct: BTreeSet<String> = plan
             .steps
             .iter()
@@ -107,9 +108,8 @@ impl Cuda {
     }
 
     /// What a run launches, without a device. Errors: what there is no kernel for.
-    pub fn listing(&self, model: &Model, calls: Calls) -> Result<Vec<Listed>, Error> {
-        let plan = self.planned(model, calls, &[]).map_err(|problems| Error(Diagnostics(problems)))?;
-        Ok(plan.steps.iter().map(listed).collect())
+    pub fn listing(&self, expanded: &Expanded) -> Result<Vec<Listed>, Error> {
+        Ok(self.planned(expanded)?.steps.iter().map(listed).collect())
     }
 }
 

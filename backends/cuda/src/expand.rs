@@ -42,11 +42,20 @@ impl Rewriter<'_> {
     pub fn push(&mut self, name: &str, attrs: Given, inputs: &[ValueAt], output: ValueAt) {
         let Some(def) = ops::lookup("", name) else { return };
         let given: Attrs = attrs.into_iter().collect();
-        let attrs = def.complete(given.clone()).unwrap_or(given);
+        let mut attrs = def.complete(given.clone()).unwrap_or(given);
+        let mut inputs: Vec<Option<ValueAt>> = inputs.iter().map(|&input| Some(input)).collect();
+        if name == "Reshape" {
+            // A size of 0 is meant.
+            attrs.set("allowzero", Attr::Int(1));
+        }
+        if matches!(name, "Reshape" | "Expand") {
+            let sizes: Vec<i64> = self.flat.values[output].shape.iter().map(|&size| size as i64).collect();
+            inputs.push(Some(self.constant(Tensor::vector(&sizes))));
+        }
         self.flat.calls.push(FlatCall {
             op: Op::Builtin(def),
             attrs,
-            inputs: inputs.iter().map(|&input| Some(input)).collect(),
+            inputs,
             outputs: vec![output],
             name: self.call.name.clone(),
             group: self.call.group,

@@ -1,6 +1,5 @@
 //! A model as one list of calls of built-in operators, with the type of every value known.
 
-use eutectic_backend::Calls;
 use eutectic_ir::attr::{Attrs, Name};
 use eutectic_ir::dim::Dim;
 use eutectic_ir::eval::{Datum, run_call};
@@ -32,7 +31,8 @@ pub(crate) struct FlatCall {
     pub outputs: Vec<ValueAt>,
     /// Names of nodes from the outermost call inwards, as one name.
     pub name: Name,
-    /// The fused call that it is part of, and its name.
+    /// The call of a function that it is part of, a number for [`Flat::groups`]: of a fused function before regions are
+    /// formed, of a region afterwards.
     pub group: Option<usize>,
 }
 
@@ -70,6 +70,8 @@ pub(crate) struct Flat {
     pub inputs: Vec<ValueAt>,
     /// The graph's outputs.
     pub outputs: Vec<ValueAt>,
+    /// The names of the functions that were called.
+    pub groups: Vec<Name>,
 }
 
 /// Why a model cannot be planned: the call, and the reason.
@@ -88,12 +90,12 @@ impl Refusal {
     }
 }
 
-/// Inlines every function of `model`. Under [`Calls::Claim`] the calls of one fused function form a group.
+/// Inlines every function of `model`; the calls of one form a group.
 ///
 /// Inputs in `bound`, by position, have these contents. Errors: an input with an unknown size, a call that does not fit its
 /// inputs or whose result has an unknown size.
-pub(crate) fn flatten(model: &Model, calls: Calls, bound: &[Option<Tensor>]) -> Result<Flat, Refusal> {
-    let mut flattening = Flattening { flat: Flat::default(), calls, n_groups: 0 };
+pub(crate) fn flatten(model: &Model, bound: &[Option<Tensor>]) -> Result<Flat, Refusal> {
+    let mut flattening = Flattening { flat: Flat::default() };
     let graph = &model.graph;
     let mut arguments = Vec::new();
     for (at, &input) in graph.inputs().iter().enumerate() {
@@ -130,8 +132,6 @@ fn drop_dead(flat: &mut Flat) {
 
 struct Flattening {
     flat: Flat,
-    calls: Calls,
-    n_groups: usize,
 }
 
 impl Flattening {
@@ -208,14 +208,11 @@ impl Flattening {
         let inputs: Vec<Option<ValueAt>> = node.inputs().iter().map(|input| at[input.as_ref()?.index()]).collect();
         let attrs = node.attrs.bind(formals);
         if let Op::Function(function) = &node.op {
-            let group = match (group, self.calls) {
-                (None, Calls::Claim) => {
-                    self.n_groups += 1;
-                    Some(self.n_groups - 1)
-                }
-                (group, _) => group,
-            };
-            let outputs = self.inline(&function.body, &inputs, &attrs, &name, group)?;
+            let group = group.unwrap_or_else(|| {
+                self.flat.groups.push(function.name.clone());
+                self.flat.groups.len() - 1
+            });
+            let outputs = self.inline(&function.body, &inputs, &attrs, &name, Some(group))?;
             for (&value, output) in node.outputs().iter().zip(outputs) {
                 at[value.index()] = Some(output);
             }

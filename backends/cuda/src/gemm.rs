@@ -3,16 +3,16 @@
 use crate::expand::Rewriter;
 use crate::flat::{Flat, ValueAt};
 
-/// Replaces every Gemm by `alpha op(a) op(b) + beta c`; with `fuse` the parts of one form a group that one kernel may run.
-pub(crate) fn expand(flat: &mut Flat, fuse: bool) {
-    let n_groups = flat.calls.iter().filter_map(|call| call.group).max().map_or(0, |group| group + 1);
-    for (at, mut call) in std::mem::take(&mut flat.calls).into_iter().enumerate() {
+/// Replaces every Gemm by `alpha op(a) op(b) + beta c`; the parts of one form a group that one kernel may run.
+pub(crate) fn expand(flat: &mut Flat) {
+    for mut call in std::mem::take(&mut flat.calls) {
         if !call.is("Gemm") {
             flat.calls.push(call);
             continue;
         }
-        if fuse && call.group.is_none() {
-            call.group = Some(n_groups + at);
+        if call.group.is_none() {
+            flat.groups.push("Gemm".into());
+            call.group = Some(flat.groups.len() - 1);
         }
         one(&mut Rewriter { flat, call: &call });
     }

@@ -3,8 +3,9 @@
 //! | step | where |
 //! |---|---|
 //! | the model as one list of calls with known types | `flat.rs` |
-//! | which calls become one kernel | `units.rs` |
 //! | operators as what they mean | `expand.rs`, `gemm.rs`, `gather.rs`, `attention.rs` |
+//! | that list as a model, in which regions are formed elsewhere | `expanded.rs` |
+//! | what each kernel runs, and what calls may share one | `units.rs` |
 //! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `flash.rs`, `views.rs`, `operators/` |
 //! | CUDA C++ of regions, and of single operators | `region.rs`, `pointwise.rs`, `direct.rs` |
 //! | memory | `arena.rs` |
@@ -22,6 +23,7 @@ mod convolution;
 mod direct;
 mod driver;
 mod expand;
+mod expanded;
 mod flash;
 mod flat;
 mod gather;
@@ -45,6 +47,7 @@ mod views;
 pub use backend::Cuda;
 pub use compile::Cache;
 pub use compile::compile;
+pub use expanded::Expanded;
 pub use libraries::{Library, require};
 pub use measure::{Ceilings, Profile};
 pub use program::{CudaProgram, Footprint};

@@ -130,10 +130,10 @@ pub(crate) struct Plan {
     pub outputs: Vec<(View, Element)>,
 }
 
-/// Plans `flat` in `precision`; `fuse` allows kernels that run several calls.
+/// Plans `flat` in `precision`: one kernel for each region, and for each call outside of them.
 ///
-/// Errors: every call that there is no kernel for.
-pub(crate) fn plan(flat: &Flat, precision: Precision, fuse: bool) -> Result<Plan, Vec<Refusal>> {
+/// Errors: every region and call that there is no kernel for.
+pub(crate) fn plan(flat: &Flat, precision: Precision) -> Result<Plan, Vec<Refusal>> {
     let mut planner = Planner::new(flat, precision);
     let mut refusals = Vec::new();
     for (at, &value) in flat.inputs.iter().enumerate() {
@@ -156,7 +156,7 @@ pub(crate) fn plan(flat: &Flat, precision: Precision, fuse: bool) -> Result<Plan
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    for unit in units(flat, fuse) {
+    for unit in units(flat)? {
         if let Err(refusal) = planner.unit(&unit) {
             refusals.push(refusal);
             // What depends on a refused call would be refused for that reason only.
@@ -464,7 +464,6 @@ impl Positions {
 mod tests {
     use super::*;
     use crate::flat::flatten;
-    use eutectic_backend::Calls;
     use eutectic_ir::text::parse_model;
 
     #[test]
@@ -476,7 +475,7 @@ mod tests {
                 y = Softmax (s)
             }"#;
         let (model, _) = parse_model(text).expect("it parses");
-        let flat = flatten(&model, Calls::Claim, &[]).expect("it is flat");
+        let flat = flatten(&model, &[]).expect("it is flat");
         let is_wide = wide(&flat);
         let found: Vec<(&str, bool)> =
             flat.calls.iter().map(|call| (call.op.name(), is_wide[call.outputs[0]])).collect();

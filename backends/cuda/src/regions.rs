@@ -7,8 +7,9 @@ use crate::pointwise::{Kind as Reduced, RowOperator, pointwise};
 use crate::region::{
     Generated, Input, Lookup, MAX_COLUMNS, Made, Operand, Reduction, Region, Register, Value, literal,
 };
-use crate::units::{Role, role, row_shape, space};
+use crate::units::{Role, role, space};
 use crate::view::{Class, View, row_major};
+use eutectic_ir::region::Space;
 use eutectic_ir::types::normalize_axis;
 use std::collections::HashMap;
 
@@ -63,20 +64,20 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
             }
         }
     }
-    let space = space(flat, &roles, calls);
+    let space = space(flat, calls);
     // A single call may reduce axes that are not the last ones: the kernel sees them last.
     let (shape, n_columns, axes) = match (space, &roles[calls[0]]) {
-        (Some((shape, n)), _) => {
-            let axes = row_major(shape.len());
-            (shape, n, axes)
+        (Some(space), _) => {
+            let axes = row_major(space.shape.len());
+            (space.shape, space.n_columns, axes)
         }
-        (None, Some(Role::Row(_, columns))) => {
+        (None, Some(Role::Row(_, columns))) if calls.len() == 1 => {
             let shape = &flat.values[flat.calls[calls[0]].input(0).unwrap_or_default()].shape;
             let rows = (0..shape.len()).filter(|axis| !columns.contains(axis));
             let axes: Vec<usize> = rows.chain(columns.iter().copied()).collect();
             (axes.iter().map(|&axis| shape[axis]).collect(), columns.len(), axes)
         }
-        _ => return Err(Refusal::new("", "its results have several shapes")),
+        _ => return Err(Refusal::new("", "its calls do not share an iteration")),
     };
     let region =
         Region { shape, n_column_axes: n_columns, operands: Vec::new(), values: Vec::new(), stores: Vec::new() };
@@ -375,7 +376,8 @@ impl Building<'_, '_> {
                 target.strides.resize(n_rows + self.region.n_column_axes, 0);
                 target
             };
-            let is_row = row_shape(&(self.region.shape.clone(), self.region.n_column_axes)) == target.shape;
+            let space = Space { shape: self.region.shape.clone(), n_columns: self.region.n_column_axes };
+            let is_row = space.row_shape() == target.shape;
             let spread = self.region.n_column_axes > 0 && target.shape == self.region.shape;
             if self.region.values[register].is_row && spread && !is_row {
                 register = {

@@ -1,0 +1,88 @@
+//! Programs on a GPU in which calls share kernels: the backend says what is possible, the passes decide, the backend compiles.
+
+use crate::backend::Error;
+use crate::cuda::{Cuda, CudaProgram, Expanded};
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
+use crate::ir::{Model, Tensor};
+use crate::passes::cost::Device;
+use crate::passes::optimize::{self, optimize};
+use crate::passes::regions::{Formed, Fusions, PATTERNS, form};
+use crate::passes::rules::Library;
+use crate::passes::target::{FUSION_DOMAIN, Target};
+
+/// What a program may take and which fusions it has.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Which calls may share a kernel.
+    pub fusions: &'a Fusions,
+    /// Bytes that the program may take on the device.
+    pub memory: usize,
+}
+
+/// Rewrites `model` for a program with `fusions`: by every standard rule, and by those of the fused functions that are asked
+/// for. Errors: as of [`optimize`].
+pub fn optimized(model: &mut Model, fusions: &Fusions) -> Result<(), Diagnostics> {
+    let standard = optimize::Options::standard(if fusions.is_none() { Target::Onnx } else { Target::Cpu })?;
+    let mut options = standard.admitting(model);
+    options.rules.retain(|rule| {
+        let mut fused = rule.builds().filter(|op| op.domain() == FUSION_DOMAIN);
+        fused.all(|op| fusions.has_function(op.name()))
+    });
+    optimize(model, &options)?;
+    Ok(())
+}
+
+/// `model` divided into kernels as `fusions` asks, and its regions. Inputs in `bound` have these contents. Errors: what the
+/// backend cannot expand.
+pub fn divided(
+    cuda: &Cuda,
+    model: &Model,
+    fusions: &Fusions,
+    bound: &[Option<Tensor>],
+) -> Result<(Expanded, Vec<Formed>), Diagnostics> {
+    let expanded = cuda.expand(model, fusions.has_pattern("attention"), bound);
+    let mut expanded = expanded.map_err(|Error(problems)| problems)?;
+    let formed = form(&mut expanded.model, &expanded.abilities, fusions, &Device::h200());
+    Ok((expanded, formed))
+}
+
+/// The program of `model` on the device. Errors: what there is no kernel for, an absent library, a refusal of the device,
+/// memory beyond the limit.
+pub fn prepare(cuda: &Cuda, model: &Model, wanted: Wanted) -> Result<CudaProgram, Diagnostics> {
+    let (expanded, _) = divided(cuda, model, wanted.fusions, &[])?;
+    cuda.prepare(&expanded, wanted.memory).map_err(|Error(problems)| problems)
+}
+
+/// Like [`prepare`]; where that is refused, for those contents of `inputs` on which sizes of results may depend. Such a program
+/// refuses to run on others.
+pub fn prepare_for(
+    cuda: &Cuda,
+    model: &Model,
+    wanted: Wanted,
+    inputs: &[Tensor],
+) -> Result<CudaProgram, Diagnostics> {
+    let problems = match prepare(cuda, model, wanted) {
+        Ok(program) => return Ok(program),
+        Err(problems) => problems,
+    };
+    let Some(bound) = Cuda::deciding(model, inputs) else { return Err(problems) };
+    let (expanded, _) = divided(cuda, model, wanted.fusions, &bound)?;
+    cuda.prepare(&expanded, wanted.memory).map_err(|Error(problems)| problems)
+}
+
+/// The fusions that `names` list: `all`, `none`, patterns and fused functions, those after a `-` left out. Errors: a name that
+/// is neither; the message lists the patterns.
+pub fn named(names: &[String]) -> Result<Fusions, Diagnostics> {
+    let fusions = Fusions::of(names);
+    let library = Library::built_in()?;
+    let is_known = |name: &str| {
+        name == "Gemm" || PATTERNS.iter().any(|pattern| pattern.name == name) || library.function(name).is_some()
+    };
+    if let Some(name) = fusions.names().find(|name| !is_known(name)) {
+        let patterns: Vec<&str> = PATTERNS.iter().map(|pattern| pattern.name).collect();
+        let message = format!("there is no fusion `{name}`; patterns are {}", patterns.join(", "));
+        let problem = Diagnostic::error(Kind::Invalid, "C0100", message);
+        return Err(problem.help("`eutectic rules list` shows the fused functions").into());
+    }
+    Ok(fusions)
+}
