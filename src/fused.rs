@@ -55,12 +55,7 @@ pub fn prepare(cuda: &Cuda, model: &Model, wanted: Wanted) -> Result<CudaProgram
 
 /// Like [`prepare`]; where that is refused, for those contents of `inputs` on which sizes of results may depend. Such a program
 /// refuses to run on others.
-pub fn prepare_for(
-    cuda: &Cuda,
-    model: &Model,
-    wanted: Wanted,
-    inputs: &[Tensor],
-) -> Result<CudaProgram, Diagnostics> {
+pub fn prepare_for(cuda: &Cuda, model: &Model, wanted: Wanted, inputs: &[Tensor]) -> Result<CudaProgram, Diagnostics> {
     let problems = match prepare(cuda, model, wanted) {
         Ok(program) => return Ok(program),
         Err(problems) => problems,
@@ -85,4 +80,53 @@ pub fn named(names: &[String]) -> Result<Fusions, Diagnostics> {
         return Err(problem.help("`eutectic rules list` shows the fused functions").into());
     }
     Ok(fusions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::Precision;
+    use crate::ir::text::parse_model;
+
+    const MODEL: &str = r#"<ir_version: 11, opset_import: ["": 24]>
+        g (float[1,8,6,6] x) => (float[1,8,6,6] y) <
+            float[8,8,3,3] w = ["location": "seed:1", "low": "-1", "high": "1"],
+            float[8] b = ["location": "seed:2", "low": "-1", "high": "1"]
+        > {
+            c = Conv <pads: ints = [1,1,1,1]> (x, w, b)
+            s = Add (c, x)
+            r = Relu (s)
+            m = Softmax <axis: int = -1> (r)
+            e = Exp (m)
+            y = Neg (e)
+        }"#;
+
+    /// The names of the kernels with these fusions, copies of layouts left out.
+    fn kernels(fusions: &str) -> Vec<String> {
+        let names: Vec<String> = fusions.split(',').map(str::to_owned).collect();
+        let fusions = named(&names).expect("known names");
+        let (mut model, _) = parse_model(MODEL).expect("it parses");
+        optimized(&mut model, &fusions).expect("it optimizes");
+        let cuda = Cuda { precision: Precision::F32, cache: None };
+        let (expanded, _) = divided(&cuda, &model, &fusions, &[]).expect("it expands");
+        let listing = cuda.listing(&expanded).expect("every call has a kernel");
+        listing.into_iter().map(|launch| launch.name).filter(|name| name != "copy").collect()
+    }
+
+    #[test]
+    fn each_fusion_is_had_alone_and_left_out_alone() {
+        assert_eq!(kernels("all"), ["Conv+Add+Relu", "Softmax+Exp+Neg"]);
+        assert_eq!(kernels("none"), ["Conv", "Add", "Relu", "Softmax", "Exp", "Neg"]);
+        assert_eq!(kernels("ConvAddRelu"), ["Conv+Add+Relu", "Softmax", "Exp", "Neg"]);
+        assert_eq!(kernels("epilogues"), ["Conv+Add+Relu", "Softmax", "Exp", "Neg"]);
+        assert_eq!(kernels("all,-epilogues"), ["Conv", "Add+Relu+Softmax+Exp+Neg"]);
+        assert_eq!(kernels("all,-rows"), ["Conv+Add+Relu", "Softmax", "Exp+Neg"]);
+        assert_eq!(kernels("pointwise"), ["Conv", "Add+Relu", "Softmax", "Exp+Neg"]);
+    }
+
+    #[test]
+    fn an_unknown_fusion_is_refused_with_those_that_there_are() {
+        let refused = named(&["row".into()]).expect_err("it is called rows").to_string();
+        assert!(refused.contains("`row`") && refused.contains("rows"), "{refused}");
+    }
 }

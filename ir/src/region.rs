@@ -187,11 +187,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_one_iteration_has_none() {
-        let (last, first, add) = (row(&[1], false), row(&[0], false), Role::Pointwise);
+        let (last, first) = (row(&[1], false), row(&[0], false));
         assert_eq!(of(&[(&first, &[(&[4, 8], false)], &[4, 8])]), None, "columns come last");
         assert_eq!(of(&[(&last, &[(&[4, 2048], false)], &[4, 2048])]), None, "the row is too long");
         let rows = [(&last, [(&[4, 8][..], false)], &[4, 8][..]), (&last, [(&[2, 8], false)], &[2, 8])];
-        assert_eq!(of(&rows.each_ref().map(|(role, inputs, output)| (*role, &inputs[..], *output))), None, "two shapes");
+        assert_eq!(
+            of(&rows.each_ref().map(|(role, inputs, output)| (*role, &inputs[..], *output))),
+            None,
+            "two shapes"
+        );
     }
 
     #[test]

@@ -209,9 +209,7 @@ impl Bench {
         }
         if self.ablate {
             let patterns = PATTERNS.iter().filter(|pattern| fusions.has_pattern(pattern.name));
-            wanted.extend(patterns.map(|pattern| {
-                (format!("without {}", pattern.name), fusions.without(pattern.name))
-            }));
+            wanted.extend(patterns.map(|pattern| (format!("without {}", pattern.name), fusions.without(pattern.name))));
         }
         let mut variants = Vec::new();
         for (name, fusions) in wanted {

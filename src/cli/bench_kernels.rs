@@ -39,19 +39,14 @@ pub(super) fn explain(cuda: &Cuda, model: &Model, fusions: &Fusions, as_json: bo
     for launch in &listing {
         let mut nodes: Vec<&str> = launch.nodes.iter().map(|name| name.as_str()).collect();
         nodes.dedup();
-        table.add_row([
-            launch.kind.clone(),
-            Escaped(&launch.name).to_string(),
-            Escaped(&nodes.join(", ")).to_string(),
-        ]);
+        table.add_row([launch.kind.clone(), Escaped(&launch.name).to_string(), Escaped(&nodes.join(", ")).to_string()]);
     }
     println!("{table}");
     println!("{} kernels of {} calls", listing.len(), expanded.abilities.roles.len());
     let mut makers: Vec<&str> = formed.iter().map(|region| region.made_by.as_str()).collect();
     makers.sort_unstable();
     for maker in makers.chunk_by(|a, b| a == b) {
-        let calls: usize =
-            formed.iter().filter(|region| region.made_by == maker[0]).map(|region| region.n_calls).sum();
+        let calls: usize = formed.iter().filter(|region| region.made_by == maker[0]).map(|region| region.n_calls).sum();
         println!("{}: {} regions of {calls} calls", Escaped(maker[0]), maker.len());
     }
     Ok(expanded.model)

@@ -2,8 +2,8 @@
 
 use crate::attention::decompose;
 use crate::compile::Cache;
-use crate::flash::has_kernel;
 use crate::expanded::{Expanded, expanded, read};
+use crate::flash::has_kernel;
 use crate::flat::{Refusal, flatten};
 use crate::plan::{Plan, Step, Work, plan};
 use crate::program::CudaProgram;

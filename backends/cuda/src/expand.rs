@@ -207,8 +207,7 @@ fn normalized_groups(to: &mut Rewriter, n_groups: usize) -> Option<()> {
     }
     let grouped = [batch, n_groups, shape[1..].iter().product::<usize>() / n_groups];
     let rows = to.reshaped(x, &grouped);
-    let epsilon = ("epsilon", Attr::Float(call.attrs.float("epsilon")?));
-    let rows = to.add("LayerNormalization", vec![("axis", Attr::Int(2)), epsilon], &[rows], element, &grouped);
+    let rows = unscaled_normalization(to, rows, 2, call.attrs.float("epsilon")?)?;
     let mut current = to.reshaped(rows, &shape);
     for (at, name) in [(1, "Mul"), (2, "Add")] {
         let mut factor = call.input(at)?;
@@ -225,10 +224,18 @@ fn normalized_groups(to: &mut Rewriter, n_groups: usize) -> Option<()> {
     Some(())
 }
 
+/// Layer normalization of the axes from `first` on, with a scale of one.
+fn unscaled_normalization(to: &mut Rewriter, value: ValueAt, first: usize, epsilon: f32) -> Option<ValueAt> {
+    let (element, shape) = (to.element(value), to.shape(value));
+    let one = to.constant(Tensor::full(element, &[1], 1.0).ok()?);
+    let attrs = vec![("axis", Attr::Int(first as i64)), ("epsilon", Attr::Float(epsilon))];
+    Some(to.add("LayerNormalization", attrs, &[value, one], element, &shape))
+}
+
 fn mean_variance(to: &mut Rewriter) -> Option<()> {
     let call = to.call;
     let x = call.input(0)?;
-    let (shape, element) = (to.shape(x), to.element(x));
+    let shape = to.shape(x);
     let axes: Option<Vec<usize>> =
         call.attrs.ints("axes")?.iter().map(|&axis| normalize_axis(axis, shape.len())).collect();
     let axes = axes?;
@@ -236,9 +243,7 @@ fn mean_variance(to: &mut Rewriter) -> Option<()> {
     let turned = to.transposed(x, &order);
     let first = shape.len() - axes.len();
     // The function adds 1e-9 to the deviation, which is below what matters beside any variance of a test or model.
-    let attrs = vec![("axis", Attr::Int(first as i64)), ("epsilon", Attr::Float(1e-9))];
-    let turned_shape = to.shape(turned);
-    let rows = to.add("LayerNormalization", attrs, &[turned], element, &turned_shape);
+    let rows = unscaled_normalization(to, turned, first, 1e-9)?;
     let mut back = vec![0i64; order.len()];
     order.iter().enumerate().for_each(|(at, &axis)| back[axis] = at as i64);
     to.push("Transpose", vec![("perm", Attr::Ints(back.into()))], &[rows], call.outputs[0]);

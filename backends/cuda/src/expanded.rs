@@ -157,7 +157,8 @@ impl Reader {
                 at[id.index()] = Some(self.value(graph, id, Some(tensor.clone()))?);
             }
         }
-        let order = walk::order(graph).map_err(|_| Refusal::new(format!("graph `{}`", graph.name), "it has a cycle"))?;
+        let order =
+            walk::order(graph).map_err(|_| Refusal::new(format!("graph `{}`", graph.name), "it has a cycle"))?;
         for id in order {
             self.node(graph, id, &mut at, group)?;
         }

@@ -58,10 +58,9 @@ impl Role {
     fn offered(&self) -> region::Role {
         match self {
             Role::Pointwise => region::Role::Pointwise,
-            Role::Row(operator, columns) => region::Role::Row {
-                columns: columns.clone(),
-                reduces: matches!(operator, RowOperator::Reduce(_)),
-            },
+            Role::Row(operator, columns) => {
+                region::Role::Row { columns: columns.clone(), reduces: matches!(operator, RowOperator::Reduce(_)) }
+            }
             Role::Lookup => region::Role::Lookup,
         }
     }
@@ -101,7 +100,8 @@ pub(crate) fn units(flat: &Flat) -> Result<Vec<Unit>, Vec<Refusal>> {
     let mut units = Vec::new();
     let mut refusals = Vec::new();
     let positions: Vec<usize> = (0..flat.calls.len()).collect();
-    let same_group = |&a: &usize, &b: &usize| flat.calls[a].group.is_some() && flat.calls[a].group == flat.calls[b].group;
+    let same_group =
+        |&a: &usize, &b: &usize| flat.calls[a].group.is_some() && flat.calls[a].group == flat.calls[b].group;
     for calls in positions.chunk_by(same_group) {
         let first = &flat.calls[calls[0]];
         let is_anchor = first.is("Conv") || first.is("MatMul");

@@ -2,9 +2,16 @@
 //!
 //! NVRTC comes with `pip install nvidia-cuda-nvrtc`; where the loader does not find it, the test says so and passes.
 
-use eutectic_backend::Calls;
-use eutectic_cuda::{Cuda, Library, Precision, compile};
+use eutectic_cuda::{Cuda, Expanded, Library, Precision, compile};
+use eutectic_ir::diag::Severity;
+use eutectic_ir::eval::run_model;
+use eutectic_ir::region::Role;
+use eutectic_ir::tensor::Seed;
+use eutectic_ir::verify::verify;
+use eutectic_ir::{Element, Model, Tensor, TensorType};
+use eutectic_passes::cost::Device;
 use eutectic_passes::optimize::{Options, optimize};
+use eutectic_passes::regions::{Fusions, form};
 use eutectic_passes::target::Target;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -26,22 +33,31 @@ fn models() -> Vec<PathBuf> {
     found
 }
 
+/// `model` divided into kernels with `fusions`.
+fn divided(cuda: &Cuda, model: &Model, fusions: &Fusions) -> Expanded {
+    let expanded = cuda.expand(model, fusions.has_pattern("attention"), &[]);
+    let mut expanded = expanded.unwrap_or_else(|problems| panic!("{problems}"));
+    form(&mut expanded.model, &expanded.abilities, fusions, &Device::h200());
+    expanded
+}
+
 fn sources() -> BTreeSet<String> {
     let mut sources = BTreeSet::new();
     for path in models() {
         let text = std::fs::read_to_string(&path).expect("a model");
         let (model, _) = eutectic_ir::text::parse_model(&text).expect("it parses");
-        for (target, calls) in [(Target::Cpu, Calls::Claim), (Target::Onnx, Calls::Inline)] {
+        for (target, fusions) in [(Target::Cpu, Fusions::all()), (Target::Onnx, Fusions::none())] {
             let mut model = model.clone();
             let options = Options::standard(target).expect("rules").admitting(&model);
             optimize(&mut model, &options).expect("it optimizes");
             for precision in [Precision::F16, Precision::Bf16, Precision::F32] {
                 let cuda = Cuda { precision, cache: None };
-                let found = cuda.sources(&model, calls);
+                let divided = divided(&cuda, &model, &fusions);
+                let found = cuda.sources(&divided);
                 let found = found.unwrap_or_else(|problems| panic!("{}: {problems}", path.display()));
-                let listing = cuda.listing(&model, calls).expect("it plans");
+                let listing = cuda.listing(&divided).expect("it plans");
                 println!(
-                    "{} {calls:?} {precision:?}: {} launches, {} kernels",
+                    "{} {target} {precision:?}: {} launches, {} kernels",
                     path.display(),
                     listing.len(),
                     found.len()
@@ -198,7 +214,8 @@ fn every_operator_without_a_kernel_of_its_own_compiles() {
         let (model, _) = eutectic_ir::text::parse_model(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
         for precision in [Precision::F32, Precision::Bf16] {
             let cuda = Cuda { precision, cache: None };
-            let sources = cuda.sources(&model, Calls::Claim).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+            let divided = divided(&cuda, &model, &Fusions::all());
+            let sources = cuda.sources(&divided).unwrap_or_else(|problems| panic!("{text}: {problems}"));
             if !Library::Nvrtc.is_present() {
                 continue;
             }
@@ -210,6 +227,69 @@ fn every_operator_without_a_kernel_of_its_own_compiles() {
             }
         }
     }
+}
+
+/// Elements for an input of `ty`: fractions for real numbers, ones for everything else, which are valid places and sizes.
+fn drawn(ty: &TensorType, seed: u64) -> Tensor {
+    let shape = ty.sizes().expect("known sizes");
+    match ty.element {
+        Element::Float | Element::Double => {
+            Tensor::seeded(ty.element, &shape, Seed { seed, low: -1.0, high: 1.0 }).expect("small")
+        }
+        element => Tensor::full(element, &shape, 1.0).expect("small"),
+    }
+}
+
+#[test]
+fn the_divided_model_is_sound_and_computes_the_same() {
+    let mut n_compared = 0;
+    for (types, weights, body) in CALLS {
+        let weights = if weights.is_empty() { String::new() } else { format!("<{weights}>") };
+        let text = format!("<ir_version: 13, opset_import: [\"\": 26]>\ng {types} {weights} {{ {body} }}");
+        let (model, _) = eutectic_ir::text::parse_model(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        let graph = &model.graph;
+        let inputs: Vec<Option<Tensor>> =
+            graph.inputs().iter().map(|&id| Some(drawn(graph.ty(id).expect("typed"), id.index() as u64))).collect();
+        let cuda = Cuda { precision: Precision::F32, cache: None };
+        for fusions in [Fusions::all(), Fusions::none()] {
+            let divided = divided(&cuda, &model, &fusions).model;
+            let problems = verify(&divided).into_iter().filter(|problem| problem.severity == Severity::Error);
+            // Attention that sees no key gives zeros, which no operator of ONNX says of a softmax.
+            let problems: Vec<_> = problems.filter(|problem| !problem.message.contains("`blind`")).collect();
+            assert!(problems.is_empty(), "{body}: {problems:?}");
+            let Ok(expected) = run_model::<f64>(&model, &inputs) else { continue };
+            let found = run_model::<f64>(&divided, &inputs).unwrap_or_else(|problem| panic!("{body}: {problem}"));
+            for (expected, found) in expected.iter().zip(&found) {
+                let [expected, found] = [expected, found].map(|datum| datum.to_tensor().expect("a tensor"));
+                assert_eq!(expected.ty(), found.ty(), "{body}");
+                let (expected, found) = (expected.to_f64s().expect("numbers"), found.to_f64s().expect("numbers"));
+                // The interpreter gives NaN for such a softmax.
+                let is_blind = |x: f64, y: f64| body.contains("Attention") && x == 0.0 && y.is_nan();
+                for (x, y) in expected.iter().zip(&found).filter(|(x, y)| !is_blind(**x, **y)) {
+                    assert!((x - y).abs() <= 1e-3 * x.abs().max(1.0) || (x.is_nan() && y.is_nan()), "{body}: {x} {y}");
+                }
+            }
+            n_compared += 1;
+        }
+    }
+    assert!(n_compared > 100, "{n_compared}");
+}
+
+#[test]
+fn a_region_that_no_kernel_runs_is_refused_by_name() {
+    let text = r#"<ir_version: 13, opset_import: ["": 26]>
+        g (float[4,4] x) => (float[4,4] y) <float[4,4] w = ["location": "seed:1", "low": "-1", "high": "1"]> {
+            p = MatMul (x, w)
+            y = Exp (p)
+        }"#;
+    let (model, _) = eutectic_ir::text::parse_model(text).expect("it parses");
+    let cuda = Cuda { precision: Precision::F32, cache: None };
+    let mut expanded = cuda.expand(&model, true, &[]).expect("known sizes");
+    // A backend that promises more than it has.
+    expanded.abilities.roles = vec![Some(Role::Pointwise); 2];
+    form(&mut expanded.model, &expanded.abilities, &Fusions::all(), &Device::h200());
+    let refused = cuda.listing(&expanded).expect_err("products have no exponentials").to_string();
+    assert!(refused.contains("region `pointwise_0`") && refused.contains("B0310"), "{refused}");
 }
 
 #[test]

@@ -178,10 +178,8 @@ impl<'a> Division<'a> {
         }
         let place = |unit: &Option<Unit>| unit.as_ref().and_then(|unit| unit.calls.last().copied());
         let places: Vec<Option<usize>> = self.units.iter().map(place).collect();
-        let mut ready: BTreeSet<(usize, usize)> = (0..n)
-            .filter(|&unit| waits[unit].is_empty())
-            .filter_map(|unit| Some((places[unit]?, unit)))
-            .collect();
+        let mut ready: BTreeSet<(usize, usize)> =
+            (0..n).filter(|&unit| waits[unit].is_empty()).filter_map(|unit| Some((places[unit]?, unit))).collect();
         let mut order = Vec::new();
         while let Some((_, unit)) = ready.pop_first() {
             order.push(unit);

@@ -54,14 +54,8 @@ const ATTENTION: Pattern = Pattern {
 };
 
 /// Every pattern. The first that takes the calls of a kernel is the one that must be asked for.
-pub const PATTERNS: [Pattern; 6] = [
-    epilogues::PATTERN,
-    lookups::PATTERN,
-    rows::PATTERN,
-    pointwise::PATTERN,
-    recompute::PATTERN,
-    ATTENTION,
-];
+pub const PATTERNS: [Pattern; 6] =
+    [epilogues::PATTERN, lookups::PATTERN, rows::PATTERN, pointwise::PATTERN, recompute::PATTERN, ATTENTION];
 
 /// Which fusions are asked for: patterns and fused functions by name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -102,6 +102,10 @@ pub(super) fn outlined(model: &Model, calls: &Calls, units: &[Unit]) -> Outlined
         let name = format!("{}_{number}", unit.made_by);
         let outputs: Vec<ValueId> = unit.calls.iter().flat_map(|&at| calls.outputs(at)).copied().collect();
         let outputs: Vec<ValueId> = outputs.into_iter().filter(|value| kept.contains(value)).collect();
+        if outputs.is_empty() {
+            // Nothing reads what it computes, and a call without results is none.
+            continue;
+        }
         let (body, inputs) = body(calls, unit, &outputs, &name);
         let function = Arc::new(Function {
             domain: DOMAIN.into(),

@@ -59,9 +59,8 @@ fn profits(division: &Division, at: usize) -> Option<BTreeSet<usize>> {
     if readers.is_empty() || !is_open(&home) || !readers.iter().all(is_open) {
         return None;
     }
-    let is_read_outside = |members: &[usize], value: ValueId| {
-        calls.readers(value).any(|reader| members.binary_search(&reader).is_err())
-    };
+    let is_read_outside =
+        |members: &[usize], value: ValueId| calls.readers(value).any(|reader| members.binary_search(&reader).is_err());
     let time = |members: &[usize], kept: Option<ValueId>| {
         let space = calls.space(members)?;
         let traffic = Traffic::of(calls, members, &|value| Some(value) != kept && is_read_outside(members, value));

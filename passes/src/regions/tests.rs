@@ -1,0 +1,191 @@
+use super::*;
+use crate::testing::{assert_same, call, drawn, graph_of, model_of};
+use eutectic_ir::graph::{Graph, Op, ValueId};
+use eutectic_ir::region::{Epilogues, Limits};
+use eutectic_ir::{Attr, Name, infer, verify};
+
+const LIMITS: Limits = Limits { calls: 48, operands: 48, columns: 16 << 10, processors: 132, float_bytes: 4 };
+
+/// What a simple backend says of `model`: the calls of `groups`, by position, stem from fused functions of these names.
+fn abilities(model: &Model, groups: &[(&str, &[usize])]) -> Abilities {
+    let graph = &model.graph;
+    let role = |op: &str, rank: usize| match op {
+        "Add" | "Mul" | "Relu" | "Exp" | "Neg" | "Cast" => Some(Role::Pointwise),
+        "Softmax" => Some(Role::Row { columns: vec![rank - 1], reduces: false }),
+        "ReduceMean" => Some(Role::Row { columns: vec![rank - 1], reduces: true }),
+        "Gather" => Some(Role::Lookup),
+        "MatMul" => Some(Role::Anchor(Epilogues { bias: true, residual: true, activations: &["Relu"] })),
+        _ => None,
+    };
+    let rank = |node: &eutectic_ir::Node| node.input(0).and_then(|id| graph.ty(id)).map_or(0, |ty| ty.rank());
+    let mut origin_of = vec![None; graph.node_bound()];
+    for (number, (_, members)) in groups.iter().enumerate() {
+        members.iter().for_each(|&at| origin_of[at] = Some(number));
+    }
+    Abilities {
+        roles: graph.nodes().map(|(_, node)| role(node.op.name(), rank(node))).collect(),
+        origin_of,
+        origins: groups.iter().map(|(name, _)| Name::from(*name)).collect(),
+        limits: LIMITS,
+    }
+}
+
+/// The kernels of `graph` with `fusions`, in order: the operators of each. Checks that the model still computes the same.
+fn kernels(graph: Graph, outputs: &[ValueId], groups: &[(&str, &[usize])], fusions: &str) -> Vec<String> {
+    let mut graph = graph;
+    for (at, &output) in outputs[1..].iter().enumerate() {
+        graph.add_output(format!("z{at}"), output);
+    }
+    let mut model = model_of(graph, outputs[0]);
+    infer::infer(&mut model);
+    let before = model.clone();
+    let names: Vec<String> = fusions.split(',').map(str::to_owned).collect();
+    form(&mut model, &abilities(&before, groups), &Fusions::of(&names), &Device::h200());
+    let problems = verify::verify(&model);
+    assert!(!problems.has_errors(), "{problems}");
+    assert_same(&before, &model, 4);
+    let listed = |op: &Op| match op {
+        Op::Function(function) => {
+            let body: Vec<&str> = function.body.nodes().map(|(_, node)| node.op.name()).collect();
+            let made_by = function.name.rsplit_once('_').map_or("", |(made_by, _)| made_by);
+            format!("{made_by}: {}", body.join(" "))
+        }
+        op => op.name().to_owned(),
+    };
+    model.graph.nodes().map(|(_, node)| listed(&node.op)).collect()
+}
+
+#[test]
+fn a_chain_is_one_kernel_and_nothing_in_it_reaches_memory() {
+    let (mut graph, x) = graph_of(&["4", "8"]);
+    let a = call(&mut graph, "Relu", &[], &[x]);
+    let b = call(&mut graph, "Exp", &[], &[a]);
+    let c = call(&mut graph, "Add", &[], &[b, a]);
+    assert_eq!(kernels(graph.clone(), &[c], &[], "all"), ["pointwise: Relu Exp Add"]);
+    assert_eq!(kernels(graph.clone(), &[c], &[], "none"), ["Relu", "Exp", "Add"]);
+    assert_eq!(kernels(graph, &[c], &[], "rows"), ["Relu", "Exp", "Add"]);
+}
+
+#[test]
+fn rows_take_the_elementwise_calls_around_them() {
+    let (mut graph, x) = graph_of(&["4", "8"]);
+    let a = call(&mut graph, "Exp", &[], &[x]);
+    let b = call(&mut graph, "Softmax", &[("axis", Attr::Int(-1))], &[a]);
+    let c = call(&mut graph, "Add", &[], &[b, x]);
+    let d = call(&mut graph, "Neg", &[], &[c]);
+    assert_eq!(kernels(graph.clone(), &[d, b], &[], "all"), ["rows: Exp Softmax Add Neg"]);
+    assert_eq!(kernels(graph, &[d, b], &[], "all,-rows"), ["Exp", "Softmax", "pointwise: Add Neg"]);
+}
+
+#[test]
+fn a_kernel_never_needs_what_needs_it() {
+    let (mut graph, x) = graph_of(&["4", "4"]);
+    let a = call(&mut graph, "Relu", &[], &[x]);
+    let w = drawn(&mut graph, &[4, 4]);
+    let b = call(&mut graph, "MatMul", &[], &[a, w]);
+    let c = call(&mut graph, "Add", &[], &[a, b]);
+    assert_eq!(kernels(graph, &[c], &[], "all,-recompute"), ["Relu", "MatMul", "Add"]);
+}
+
+#[test]
+fn a_product_takes_the_calls_of_its_fused_function() {
+    let (mut graph, x) = graph_of(&["4", "4"]);
+    let (w, b) = (drawn(&mut graph, &[4, 4]), drawn(&mut graph, &[4]));
+    let p = call(&mut graph, "MatMul", &[], &[x, w]);
+    let s = call(&mut graph, "Add", &[], &[p, b]);
+    let y = call(&mut graph, "Relu", &[], &[s]);
+    let z = call(&mut graph, "Exp", &[], &[y]);
+    let group: &[(&str, &[usize])] = &[("MatMulAddRelu", &[0, 1, 2])];
+    let fused = ["MatMulAddRelu: MatMul Add Relu", "Exp"];
+    assert_eq!(kernels(graph.clone(), &[z], group, "all"), fused);
+    assert_eq!(kernels(graph.clone(), &[z], group, "epilogues"), fused);
+    assert_eq!(kernels(graph.clone(), &[z], group, "MatMulAddRelu"), fused);
+    let apart = ["MatMul", "pointwise: Add Relu Exp"];
+    assert_eq!(kernels(graph.clone(), &[z], group, "all,-epilogues"), apart);
+    assert_eq!(kernels(graph, &[z], &[], "all"), apart, "the optimizer chose no fused function");
+}
+
+#[test]
+fn a_product_does_not_take_what_needs_it_otherwise() {
+    let (mut graph, x) = graph_of(&["4", "4"]);
+    let w = drawn(&mut graph, &[4, 4]);
+    let p = call(&mut graph, "MatMul", &[], &[x, w]);
+    let e = call(&mut graph, "Exp", &[], &[p]);
+    let s = call(&mut graph, "Add", &[], &[p, e]);
+    assert_eq!(kernels(graph, &[s], &[("MatMulAdd", &[0, 2])], "all"), ["MatMul", "pointwise: Exp Add"]);
+}
+
+#[test]
+fn a_fused_function_alone_fuses_its_own_calls_only() {
+    let (mut graph, x) = graph_of(&["4", "8"]);
+    let a = call(&mut graph, "Relu", &[], &[x]);
+    let b = call(&mut graph, "Exp", &[], &[a]);
+    let c = call(&mut graph, "Neg", &[], &[b]);
+    let group: &[(&str, &[usize])] = &[("AddGelu", &[0, 1])];
+    assert_eq!(kernels(graph, &[c], group, "AddGelu"), ["AddGelu: Relu Exp", "Neg"]);
+}
+
+#[test]
+fn work_that_few_rows_would_slow_down_stays_apart() {
+    // One processor would read 64 KB of each of two rows that all processors share otherwise.
+    let of = |rows: &str| {
+        let (mut graph, x) = graph_of(&[rows, "16384"]);
+        let mut a = x;
+        for _ in 0..6 {
+            let w = drawn(&mut graph, &[1, 16384]);
+            a = call(&mut graph, "Add", &[], &[a, w]);
+        }
+        let b = call(&mut graph, "Softmax", &[("axis", Attr::Int(-1))], &[a]);
+        kernels(graph, &[b, a], &[], "all")
+    };
+    assert_eq!(of("1"), ["pointwise: Add Add Add Add Add Add", "Softmax"]);
+    assert_eq!(of("200"), ["rows: Add Add Add Add Add Add Softmax"]);
+}
+
+#[test]
+fn a_cheap_call_is_repeated_where_that_moves_less() {
+    let build = |repeated: bool| {
+        let (mut graph, x) = graph_of(&["64", "64"]);
+        let a = call(&mut graph, "Relu", &[], &[x]);
+        let p = call(&mut graph, "Softmax", &[("axis", Attr::Int(-1))], &[a]);
+        let w = drawn(&mut graph, &[64, 64]);
+        let q = call(&mut graph, "MatMul", &[], &[p, w]);
+        let r = call(&mut graph, "Add", &[], &[a, q]);
+        kernels(graph, &[r], &[], if repeated { "all" } else { "all,-recompute" })
+    };
+    assert_eq!(build(true), ["rows: Relu Softmax", "MatMul", "recompute: Relu Add"]);
+    assert_eq!(build(false), ["rows: Relu Softmax", "MatMul", "Add"]);
+}
+
+#[test]
+fn any_graph_is_divided_into_kernels_that_compute_the_same() {
+    // Linear congruences: Knuth, The Art of Computer Programming 2, 3.3.4, multiplier of MMIX.
+    let mut state = 1u64;
+    let mut draw = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let mut n_regions = 0;
+    for _ in 0..200 {
+        let (mut graph, x) = graph_of(&["4", "4"]);
+        let mut values = vec![x];
+        for _ in 0..3 + draw(14) {
+            let [a, b] = [(); 2].map(|()| values[values.len() - 1 - draw(values.len().min(5))]);
+            let value = match draw(8) {
+                0 | 1 => call(&mut graph, "Relu", &[], &[a]),
+                2 => call(&mut graph, "Neg", &[], &[a]),
+                3 | 4 => call(&mut graph, "Add", &[], &[a, b]),
+                5 => call(&mut graph, "Softmax", &[("axis", Attr::Int(-1))], &[a]),
+                6 => call(&mut graph, "Softmax", &[("axis", Attr::Int(0))], &[a]),
+                _ => call(&mut graph, "MatMul", &[], &[a, b]),
+            };
+            values.push(value);
+        }
+        let last = values[values.len() - 1];
+        let n_calls = graph.n_nodes();
+        let found = kernels(graph, &[last, values[values.len() / 2]], &[], "all");
+        assert!(found.len() <= n_calls);
+        n_regions += found.iter().filter(|kernel| kernel.contains(':')).count();
+    }
+    assert!(n_regions > 200, "{n_regions}");
+}
