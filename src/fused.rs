@@ -4,11 +4,12 @@ use crate::backend::Error;
 use crate::cuda::{Cuda, CudaProgram, Expanded};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::{Model, Tensor};
-use crate::passes::cost::Device;
+use crate::passes::cost::{CostModel, Device};
 use crate::passes::optimize::{self, optimize};
 use crate::passes::regions::{Formed, Fusions, PATTERNS, form};
-use crate::passes::rules::Library;
+use crate::passes::rules::{Library, Rule};
 use crate::passes::target::{FUSION_DOMAIN, Target};
+use std::sync::Arc;
 
 /// What a program may take and which fusions it has.
 #[derive(Clone, Copy, Debug)]
@@ -19,15 +20,21 @@ pub struct Wanted<'a> {
     pub memory: usize,
 }
 
-/// Rewrites `model` for a program with `fusions`: by every standard rule, and by those of the fused functions that are asked
-/// for. Errors: as of [`optimize`].
-pub fn optimized(model: &mut Model, fusions: &Fusions) -> Result<(), Diagnostics> {
-    let standard = optimize::Options::standard(if fusions.is_none() { Target::Onnx } else { Target::Cpu })?;
-    let mut options = standard.admitting(model);
-    options.rules.retain(|rule| {
+/// What calls cost on a GPU, whose kernels read parts of rows where they lie.
+pub fn cost() -> CostModel {
+    CostModel { splits_rows_freely: true, ..CostModel::new(Device::h200()) }
+}
+
+/// Rewrites `model` for a program with `fusions`, its calls priced by `cost`: by every standard rule of `library`, those of fused
+/// functions only where they are asked for. Errors: as of [`optimize`].
+pub fn optimized(model: &mut Model, library: &Library, fusions: &Fusions, cost: CostModel) -> Result<(), Diagnostics> {
+    let is_wanted = |rule: &&Arc<Rule>| {
         let mut fused = rule.builds().filter(|op| op.domain() == FUSION_DOMAIN);
         fused.all(|op| fusions.has_function(op.name()))
-    });
+    };
+    let standard = optimize::Options::standard(if fusions.is_none() { Target::Onnx } else { Target::Cpu })?;
+    let rules = library.standard().filter(is_wanted).cloned().collect();
+    let options = optimize::Options { rules, cost, ..standard.admitting(model) };
     optimize(model, &options)?;
     Ok(())
 }
@@ -65,11 +72,10 @@ pub fn prepare_for(cuda: &Cuda, model: &Model, wanted: Wanted, inputs: &[Tensor]
     cuda.prepare(&expanded, wanted.memory).map_err(|Error(problems)| problems)
 }
 
-/// The fusions that `names` list: `all`, `none`, patterns and fused functions, those after a `-` left out. Errors: a name that
-/// is neither; the message lists the patterns.
-pub fn named(names: &[String]) -> Result<Fusions, Diagnostics> {
+/// The fusions that `names` list: `all`, `none`, patterns and fused functions of `library`, those after a `-` left out. Errors: a
+/// name that is neither; the message lists the patterns.
+pub fn named(names: &[String], library: &Library) -> Result<Fusions, Diagnostics> {
     let fusions = Fusions::of(names);
-    let library = Library::built_in()?;
     let is_known = |name: &str| {
         name == "Gemm" || PATTERNS.iter().any(|pattern| pattern.name == name) || library.function(name).is_some()
     };
@@ -77,7 +83,7 @@ pub fn named(names: &[String]) -> Result<Fusions, Diagnostics> {
         let patterns: Vec<&str> = PATTERNS.iter().map(|pattern| pattern.name).collect();
         let message = format!("there is no fusion `{name}`; patterns are {}", patterns.join(", "));
         let problem = Diagnostic::error(Kind::Invalid, "C0100", message);
-        return Err(problem.help("`eutectic rules list` shows the fused functions").into());
+        return Err(problem.help("`eutectic fusions` lists them and the fused functions").into());
     }
     Ok(fusions)
 }
@@ -104,9 +110,10 @@ mod tests {
     /// The names of the kernels with these fusions, copies of layouts left out.
     fn kernels(fusions: &str) -> Vec<String> {
         let names: Vec<String> = fusions.split(',').map(str::to_owned).collect();
-        let fusions = named(&names).expect("known names");
+        let library = Library::built_in().expect("it loads");
+        let fusions = named(&names, &library).expect("known names");
         let (mut model, _) = parse_model(MODEL).expect("it parses");
-        optimized(&mut model, &fusions).expect("it optimizes");
+        optimized(&mut model, &library, &fusions, cost()).expect("it optimizes");
         let cuda = Cuda { precision: Precision::F32, cache: None };
         let (expanded, _) = divided(&cuda, &model, &fusions, &[]).expect("it expands");
         let listing = cuda.listing(&expanded).expect("every call has a kernel");
@@ -126,7 +133,8 @@ mod tests {
 
     #[test]
     fn an_unknown_fusion_is_refused_with_those_that_there_are() {
-        let refused = named(&["row".into()]).expect_err("it is called rows").to_string();
+        let library = Library::built_in().expect("it loads");
+        let refused = named(&["row".into()], &library).expect_err("it is called rows").to_string();
         assert!(refused.contains("`row`") && refused.contains("rows"), "{refused}");
     }
 }

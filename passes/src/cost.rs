@@ -134,12 +134,16 @@ pub struct CostModel {
     pub sizes: BTreeMap<String, i64>,
     /// The size of every other symbol.
     pub other_size: i64,
+    /// Whether the target reads parts of rows where they lie, so that a Split along the last axis costs nothing. Parts of other
+    /// axes, such as channels of images, are wanted dense and cost a copy even there.
+    pub splits_rows_freely: bool,
 }
 
 impl CostModel {
     /// Priced by the roofline of `device`, every symbolic dim taken as 8.
     pub fn new(device: Device) -> Self {
-        Self { pricing: Pricing::Roofline, device, sizes: BTreeMap::new(), other_size: 8 }
+        let sizes = BTreeMap::new();
+        Self { pricing: Pricing::Roofline, device, sizes, other_size: 8, splits_rows_freely: false }
     }
 
     /// What a call of `op` costs, in the unit of the pricing; a view costs nothing, except as a node.
@@ -147,7 +151,8 @@ impl CostModel {
     /// `None` when a type is unknown or a size overflows.
     pub fn price(&self, op: &Op, call: &Call, outputs: &[TensorType]) -> Option<f64> {
         let work = || work_of_call(op, call, outputs);
-        let is_view = matches!(op, Op::Builtin(def) if def.has(Law::View));
+        let is_view = matches!(op, Op::Builtin(def) if def.has(Law::View))
+            || (self.splits_rows_freely && is_split_of_rows(op, call));
         match &self.pricing {
             Pricing::Nodes => Some(1.0),
             _ if is_view => Some(0.0),
@@ -219,6 +224,12 @@ impl CostModel {
     }
 }
 
+fn is_split_of_rows(op: &Op, call: &Call) -> bool {
+    let last = || call.given(0).map(|operand| operand.ty.rank().wrapping_sub(1));
+    let axis = || call.given(0)?.ty.axis(call.attrs.int("axis").unwrap_or(0));
+    op.is("Split") && axis().is_some() && axis() == last()
+}
+
 /// Totals over a graph, bodies of control flow not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
@@ -256,6 +267,9 @@ pub fn totals(graph: &Graph, facts: &Facts, model: &CostModel) -> Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{graph_of, model_of, node};
+    use eutectic_ir::Attr;
+    use eutectic_ir::infer::infer;
 
     fn call(operator: &str) -> Measured {
         let ty = || vec!["float[2,3]".to_string()];
@@ -280,5 +294,25 @@ mod tests {
             assert!(!device.source.is_empty());
         }
         assert_eq!(Device::named("H100"), None);
+    }
+
+    #[test]
+    fn parts_of_rows_are_free_where_the_target_reads_them_in_place() {
+        let price = |axis: i64, splits_rows_freely: bool| {
+            let (mut graph, x) = graph_of(&["4", "8", "6"]);
+            let split =
+                node(&mut graph, "Split", &[("axis", Attr::Int(axis)), ("num_outputs", Attr::Int(2))], &[Some(x)], 2);
+            let mut model = model_of(graph, x);
+            let (facts, _) = infer(&mut model);
+            let node = model.graph.node(split);
+            let arguments = facts.arguments(&model.graph, node).expect("typed");
+            let call = Call { attrs: &node.attrs, inputs: &arguments, captures: &[], n_outputs: 2, scope: "" };
+            let outputs: Vec<TensorType> =
+                node.outputs().iter().map(|&id| model.graph.ty(id).cloned().expect("typed")).collect();
+            let cost = CostModel { splits_rows_freely, ..CostModel::new(Device::h200()) };
+            cost.price(&node.op, &call, &outputs).expect("known sizes")
+        };
+        assert_eq!((price(2, true), price(-1, true)), (0.0, 0.0));
+        assert!(price(1, true) > 0.0 && price(2, false) > 0.0);
     }
 }

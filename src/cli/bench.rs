@@ -13,7 +13,9 @@ use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::{Model, Tensor};
 use crate::measure::{Random, median, median_estimate, quantile, ratio_of_medians, verdict};
+use crate::passes::cost::{CostModel, Device};
 use crate::passes::regions::{Fusions, PATTERNS};
+use crate::passes::rules::Library;
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
@@ -56,6 +58,9 @@ pub(super) struct Bench {
     /// attention) and fused functions such as ConvRelu; all, or none; a `-` before a name leaves it out: all,-rows
     #[arg(long, default_value = "all", value_delimiter = ',')]
     fusions: Vec<String>,
+    /// Further rules, or fused functions when the name ends in .onnxtxt
+    #[arg(long, value_name = "FILE")]
+    rule_file: Vec<PathBuf>,
     /// Also time the fused program without each of its patterns: what each of them is worth
     #[arg(long)]
     ablate: bool,
@@ -192,9 +197,13 @@ impl Bench {
         };
         let sizes = sizes_from_shapes(&model.graph, &self.shapes)?;
         batch::bind(&mut model, &sizes, self.batch)?;
-        let fusions = named(&self.fusions)?;
+        let mut library = Library::built_in()?;
+        for file in &self.rule_file {
+            super::rules::load(&mut library, file)?;
+        }
+        let fusions = named(&self.fusions, &library)?;
         if self.explain {
-            let divided = explain(&self.cuda(), &model, &fusions, global.json)?;
+            let divided = explain(&self.cuda(), model, &library, &fusions, global.json)?;
             if let Some(path) = &self.regions {
                 global.save(&divided, path, None)?;
             }
@@ -213,7 +222,7 @@ impl Bench {
         }
         let mut variants = Vec::new();
         for (name, fusions) in wanted {
-            variants.push(self.variant(&model, name, &fusions, &given, &reference)?);
+            variants.push(self.variant((&model, &library), name, &fusions, &given, &reference)?);
         }
         let tolerance = self.tolerance.unwrap_or(match self.backend {
             On::Cuda => self.precision.tolerance(),
@@ -240,7 +249,7 @@ impl Bench {
 
     fn variant(
         &self,
-        model: &Model,
+        (model, library): (&Model, &Library),
         name: String,
         fusions: &Fusions,
         inputs: &[Tensor],
@@ -248,7 +257,11 @@ impl Bench {
     ) -> Result<Variant, Diagnostics> {
         let start = Instant::now();
         let mut model = model.clone();
-        optimized(&mut model, fusions)?;
+        let cost = match self.backend {
+            On::Cuda => fused::cost(),
+            On::Cpu => CostModel::new(Device::h200()),
+        };
+        optimized(&mut model, library, fusions, cost)?;
         let fail = |Error(problems): Error| problems;
         let prepare_seconds;
         let (program, outputs, n_launches) = match self.backend {

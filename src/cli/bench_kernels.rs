@@ -4,18 +4,24 @@ use super::bench::Precision;
 use super::print_json;
 use crate::backend::Error;
 use crate::cuda::{Cuda, CudaProgram};
-use crate::fused::{divided, optimized};
+use crate::fused::{cost, divided, optimized};
 use crate::ir::Model;
 use crate::ir::diag::{Diagnostics, Escaped};
 use crate::measure::median;
 use crate::passes::regions::Fusions;
+use crate::passes::rules::Library;
 use comfy_table::{Table, presets};
 use serde_json::json;
 
 /// Prints the kernels of `model` with `fusions` and the nodes that each computes, without a device; gives the divided model.
-pub(super) fn explain(cuda: &Cuda, model: &Model, fusions: &Fusions, as_json: bool) -> Result<Model, Diagnostics> {
-    let mut model = model.clone();
-    optimized(&mut model, fusions)?;
+pub(super) fn explain(
+    cuda: &Cuda,
+    mut model: Model,
+    library: &Library,
+    fusions: &Fusions,
+    as_json: bool,
+) -> Result<Model, Diagnostics> {
+    optimized(&mut model, library, fusions, cost())?;
     let (expanded, formed) = divided(cuda, &model, fusions, &[])?;
     let listing = cuda.listing(&expanded).map_err(|Error(problems)| problems)?;
     if as_json {

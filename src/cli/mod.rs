@@ -25,6 +25,7 @@ mod convert;
 mod cost;
 mod doctor;
 mod explain;
+mod fusions;
 mod fuzz;
 mod import;
 mod inspect;
@@ -116,6 +117,8 @@ enum Verb {
     Calibrate(calibrate::Calibrate),
     /// Lower a model to a device's network and build its engine
     Lower(Box<lower::Lower>),
+    /// List what can be fused: the patterns of kernels, and fused functions
+    Fusions(fusions::Fusions),
     /// List and check rewrite rules
     Rules(rules::Rules),
     /// Measure a declared question and set it as a paper: statistics, figures, tables
@@ -160,6 +163,7 @@ pub fn main() -> i32 {
         Verb::Bench(verb) => verb.run(global),
         Verb::Calibrate(verb) => verb.run(global),
         Verb::Lower(verb) => verb.run(global),
+        Verb::Fusions(verb) => verb.run(global),
         Verb::Rules(verb) => verb.run(global),
         Verb::Study(verb) => verb.run(global),
         Verb::Ops(verb) => verb.run(global),

@@ -25,7 +25,9 @@ pub(super) fn claim(division: &mut Division) {
         if division.fusions.admits(PATTERN.name, Some(function)).is_none() {
             continue;
         }
-        if let Some(members) = followed(calls, at, epilogues) {
+        // A sum of two products is an epilogue of one of them.
+        let is_taken = |call: usize| division.unit_of[call] != call;
+        if let Some(members) = followed(calls, at, epilogues, &is_taken) {
             division.replace(at, members, function.to_owned());
         }
     }
@@ -33,7 +35,12 @@ pub(super) fn claim(division: &mut Division) {
 
 /// The anchor and the calls of its origin that its kernel can take, each the only reader of the one before; `None` when there
 /// is none, or when what they read besides needs the anchor, since the kernel runs in one piece.
-fn followed(calls: &Calls, anchor: usize, epilogues: &Epilogues) -> Option<Vec<usize>> {
+fn followed(
+    calls: &Calls,
+    anchor: usize,
+    epilogues: &Epilogues,
+    is_taken: &dyn Fn(usize) -> bool,
+) -> Option<Vec<usize>> {
     let mut left = *epilogues;
     let mut members = vec![anchor];
     let mut others = Vec::new();
@@ -41,7 +48,8 @@ fn followed(calls: &Calls, anchor: usize, epilogues: &Epilogues) -> Option<Vec<u
     loop {
         let readers: Vec<usize> = calls.readers(current).collect();
         let &[next] = readers.as_slice() else { break };
-        if calls.origin(next) != calls.origin(anchor) || calls.is_output(current) || calls.outputs(next).len() != 1 {
+        let is_other = calls.origin(next) != calls.origin(anchor) || calls.outputs(next).len() != 1;
+        if is_other || is_taken(next) || calls.is_output(current) {
             break;
         }
         let other = calls.inputs(next).map(|(_, value)| value).find(|&value| value != current);

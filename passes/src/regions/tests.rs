@@ -116,6 +116,16 @@ fn a_product_does_not_take_what_needs_it_otherwise() {
 }
 
 #[test]
+fn a_sum_of_two_products_goes_to_one_of_them() {
+    let (mut graph, x) = graph_of(&["4", "4"]);
+    let [w, v] = [(); 2].map(|()| drawn(&mut graph, &[4, 4]));
+    let p = call(&mut graph, "MatMul", &[], &[x, w]);
+    let q = call(&mut graph, "MatMul", &[], &[x, v]);
+    let s = call(&mut graph, "Add", &[], &[p, q]);
+    assert_eq!(kernels(graph, &[s], &[("Sum", &[0, 1, 2])], "all"), ["MatMul", "Sum: MatMul Add"]);
+}
+
+#[test]
 fn a_fused_function_alone_fuses_its_own_calls_only() {
     let (mut graph, x) = graph_of(&["4", "8"]);
     let a = call(&mut graph, "Relu", &[], &[x]);
@@ -166,7 +176,7 @@ fn any_graph_is_divided_into_kernels_that_compute_the_same() {
         (state >> 33) as usize % n
     };
     let mut n_regions = 0;
-    for _ in 0..200 {
+    for round in 0..300 {
         let (mut graph, x) = graph_of(&["4", "4"]);
         let mut values = vec![x];
         for _ in 0..3 + draw(14) {
@@ -183,9 +193,13 @@ fn any_graph_is_divided_into_kernels_that_compute_the_same() {
         }
         let last = values[values.len() - 1];
         let n_calls = graph.n_nodes();
-        let found = kernels(graph, &[last, values[values.len() / 2]], &[], "all");
+        // All calls of one function, two functions, none.
+        let everything: Vec<usize> = (0..n_calls).collect();
+        let (front, back) = everything.split_at(n_calls / 2);
+        let groups: [&[(&str, &[usize])]; 3] = [&[("F", &everything)], &[("F", front), ("G", back)], &[]];
+        let found = kernels(graph, &[last, values[values.len() / 2]], groups[round % 3], "all");
         assert!(found.len() <= n_calls);
         n_regions += found.iter().filter(|kernel| kernel.contains(':')).count();
     }
-    assert!(n_regions > 200, "{n_regions}");
+    assert!(n_regions > 300, "{n_regions}");
 }
