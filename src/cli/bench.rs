@@ -27,6 +27,8 @@ const MEMORY: usize = 64 << 30;
 const SAMPLE_SECONDS: f64 = 2e-3;
 /// Ratios of times within this share of 1 do not matter in practice.
 const THRESHOLD: f64 = 0.02;
+/// Steps of a wrong program that are shown, those first that deviate most.
+const DEVIATIONS: usize = 5;
 
 #[derive(Args)]
 pub(super) struct Bench {
@@ -210,7 +212,19 @@ impl Bench {
                 "the {} program differs from the CPU backend by {:.2e}, more than {tolerance:.0e}",
                 wrong.name, wrong.error
             );
-            return Err(Diagnostic::error(Kind::Invalid, "C0150", message).help("a wrong program has no time").into());
+            let mut problem = Diagnostic::error(Kind::Invalid, "C0150", message).help("a wrong program has no time");
+            if let Prepared::Cuda(program) = &wrong.program {
+                let mut steps = program.deviations().map_err(|Error(problems)| problems)?;
+                steps.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+                for (step, deviation) in steps.iter().take(DEVIATIONS) {
+                    let node = step.nodes.first().map_or("", |node| node.as_str());
+                    problem = problem.note(format!(
+                        "{deviation:.1e} from its generated kernel: {} at `{node}` by {}",
+                        step.name, step.kind
+                    ));
+                }
+            }
+            return Err(problem.into());
         }
         let clocks = self.sample(&mut variants)?;
         if let Some(path) = &self.raw {

@@ -16,7 +16,7 @@ use eutectic_backend::{Error, HostTensor, Launch as Listed, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Alignment of every buffer, in bytes.
 const ALIGNMENT: usize = 256;
@@ -47,6 +47,8 @@ pub struct CudaProgram {
     /// The launches of each step.
     pub(crate) steps: Vec<Vec<Ready>>,
     pub(crate) convolutions: Vec<ConvolutionPlan>,
+    /// Generated kernels that compute the same as steps that a library computes, with the number of the step.
+    pub(crate) references: Vec<(usize, Ready)>,
     pub(crate) libraries: Libraries,
     pub(crate) device: Arc<Device>,
     has_run: bool,
@@ -127,6 +129,7 @@ impl CudaProgram {
             copies: vec![Copy { memory, graph: None }],
             steps: Vec::new(),
             convolutions: Vec::new(),
+            references: Vec::new(),
             libraries: Libraries { cudnn, cublas, stream },
             device,
             has_run: false,
@@ -162,6 +165,18 @@ impl CudaProgram {
             residual: optional(places.residual),
             out: self.address(places.out),
         }
+    }
+
+    /// Fills the image and the residual of a step with noise: what trials of earlier steps left there may be infinite, and
+    /// then no result is wrong.
+    pub(crate) fn refill(&self, places: &Places) -> Result<(), Diagnostic> {
+        for place in [Some(places.left), places.residual].into_iter().flatten() {
+            let buffer = &self.plan.buffers[place.buffer];
+            if !matches!(buffer.content, Content::Constant(_)) {
+                noise(&self.copies[0].memory, self.offset(place.buffer) as usize, buffer.bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// Number of copies of the memory.
@@ -319,15 +334,18 @@ impl Operands {
 /// Fills memory with numbers of ordinary size: zeros make arithmetic units draw less power and run faster, so a choice that is
 /// timed on them is another one.
 pub(crate) fn noise(memory: &Memory, at: usize, len: usize) -> Result<(), Diagnostic> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    // Each half-word is a float16 between 0.125 and 2, of either sign, and each pair of them a float32 of like size.
-    let chunk: Vec<u8> = (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fff)).to_le_bytes()).collect();
+    static CHUNK: OnceLock<Vec<u8>> = OnceLock::new();
+    let chunk = CHUNK.get_or_init(|| {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        // Each half-word is a float16 between 0.125 and 2, of either sign, and each pair of them a float32 of like size.
+        (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fff)).to_le_bytes()).collect()
+    });
     let mut done = 0;
     while done < len {
         let part = chunk.len().min(len - done);

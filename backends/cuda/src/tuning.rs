@@ -3,15 +3,16 @@
 //! Launches are timed inside a graph, since a launch from the host may take longer than the kernel. Weights are read from
 //! changing places of a memory larger than the cache, since a program finds them there only if it is small.
 
-use crate::backend::kernels_of;
+use crate::backend::{kernels_of, listed};
 use crate::compile::Cache;
 use crate::convolution::{Convolution, Engine};
 use crate::driver::{Address, Event, Kernel, Memory};
 use crate::plan::{Content, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
-use crate::program::{CudaProgram, Ready, noise};
+use crate::program::{CudaProgram, Ready, kinds, noise};
 use crate::region::Generated;
 use crate::view::Scalar;
+use eutectic_backend::{Error, Launch as Listed};
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::collections::{BTreeSet, HashMap};
 
@@ -36,10 +37,8 @@ enum Way {
 /// The results that a way must have: libraries also offer ways that add up in the type of the result, and those lose digits
 /// with every addition.
 struct Check {
-    /// Where the result is.
-    out: Address,
-    /// Elements that are compared, from the first on.
-    count: usize,
+    /// Where the compared parts of the result are, and their elements.
+    parts: Vec<(Address, usize)>,
     scalar: Scalar,
     /// Largest norm of the error over the norm of the result.
     limit: f64,
@@ -50,24 +49,34 @@ impl Check {
     fn found(&self, program: &CudaProgram, steps: &[Ready]) -> Result<Vec<f64>, Diagnostic> {
         let base = program.base(0);
         steps.iter().try_for_each(|ready| program.enqueue_one(ready, base))?;
-        let width = self.scalar.bytes();
-        let bytes = program.bytes(self.out, self.count * width)?;
-        let number = |bytes: &[u8]| match (self.scalar, bytes) {
-            (Scalar::F16, &[a, b]) => f64::from(half::f16::from_le_bytes([a, b])),
-            (Scalar::Bf16, &[a, b]) => f64::from(half::bf16::from_le_bytes([a, b])),
-            (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
-            _ => f64::NAN,
-        };
-        Ok(bytes.chunks_exact(width).map(number).collect())
+        let mut found = Vec::new();
+        for &(at, count) in &self.parts {
+            found.extend(numbers(self.scalar, &program.bytes(at, count * self.scalar.bytes())?));
+        }
+        Ok(found)
     }
 
     /// Whether `steps` compute what is expected.
     fn holds(&self, program: &CudaProgram, steps: &[Ready]) -> Result<bool, Diagnostic> {
-        let found = self.found(program, steps)?;
-        let distance: f64 = found.iter().zip(&self.expected).map(|(x, y)| (x - y) * (x - y)).sum();
-        let norm: f64 = self.expected.iter().map(|x| x * x).sum();
-        Ok(distance.sqrt() <= self.limit * norm.sqrt())
+        Ok(distance(&self.found(program, steps)?, &self.expected) <= self.limit)
     }
+}
+
+/// The stored elements of `bytes`.
+fn numbers(scalar: Scalar, bytes: &[u8]) -> impl Iterator<Item = f64> {
+    bytes.chunks_exact(scalar.bytes()).map(move |bytes| match (scalar, bytes) {
+        (Scalar::F16, &[a, b]) => f64::from(half::f16::from_le_bytes([a, b])),
+        (Scalar::Bf16, &[a, b]) => f64::from(half::bf16::from_le_bytes([a, b])),
+        (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+        _ => f64::NAN,
+    })
+}
+
+/// The norm of the difference over the norm of what is expected.
+fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    let norm = |squares: f64| squares.sqrt();
+    let difference = norm(found.iter().zip(expected).map(|(x, y)| (x - y) * (x - y)).sum());
+    if difference == 0.0 { 0.0 } else { difference / norm(expected.iter().map(|x| x * x).sum()) }
 }
 
 /// Memory that weights are read from while ways are timed.
@@ -110,7 +119,10 @@ impl CudaProgram {
                         }
                     };
                     let operands = self.operands(&places);
-                    launches(&way, operands, &otherwise, &after)
+                    let step = launches(&way, operands, &otherwise, &after);
+                    let is_library = !matches!(way, Way::Generated);
+                    self.references.extend(otherwise.filter(|_| is_library).map(|otherwise| (at, otherwise)));
+                    step
                 }
             };
             self.steps.push(step);
@@ -174,7 +186,7 @@ impl CudaProgram {
             self.libraries.cublas.as_ref().map_or(0, |cublas| cublas.version()),
             self.libraries.cudnn.as_ref().map_or(0, |cudnn| cudnn.version()),
         ];
-        let key = format!("way {versions:?} {} {key}", self.device.name);
+        let key = format!("checked way {versions:?} {} {key}", self.device.name);
         let kept = cache.get(&key).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let products = match (&ways.product, &self.libraries.cublas) {
             (Some(product), Some(cublas)) if kept.is_empty() || kept.starts_with("product") => {
@@ -204,6 +216,7 @@ impl CudaProgram {
             noise(&memory, 0, memory.len())?;
             ring.memory = Some(memory);
         }
+        self.refill(places)?;
         let operands = self.operands(places);
         let check = match (&ways.convolution, otherwise) {
             (Some(convolution), Some(otherwise)) => self.check(convolution, otherwise, operands.out)?,
@@ -253,17 +266,25 @@ impl CudaProgram {
         Ok(way)
     }
 
-    /// What the generated kernel computes of the memory as it is; `None` when that tells nothing.
+    /// What the generated kernel computes of the memory as it is; `None` when that tells nothing. Parts of the whole result
+    /// are compared: a library may compute its end in another way than its beginning.
     fn check(&self, convolution: &Convolution, otherwise: &Ready, out: Address) -> Result<Option<Check>, Diagnostic> {
-        const CHECKED: usize = 1 << 18;
-        let count = convolution.output.iter().product::<usize>().min(CHECKED);
+        const PARTS: usize = 32;
+        const PART: usize = 1 << 13;
+        let (count, width) = (convolution.output.iter().product::<usize>(), convolution.scalar.bytes());
+        let parts = if count <= PARTS * PART {
+            vec![(out, count)]
+        } else {
+            let first = |part: usize| (count - PART) * part / (PARTS - 1);
+            (0..PARTS).map(|part| (out + (first(part) * width) as Address, PART)).collect()
+        };
         let limit = match convolution.scalar {
             Scalar::F16 => 1e-3,
             Scalar::Bf16 => 8e-3,
             _ if convolution.tf32 => 2e-3,
             _ => 3e-5,
         };
-        let mut check = Check { out, count, scalar: convolution.scalar, limit, expected: Vec::new() };
+        let mut check = Check { parts, scalar: convolution.scalar, limit, expected: Vec::new() };
         check.expected = check.found(self, std::slice::from_ref(otherwise))?;
         let norm: f64 = check.expected.iter().map(|x| x * x).sum();
         Ok((norm.is_finite() && norm > 0.0).then_some(check))
@@ -342,6 +363,34 @@ impl CudaProgram {
         }
         seconds.sort_by(f64::total_cmp);
         Ok(seconds[seconds.len() / 2])
+    }
+}
+
+impl CudaProgram {
+    /// How far each step that a library computes is from the generated kernel that computes the same, on the inputs of
+    /// the last run: the norm of the difference over the norm of the result. Steps without such a kernel are not among them.
+    pub fn deviations(&self) -> Result<Vec<(Listed, f64)>, Error> {
+        self.device.bind()?;
+        let base = self.base(0);
+        let mut references = self.references.iter().peekable();
+        let mut found = Vec::new();
+        for (at, (step, ready)) in self.plan.steps.iter().zip(&self.steps).enumerate() {
+            ready.iter().try_for_each(|ready| self.enqueue_one(ready, base))?;
+            let (Some((_, reference)), Work::Contraction(ways, places)) =
+                (references.next_if(|(step, _)| *step == at), &step.work)
+            else {
+                continue;
+            };
+            let Some(convolution) = &ways.convolution else { continue };
+            let scalar = convolution.scalar;
+            let len = convolution.output.iter().product::<usize>() * scalar.bytes();
+            let out = self.operands(places).out;
+            let computed: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
+            self.enqueue_one(reference, base)?;
+            let expected: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
+            found.push((Listed { kind: kinds(ready), ..listed(step) }, distance(&computed, &expected)));
+        }
+        Ok(found)
     }
 }
 
