@@ -145,6 +145,12 @@ pub(super) fn on_cuda(
     run().map_err(|Error(problems)| problems)
 }
 
+/// The largest relative error of the outputs; not a number if one is not.
+fn worst_error(outputs: &[Tensor], reference: &[Tensor]) -> f64 {
+    let errors = outputs.iter().zip(reference).map(|(found, expected)| relative_error(found, expected));
+    errors.fold(0.0, |worst: f64, error| if error.is_nan() { error } else { worst.max(error) })
+}
+
 /// The user's cache directory; what is in it changes times of preparation, never results.
 pub(super) fn default_cache() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -170,6 +176,16 @@ struct Variant {
 }
 
 impl Variant {
+    /// Seconds of each stage of the preparation, as far as the backend tells.
+    fn stages(&self) -> Value {
+        match &self.program {
+            Prepared::Cuda(program) => {
+                program.stages().iter().map(|(name, seconds)| (name.to_string(), json!(seconds))).collect()
+            }
+            Prepared::Cpu(_) => json!({}),
+        }
+    }
+
     /// Seconds of `n` runs.
     fn seconds(&mut self, n: usize) -> Result<f64, Diagnostics> {
         match &mut self.program {
@@ -214,7 +230,11 @@ impl Bench {
             );
             let mut problem = Diagnostic::error(Kind::Invalid, "C0150", message).help("a wrong program has no time");
             if let Prepared::Cuda(program) = &wrong.program {
-                let mut steps = program.deviations().map_err(|Error(problems)| problems)?;
+                let fail = |Error(problems): Error| problems;
+                let mut steps = program.deviations().map_err(fail)?;
+                let error = worst_error(&program.outputs().map_err(fail)?, &reference);
+                problem = problem
+                    .note(format!("{error:.2e} step by step, with a generated kernel for each step of a library"));
                 steps.sort_by(|(_, one), (_, other)| other.total_cmp(one));
                 for (step, deviation) in steps.iter().take(DEVIATIONS) {
                     let node = step.nodes.first().map_or("", |node| node.as_str());
@@ -272,8 +292,7 @@ impl Bench {
                 (Prepared::Cpu(program), outputs, n_launches)
             }
         };
-        let errors = outputs.iter().zip(reference).map(|(found, expected)| relative_error(found, expected));
-        let error = errors.fold(0.0, |worst: f64, error| if error.is_nan() { error } else { worst.max(error) });
+        let error = worst_error(&outputs, reference);
         Ok(Variant { name, program, prepare_seconds, error, n_launches, samples: Vec::new(), control: Vec::new() })
     }
 
@@ -330,6 +349,7 @@ impl Bench {
                 "error": variant.error,
                 "launches": variant.n_launches,
                 "prepare_seconds": variant.prepare_seconds,
+                "prepare_stages": variant.stages(),
                 "environment": environment,
                 "seconds": variant.samples,
                 "control_seconds": variant.control,
@@ -392,6 +412,8 @@ impl Bench {
                 variant.name, again.value, again.low, again.high
             );
             if let Prepared::Cuda(program) = &variant.program {
+                let stages = program.stages().iter().map(|(name, seconds)| format!("{name} {seconds:.2}"));
+                println!("{}: prepared in s: {}", variant.name, stages.collect::<Vec<_>>().join(", "));
                 let footprint = program.footprint();
                 let shown = |bytes: usize| render::bytes(bytes as f64);
                 println!(

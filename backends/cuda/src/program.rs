@@ -17,6 +17,7 @@ use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// Alignment of every buffer, in bytes.
 const ALIGNMENT: usize = 256;
@@ -51,6 +52,7 @@ pub struct CudaProgram {
     pub(crate) references: Vec<(usize, Ready)>,
     pub(crate) libraries: Libraries,
     pub(crate) device: Arc<Device>,
+    stages: Vec<(&'static str, f64)>,
     has_run: bool,
     next: std::cell::Cell<usize>,
 }
@@ -77,7 +79,14 @@ pub struct Footprint {
 
 impl CudaProgram {
     pub(crate) fn load(plan: Plan, cache: &Cache, limit: usize) -> Result<Self, Diagnostic> {
+        let mut stages = Vec::new();
+        let mut begun = Instant::now();
+        let mut stage = |name| {
+            stages.push((name, begun.elapsed().as_secs_f64()));
+            begun = Instant::now();
+        };
         let device = Device::open()?;
+        stage("device");
         let arena = arena(&plan);
         let mut offsets = vec![0; plan.buffers.len()];
         let mut end = 0;
@@ -108,6 +117,7 @@ impl CudaProgram {
         }
         memory.write(0, &fixed)?;
         noise(&memory, arena_at, arena.bytes)?;
+        stage("weights");
         let stream = Stream::new()?;
         let ways = || {
             plan.steps.iter().filter_map(|step| match &step.work {
@@ -122,6 +132,7 @@ impl CudaProgram {
             (ways().any(|ways| ways.product.is_some()), ways().any(|ways| ways.convolution.is_some()));
         let cublas = if wants(Library::CublasLt, products, is_bound) { Some(CublasLt::new()?) } else { None };
         let cudnn = if wants(Library::Cudnn, convolutions, false) { Some(Cudnn::new(&stream)?) } else { None };
+        stage("libraries");
         let mut program = Self {
             arena,
             offsets,
@@ -132,11 +143,15 @@ impl CudaProgram {
             references: Vec::new(),
             libraries: Libraries { cudnn, cublas, stream },
             device,
+            stages: Vec::new(),
             has_run: false,
             next: std::cell::Cell::new(0),
             plan,
         };
-        program.prepare_steps(cache)?;
+        let kernels = program.kernels(cache)?;
+        stage("kernels");
+        program.prepare_steps(cache, &kernels)?;
+        stage("ways");
         // The constants are on the device now.
         for buffer in &mut program.plan.buffers {
             if let Content::Constant(bytes) = &mut buffer.content {
@@ -144,7 +159,14 @@ impl CudaProgram {
             }
         }
         program.record(0)?;
+        stage("first run");
+        program.stages = stages;
         Ok(program)
+    }
+
+    /// Seconds of each stage of the preparation, in order.
+    pub fn stages(&self) -> &[(&'static str, f64)] {
+        &self.stages
     }
 
     fn address(&self, place: Place) -> Address {
@@ -167,10 +189,10 @@ impl CudaProgram {
         }
     }
 
-    /// Fills the image and the residual of a step with noise: what trials of earlier steps left there may be infinite, and
+    /// Fills the operands and the residual of a step, as far as they are results, with noise: what trials of earlier steps left there may be infinite, and
     /// then no result is wrong.
     pub(crate) fn refill(&self, places: &Places) -> Result<(), Diagnostic> {
-        for place in [Some(places.left), places.residual].into_iter().flatten() {
+        for place in [Some(places.left), Some(places.right), places.residual].into_iter().flatten() {
             let buffer = &self.plan.buffers[place.buffer];
             if !matches!(buffer.content, Content::Constant(_)) {
                 noise(&self.copies[0].memory, self.offset(place.buffer) as usize, buffer.bytes)?;
@@ -314,6 +336,11 @@ impl CudaProgram {
         found
     }
 
+    /// The outputs as they lie in the first copy of the memory.
+    pub fn outputs(&self) -> Result<Vec<Tensor>, Error> {
+        self.plan.outputs.iter().map(|(view, element)| Ok(self.read(view, *element)?)).collect()
+    }
+
     fn read(&self, view: &View, element: Element) -> Result<Tensor, Diagnostic> {
         let bytes =
             self.copies[0].memory.read(self.address(Place::of(view)) as usize, view.count() * view.scalar.bytes())?;
@@ -387,8 +414,7 @@ impl Program for CudaProgram {
         self.has_run = true;
         self.replay(0, &self.libraries.stream)?;
         self.libraries.stream.synchronize()?;
-        let read = |(view, element): &(View, Element)| Ok(self.read(view, *element)?);
-        self.plan.outputs.iter().map(read).collect()
+        self.outputs()
     }
 
     fn enqueue(&mut self) -> Result<(), Error> {

@@ -5,7 +5,7 @@
 
 use crate::backend::{kernels_of, listed};
 use crate::compile::Cache;
-use crate::convolution::{Convolution, Engine};
+use crate::convolution::Engine;
 use crate::driver::{Address, Event, Kernel, Memory};
 use crate::plan::{Content, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
@@ -68,7 +68,7 @@ fn numbers(scalar: Scalar, bytes: &[u8]) -> impl Iterator<Item = f64> {
         (Scalar::F16, &[a, b]) => f64::from(half::f16::from_le_bytes([a, b])),
         (Scalar::Bf16, &[a, b]) => f64::from(half::bf16::from_le_bytes([a, b])),
         (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
-        _ => f64::NAN,
+        (_, bytes) => <[u8; 8]>::try_from(bytes).map_or(f64::NAN, f64::from_le_bytes),
     })
 }
 
@@ -95,17 +95,16 @@ impl Ring {
 }
 
 impl CudaProgram {
-    pub(crate) fn prepare_steps(&mut self, cache: &Cache) -> Result<(), Diagnostic> {
-        let kernels = self.kernels(cache)?;
+    pub(crate) fn prepare_steps(&mut self, cache: &Cache, kernels: &HashMap<String, Kernel>) -> Result<(), Diagnostic> {
         let mut ring = Ring { memory: None };
         let mut chosen: HashMap<String, Way> = HashMap::new();
         for at in 0..self.plan.steps.len() {
             let step = match &self.plan.steps[at].work {
-                Work::Kernel(generated) => vec![self.ready(generated, &kernels)?],
+                Work::Kernel(generated) => vec![self.ready(generated, kernels)?],
                 Work::Contraction(ways, places) => {
                     let (ways, places) = (ways.clone(), *places);
                     let generated =
-                        |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, &kernels));
+                        |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels));
                     let (otherwise, after) =
                         (generated(&ways.otherwise).transpose()?, generated(&ways.after).transpose()?);
                     // Kernels hold the addresses of one step; two steps that are else alike have alike kernels.
@@ -131,7 +130,7 @@ impl CudaProgram {
     }
 
     /// Every generated kernel, compiled or from the cache, by source.
-    fn kernels(&self, cache: &Cache) -> Result<HashMap<String, Kernel>, Diagnostic> {
+    pub(crate) fn kernels(&self, cache: &Cache) -> Result<HashMap<String, Kernel>, Diagnostic> {
         let sources: BTreeSet<&str> = self
             .plan
             .steps
@@ -218,10 +217,8 @@ impl CudaProgram {
         }
         self.refill(places)?;
         let operands = self.operands(places);
-        let check = match (&ways.convolution, otherwise) {
-            (Some(convolution), Some(otherwise)) => self.check(convolution, otherwise, operands.out)?,
-            _ => None,
-        };
+        let check =
+            otherwise.as_ref().map(|otherwise| self.check(ways, otherwise, operands.out)).transpose()?.flatten();
         let mut best: Option<(f64, String, Way)> = None;
         let mut offer = |this: &Self, name: String, way: Way| -> bool {
             let steps = launches(&way, operands, otherwise, after);
@@ -268,23 +265,25 @@ impl CudaProgram {
 
     /// What the generated kernel computes of the memory as it is; `None` when that tells nothing. Parts of the whole result
     /// are compared: a library may compute its end in another way than its beginning.
-    fn check(&self, convolution: &Convolution, otherwise: &Ready, out: Address) -> Result<Option<Check>, Diagnostic> {
+    fn check(&self, ways: &Ways, otherwise: &Ready, out: Address) -> Result<Option<Check>, Diagnostic> {
         const PARTS: usize = 32;
         const PART: usize = 1 << 13;
-        let (count, width) = (convolution.output.iter().product::<usize>(), convolution.scalar.bytes());
+        let (count, scalar, tf32) = ways.result();
+        let width = scalar.bytes();
         let parts = if count <= PARTS * PART {
             vec![(out, count)]
         } else {
             let first = |part: usize| (count - PART) * part / (PARTS - 1);
             (0..PARTS).map(|part| (out + (first(part) * width) as Address, PART)).collect()
         };
-        let limit = match convolution.scalar {
+        let limit = match scalar {
             Scalar::F16 => 1e-3,
             Scalar::Bf16 => 8e-3,
-            _ if convolution.tf32 => 2e-3,
+            Scalar::F64 => 1e-12,
+            _ if tf32 => 2e-3,
             _ => 3e-5,
         };
-        let mut check = Check { parts, scalar: convolution.scalar, limit, expected: Vec::new() };
+        let mut check = Check { parts, scalar, limit, expected: Vec::new() };
         check.expected = check.found(self, std::slice::from_ref(otherwise))?;
         let norm: f64 = check.expected.iter().map(|x| x * x).sum();
         Ok((norm.is_finite() && norm > 0.0).then_some(check))
@@ -381,9 +380,8 @@ impl CudaProgram {
             else {
                 continue;
             };
-            let Some(convolution) = &ways.convolution else { continue };
-            let scalar = convolution.scalar;
-            let len = convolution.output.iter().product::<usize>() * scalar.bytes();
+            let (count, scalar, _) = ways.result();
+            let len = count * scalar.bytes();
             let out = self.operands(places).out;
             let computed: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
             self.enqueue_one(reference, base)?;
