@@ -37,6 +37,7 @@ mod products;
 mod program;
 mod region;
 mod regions;
+mod ring;
 mod tuning;
 mod units;
 mod view;

@@ -189,16 +189,17 @@ impl CudaProgram {
         }
     }
 
-    /// Fills the operands and the residual of a step, as far as they are results, with noise: what trials of earlier steps left there may be infinite, and
-    /// then no result is wrong.
-    pub(crate) fn refill(&self, places: &Places) -> Result<(), Diagnostic> {
-        for place in [Some(places.left), Some(places.right), places.residual].into_iter().flatten() {
-            let buffer = &self.plan.buffers[place.buffer];
-            if !matches!(buffer.content, Content::Constant(_)) {
-                noise(&self.copies[0].memory, self.offset(place.buffer) as usize, buffer.bytes)?;
-            }
-        }
-        Ok(())
+    /// The operands of a step that are results of others, or inputs: where they lie in the first copy, and their bytes.
+    pub(crate) fn written(&self, places: &Places) -> Vec<(Address, usize)> {
+        let buffers = [Some(places.left), Some(places.right), places.residual].into_iter().flatten();
+        let mut found: Vec<(Address, usize)> = buffers
+            .map(|place| (place.buffer, &self.plan.buffers[place.buffer]))
+            .filter(|(_, buffer)| !matches!(buffer.content, Content::Constant(_)))
+            .map(|(at, buffer)| (self.base(0) + self.offset(at), buffer.bytes))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// Number of copies of the memory.

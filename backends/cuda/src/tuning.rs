@@ -6,11 +6,12 @@
 use crate::backend::{kernels_of, listed};
 use crate::compile::Cache;
 use crate::convolution::Engine;
-use crate::driver::{Address, Event, Kernel, Memory};
+use crate::driver::{Address, Event, Kernel};
 use crate::plan::{Content, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
-use crate::program::{CudaProgram, Ready, kinds, noise};
+use crate::program::{CudaProgram, Ready, kinds};
 use crate::region::Generated;
+use crate::ring::Ring;
 use crate::view::Scalar;
 use eutectic_backend::{Error, Launch as Listed};
 use eutectic_ir::diag::{Diagnostic, Kind};
@@ -20,6 +21,8 @@ use std::collections::{BTreeSet, HashMap};
 const PRODUCTS: usize = 24;
 /// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
 const ENGINES: usize = 12;
+/// Counts up with what a way must pass to be chosen: those that were chosen before it are not taken from the cache.
+const CHECKS: usize = 2;
 /// Seconds of one timed graph, about.
 const GRAPH_SECONDS: f64 = 3e-4;
 /// A candidate that takes this many times the best one is not timed again.
@@ -36,7 +39,12 @@ enum Way {
 
 /// The results that a way must have: libraries also offer ways that add up in the type of the result, and those lose digits
 /// with every addition.
+///
+/// Some of their kernels are launched before the kernel in front has ended, and not all of these wait for everything that they
+/// read. So the operands arrive late while a way is checked.
 struct Check {
+    /// Operands that kernels write, with their bytes.
+    operands: Vec<(Address, usize)>,
     /// Where the compared parts of the result are, and their elements.
     parts: Vec<(Address, usize)>,
     scalar: Scalar,
@@ -46,8 +54,12 @@ struct Check {
 }
 
 impl Check {
-    fn found(&self, program: &CudaProgram, steps: &[Ready]) -> Result<Vec<f64>, Diagnostic> {
+    fn found(&self, program: &CudaProgram, ring: &Ring, steps: &[Ready]) -> Result<Vec<f64>, Diagnostic> {
         let base = program.base(0);
+        let stream = &program.libraries.stream;
+        ring.fill(stream, &self.operands, 1)?;
+        stream.synchronize()?;
+        ring.fill(stream, &self.operands, 0)?;
         steps.iter().try_for_each(|ready| program.enqueue_one(ready, base))?;
         let mut found = Vec::new();
         for &(at, count) in &self.parts {
@@ -57,8 +69,8 @@ impl Check {
     }
 
     /// Whether `steps` compute what is expected.
-    fn holds(&self, program: &CudaProgram, steps: &[Ready]) -> Result<bool, Diagnostic> {
-        Ok(distance(&self.found(program, steps)?, &self.expected) <= self.limit)
+    fn holds(&self, program: &CudaProgram, ring: &Ring, steps: &[Ready]) -> Result<bool, Diagnostic> {
+        Ok(distance(&self.found(program, ring, steps)?, &self.expected) <= self.limit)
     }
 }
 
@@ -79,24 +91,9 @@ fn distance(found: &[f64], expected: &[f64]) -> f64 {
     if difference == 0.0 { 0.0 } else { difference / norm(expected.iter().map(|x| x * x).sum()) }
 }
 
-/// Memory that weights are read from while ways are timed.
-struct Ring {
-    memory: Option<Memory>,
-}
-
-impl Ring {
-    /// Where launch number `at` reads `bytes` of weights.
-    fn slot(&self, at: usize, bytes: usize) -> Option<Address> {
-        let memory = self.memory.as_ref()?;
-        let bytes = bytes.max(1).next_multiple_of(256);
-        let n = memory.len() / bytes;
-        (n > 0).then(|| memory.address() + ((at % n) * bytes) as Address)
-    }
-}
-
 impl CudaProgram {
     pub(crate) fn prepare_steps(&mut self, cache: &Cache, kernels: &HashMap<String, Kernel>) -> Result<(), Diagnostic> {
-        let mut ring = Ring { memory: None };
+        let mut ring = None;
         let mut chosen: HashMap<String, Way> = HashMap::new();
         for at in 0..self.plan.steps.len() {
             let step = match &self.plan.steps[at].work {
@@ -179,13 +176,13 @@ impl CudaProgram {
         otherwise: &Option<Ready>,
         after: &Option<Ready>,
         cache: &Cache,
-        ring: &mut Ring,
+        ring: &mut Option<Ring>,
     ) -> Result<Way, Diagnostic> {
         let versions = [
             self.libraries.cublas.as_ref().map_or(0, |cublas| cublas.version()),
             self.libraries.cudnn.as_ref().map_or(0, |cudnn| cudnn.version()),
         ];
-        let key = format!("checked way {versions:?} {} {key}", self.device.name);
+        let key = format!("way {CHECKS} {versions:?} {} {key}", self.device.name);
         let kept = cache.get(&key).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let products = match (&ways.product, &self.libraries.cublas) {
             (Some(product), Some(cublas)) if kept.is_empty() || kept.starts_with("product") => {
@@ -210,15 +207,13 @@ impl CudaProgram {
         }
         let is_constant = matches!(self.plan.buffers[places.right.buffer].content, Content::Constant(_));
         let weights = if is_constant { self.plan.buffers[places.right.buffer].bytes } else { 0 };
-        if is_constant && ring.memory.is_none() {
-            let memory = Memory::new(&self.device, 2 * self.device.cache_bytes)?;
-            noise(&memory, 0, memory.len())?;
-            ring.memory = Some(memory);
-        }
-        self.refill(places)?;
+        let ring = match ring {
+            Some(ring) => &*ring,
+            none => &*none.insert(Ring::new(&self.device, cache)?),
+        };
         let operands = self.operands(places);
         let check =
-            otherwise.as_ref().map(|otherwise| self.check(ways, otherwise, operands.out)).transpose()?.flatten();
+            otherwise.as_ref().map(|otherwise| self.check(ways, places, otherwise, ring)).transpose()?.flatten();
         let mut best: Option<(f64, String, Way)> = None;
         let mut offer = |this: &Self, name: String, way: Way| -> bool {
             let steps = launches(&way, operands, otherwise, after);
@@ -226,7 +221,7 @@ impl CudaProgram {
             match this.seconds_of(&steps, weights, ring, least) {
                 Ok(seconds)
                     if seconds < least
-                        && check.as_ref().is_none_or(|check| check.holds(this, &steps).unwrap_or(false)) =>
+                        && check.as_ref().is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false)) =>
                 {
                     best = Some((seconds, name, way));
                     true
@@ -263,13 +258,13 @@ impl CudaProgram {
         Ok(way)
     }
 
-    /// What the generated kernel computes of the memory as it is; `None` when that tells nothing. Parts of the whole result
-    /// are compared: a library may compute its end in another way than its beginning.
-    fn check(&self, ways: &Ways, otherwise: &Ready, out: Address) -> Result<Option<Check>, Diagnostic> {
+    /// What the generated kernel computes; `None` when that tells nothing. Parts of the whole result are compared: a library
+    /// may compute its end in another way than its beginning.
+    fn check(&self, ways: &Ways, places: &Places, otherwise: &Ready, ring: &Ring) -> Result<Option<Check>, Diagnostic> {
         const PARTS: usize = 32;
         const PART: usize = 1 << 13;
         let (count, scalar, tf32) = ways.result();
-        let width = scalar.bytes();
+        let (width, out) = (scalar.bytes(), self.operands(places).out);
         let parts = if count <= PARTS * PART {
             vec![(out, count)]
         } else {
@@ -283,8 +278,8 @@ impl CudaProgram {
             _ if tf32 => 2e-3,
             _ => 3e-5,
         };
-        let mut check = Check { parts, scalar, limit, expected: Vec::new() };
-        check.expected = check.found(self, std::slice::from_ref(otherwise))?;
+        let mut check = Check { operands: self.written(places), parts, scalar, limit, expected: Vec::new() };
+        check.expected = check.found(self, ring, std::slice::from_ref(otherwise))?;
         let norm: f64 = check.expected.iter().map(|x| x * x).sum();
         Ok((norm.is_finite() && norm > 0.0).then_some(check))
     }
