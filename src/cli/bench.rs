@@ -30,6 +30,8 @@ const MEMORY: usize = 64 << 30;
 const SAMPLE_SECONDS: f64 = 2e-3;
 /// Ratios of times within this share of 1 do not matter in practice.
 const THRESHOLD: f64 = 0.02;
+/// Steps of a wrong program that are shown, those first that deviate most.
+const DEVIATIONS: usize = 5;
 
 #[derive(Args)]
 pub(super) struct Bench {
@@ -150,6 +152,12 @@ pub(super) fn on_cuda(
     fused::prepare_for(&cuda, model, wanted, &given)?.run(&given).map_err(|Error(problems)| problems)
 }
 
+/// The largest relative error of the outputs; not a number if one is not.
+fn worst_error(outputs: &[Tensor], reference: &[Tensor]) -> f64 {
+    let errors = outputs.iter().zip(reference).map(|(found, expected)| relative_error(found, expected));
+    errors.fold(0.0, |worst: f64, error| if error.is_nan() { error } else { worst.max(error) })
+}
+
 /// The user's cache directory; what is in it changes times of preparation, never results.
 pub(super) fn default_cache() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -175,6 +183,16 @@ struct Variant {
 }
 
 impl Variant {
+    /// Seconds of each stage of the preparation, as far as the backend tells.
+    fn stages(&self) -> Value {
+        match &self.program {
+            Prepared::Cuda(program) => {
+                program.stages().iter().map(|(name, seconds)| (name.to_string(), json!(seconds))).collect()
+            }
+            Prepared::Cpu(_) => json!({}),
+        }
+    }
+
     /// Seconds of `n` runs.
     fn seconds(&mut self, n: usize) -> Result<f64, Diagnostics> {
         match &mut self.program {
@@ -233,7 +251,23 @@ impl Bench {
                 "the {} program differs from the CPU backend by {:.2e}, more than {tolerance:.0e}",
                 wrong.name, wrong.error
             );
-            return Err(Diagnostic::error(Kind::Invalid, "C0150", message).help("a wrong program has no time").into());
+            let mut problem = Diagnostic::error(Kind::Invalid, "C0150", message).help("a wrong program has no time");
+            if let Prepared::Cuda(program) = &wrong.program {
+                let fail = |Error(problems): Error| problems;
+                let mut steps = program.deviations().map_err(fail)?;
+                let error = worst_error(&program.outputs().map_err(fail)?, &reference);
+                problem = problem
+                    .note(format!("{error:.2e} step by step, with a generated kernel for each step of a library"));
+                steps.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+                for (step, deviation) in steps.iter().take(DEVIATIONS) {
+                    let node = step.nodes.first().map_or("", |node| node.as_str());
+                    problem = problem.note(format!(
+                        "{deviation:.1e} from its generated kernel: {} at `{node}` by {}",
+                        step.name, step.kind
+                    ));
+                }
+            }
+            return Err(problem.into());
         }
         let clocks = self.sample(&mut variants)?;
         if let Some(path) = &self.raw {
@@ -285,8 +319,7 @@ impl Bench {
                 (Prepared::Cpu(program), outputs, n_launches)
             }
         };
-        let errors = outputs.iter().zip(reference).map(|(found, expected)| relative_error(found, expected));
-        let error = errors.fold(0.0, |worst: f64, error| if error.is_nan() { error } else { worst.max(error) });
+        let error = worst_error(&outputs, reference);
         Ok(Variant { name, program, prepare_seconds, error, n_launches, samples: Vec::new(), control: Vec::new() })
     }
 
@@ -343,6 +376,7 @@ impl Bench {
                 "error": variant.error,
                 "launches": variant.n_launches,
                 "prepare_seconds": variant.prepare_seconds,
+                "prepare_stages": variant.stages(),
                 "environment": environment,
                 "seconds": variant.samples,
                 "control_seconds": variant.control,
@@ -416,6 +450,8 @@ impl Bench {
                 variant.name, again.value, again.low, again.high
             );
             if let Prepared::Cuda(program) = &variant.program {
+                let stages = program.stages().iter().map(|(name, seconds)| format!("{name} {seconds:.2}"));
+                println!("{}: prepared in s: {}", variant.name, stages.collect::<Vec<_>>().join(", "));
                 let footprint = program.footprint();
                 let shown = |bytes: usize| render::bytes(bytes as f64);
                 println!(

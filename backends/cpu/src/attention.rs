@@ -3,7 +3,7 @@
 use crate::epilogue::Epilogue;
 use crate::gemm::{Left, Packed, Run, Starts, multiply};
 use crate::math;
-use crate::reduce::fold_row;
+use crate::reduce::{largest_of_row, sum_of_row};
 use crate::simd::{AlignedBuffer, vectorized};
 use rayon::prelude::*;
 
@@ -113,27 +113,12 @@ fn weights(row: &mut [f32], scale: f32, seen: usize, mask: Option<(&[f32], usize
         Some((mask, 0)) => row.iter_mut().for_each(|score| *score = *score * scale + mask[0]),
         Some((mask, _)) => row.iter_mut().zip(mask).for_each(|(score, mask)| *score = *score * scale + mask),
     }
-    let top = fold_row(
-        row,
-        f32::NEG_INFINITY,
-        #[inline(always)]
-        |x| x,
-        #[inline(always)]
-        |a, b| if a < b { b } else { a },
-    );
+    let top = largest_of_row(row);
     if top == f32::NEG_INFINITY {
         row.fill(0.0);
         return;
     }
     row.iter_mut().for_each(|score| *score = math::exp(*score - top));
-    let sum = fold_row(
-        row,
-        0.0,
-        #[inline(always)]
-        |x| x,
-        #[inline(always)]
-        |a, b| a + b,
-    );
-    let factor = 1.0 / sum;
+    let factor = 1.0 / sum_of_row(row);
     row.iter_mut().for_each(|weight| *weight *= factor);
 }

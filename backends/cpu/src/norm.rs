@@ -1,7 +1,7 @@
 //! Normalisations: each computes statistics of a group of elements and applies an affine map.
 
 use crate::parallel::for_each_pair;
-use crate::reduce::fold_row;
+use crate::reduce::{fold_row, sum_of_row};
 use crate::simd::vectorized;
 
 /// Which statistics are taken out.
@@ -18,16 +18,7 @@ pub enum Center {
 fn statistics(center: Center, epsilon: f32, row: &[f32]) -> (f32, f32) {
     let count = row.len() as f32;
     let mean = match center {
-        Center::Mean => {
-            fold_row(
-                row,
-                0.0,
-                #[inline(always)]
-                |x| x,
-                #[inline(always)]
-                |a, b| a + b,
-            ) / count
-        }
+        Center::Mean => sum_of_row(row) / count,
         Center::Zero => 0.0,
     };
     // Two passes: the difference of mean square and squared mean would cancel.

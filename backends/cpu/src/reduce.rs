@@ -208,6 +208,31 @@ pub(crate) fn fold_row(row: &[f32], start: f32, map: impl Fn(f32) -> f32, combin
     lanes[0]
 }
 
+/// The sum of a row.
+#[inline(always)]
+pub(crate) fn sum_of_row(row: &[f32]) -> f32 {
+    fold_row(
+        row,
+        0.0,
+        #[inline(always)]
+        |x| x,
+        #[inline(always)]
+        |a, b| a + b,
+    )
+}
+
+/// The largest of a row; minus infinity when it is empty.
+#[inline(always)]
+pub(crate) fn largest_of_row(row: &[f32]) -> f32 {
+    fold_row(
+        row,
+        f32::NEG_INFINITY,
+        #[inline(always)]
+        |x| x,
+        larger,
+    )
+}
+
 /// Softmax, or its logarithm, over the middle axis of `[outer, count, inner]`.
 ///
 /// # Panics
@@ -237,24 +262,11 @@ pub fn softmax(logarithm: bool, count: usize, inner: usize, input: &[f32], out: 
 
 #[inline(always)]
 fn softmax_row(logarithm: bool, input: &[f32], out: &mut [f32]) {
-    let top = fold_row(
-        input,
-        f32::NEG_INFINITY,
-        #[inline(always)]
-        |x| x,
-        larger,
-    );
+    let top = largest_of_row(input);
     for (slot, &x) in out.iter_mut().zip(input) {
         *slot = math::exp(x - top);
     }
-    let sum = fold_row(
-        out,
-        0.0,
-        #[inline(always)]
-        |x| x,
-        #[inline(always)]
-        |a, b| a + b,
-    );
+    let sum = sum_of_row(out);
     if logarithm {
         // Not `x - (top + log)`: that sum would round away digits of large inputs.
         let log = sum.ln();

@@ -140,14 +140,18 @@ impl Memory {
         }
     }
 
-    /// Copies `bytes` to position `at`. Errors: beyond the end.
+    /// Copies `bytes` to position `at`; they are there when this returns. Errors: beyond the end.
     pub fn write(&self, at: usize, bytes: &[u8]) -> Result<(), Diagnostic> {
         if bytes.is_empty() {
             return Ok(());
         }
         let to = self.range(at, bytes.len())?;
         // SAFETY: both ranges have the length, and the call returns when the source may be changed.
-        check(unsafe { sys::cuMemcpyHtoD_v2(to, bytes.as_ptr().cast::<c_void>(), bytes.len()) }, "a copy to the device")
+        let copied = unsafe { sys::cuMemcpyHtoD_v2(to, bytes.as_ptr().cast::<c_void>(), bytes.len()) };
+        check(copied, "a copy to the device")?;
+        // By then the last bytes are on their way from a staging buffer, and streams of ours do not wait for them.
+        // SAFETY: the context is current.
+        check(unsafe { sys::cuCtxSynchronize() }, "to finish")
     }
 
     /// Copies `len` bytes from position `at` to the host, behind all work that is not on another stream.
@@ -170,6 +174,7 @@ impl Memory {
         // SAFETY: both ranges have the length.
         check(unsafe { sys::cuMemcpyDtoD_v2(self.address, from, self.len) }, "a copy on the device")?;
         // Copies on the device do not wait, and streams do not wait for them.
+        // SAFETY: as above.
         check(unsafe { sys::cuCtxSynchronize() }, "to finish")
     }
 }

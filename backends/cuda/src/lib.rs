@@ -39,6 +39,7 @@ mod products;
 mod program;
 mod region;
 mod regions;
+mod ring;
 mod tuning;
 mod units;
 mod view;

@@ -64,10 +64,21 @@ pub(crate) struct Ways {
     pub product: Option<Product>,
     /// As a convolution.
     pub convolution: Option<Convolution>,
-    /// By a generated kernel, which needs no library.
+    /// By a generated kernel, which needs no library. The others are checked against it.
     pub otherwise: Option<Generated>,
     /// The activation, in place, after a way that does not have it.
     pub after: Option<Generated>,
+}
+
+impl Ways {
+    /// What is computed: the number of its elements, how they are stored, and whether tf32 is allowed.
+    pub fn result(&self) -> (usize, Scalar, bool) {
+        match (&self.product, &self.convolution) {
+            (Some(product), _) => (product.batch * product.m * product.n, product.scalar, product.tf32),
+            (None, Some(convolution)) => (convolution.output.iter().product(), convolution.scalar, convolution.tf32),
+            (None, None) => (0, Scalar::F32, false),
+        }
+    }
 }
 
 /// Where the operands of a product or convolution are.

@@ -164,9 +164,8 @@ impl CublasLt {
             let limit = ptr::from_ref(&WORKSPACE).cast::<c_void>();
             let which = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
             check(sys::cublasLtMatmulPreferenceSetAttribute(preference, which, limit, 8), "a preference")?;
-            // Parts of a sum are added as they are accumulated, not as the result is stored.
-            let schemes = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_INPLACE as u32
-                | sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+            // Parts of a sum are added as they are accumulated; adding them in place would round each to the result's type.
+            let schemes = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
             let which = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
             let schemes = ptr::from_ref(&schemes).cast::<c_void>();
             check(sys::cublasLtMatmulPreferenceSetAttribute(preference, which, schemes, 4), "a preference")?;

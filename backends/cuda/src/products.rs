@@ -1,12 +1,15 @@
 //! Matrix products: which operands cuBLASLt can read where they lie.
 
 use crate::convolution::Convolution;
+use crate::direct::Direct;
 use crate::flat::Refusal;
 use crate::plan::{Place, Places, Planner, Step, Ways, Work};
 use crate::product::{Activation, Matrix, Product};
+use crate::region::{Generated, spelled};
 use crate::units::Epilogue;
 use crate::view::{Precision, Scalar, View, row_major};
 use crate::{operators, regions};
+use std::fmt::Write;
 
 /// The last two axes of `view` as a matrix, and one stride for all axes before them; `None` when strides cannot say it.
 pub(crate) fn matrix(view: &View) -> Option<Matrix> {
@@ -162,6 +165,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         has_residual: product.has_residual,
         activation: epilogue.activation,
     });
+    let otherwise = direct(&left, &right, bias.as_ref(), residual.as_ref(), &out, epilogue.activation);
     let after = match epilogue.activation {
         Activation::Gelu => {
             Some(regions::in_place(&out, "gelu($0)").ok_or_else(|| refuse("it has too many elements"))?)
@@ -180,7 +184,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         flops: 2.0 * (m * n * k * batch) as f64,
         bytes: (elements * scalar.bytes()) as f64,
         work: Work::Contraction(
-            Box::new(Ways { product: Some(product), convolution, otherwise: None, after }),
+            Box::new(Ways { product: Some(product), convolution, otherwise, after }),
             Places {
                 left: Place::of(&left),
                 right: Place::of(&right),
@@ -192,4 +196,47 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     });
     planner.views[output] = Some(out);
     Ok(())
+}
+
+/// Multiplications that a kernel without matrix units is worth trying for.
+const MOST_MULTIPLICATIONS: usize = 1 << 38;
+
+/// The product without any library, one element a thread: `left` and `right` are matrices with the same outer axes.
+fn direct(
+    left: &View,
+    right: &View,
+    bias: Option<&View>,
+    residual: Option<&View>,
+    out: &View,
+    activation: Activation,
+) -> Option<Generated> {
+    let rank = left.shape.len();
+    let (depth, columns) = (left.shape[rank - 1], right.shape[rank - 1]);
+    let shape: Vec<usize> = left.shape[..rank - 1].iter().copied().chain([columns]).collect();
+    if shape.iter().product::<usize>().checked_mul(depth).is_none_or(|n| n > MOST_MULTIPLICATIONS) {
+        return None;
+    }
+    let mut inputs = vec![left.clone(), right.clone()];
+    let mut body = format!(
+        "  i64 l[{rank}], r[{rank}];\n  for (int axis = 0; axis < {rank}; ++axis) l[axis] = r[axis] = o[axis];\n  \
+         {} sum = 0;\n  for (int i = 0; i < {depth}; ++i) {{\n    l[{}] = r[{}] = i;\n    sum += X0(l) * X1(r);\n  }}\n",
+        spelled(out.scalar.class()),
+        rank - 1,
+        rank - 2,
+    );
+    for added in [bias.map(|bias| bias.broadcast(&shape)), residual.map(|residual| residual.reshaped(&shape))] {
+        if let Some(view) = added {
+            let _ = writeln!(body, "  sum += X{}(o);", inputs.len());
+            inputs.push(view?);
+        }
+    }
+    let result = match activation {
+        Activation::None => "sum",
+        Activation::Relu => "relu(sum)",
+        Activation::Gelu => "gelu(sum)",
+        Activation::GeluTanh => "gelu_tanh(sum)",
+    };
+    let _ = write!(body, "  PUT0(o, {result});");
+    Direct { shape: &shape, inputs: &inputs, outputs: &[out.reshaped(&shape)?], body: &body, by_block: false }
+        .generate()
 }

@@ -16,7 +16,8 @@ use eutectic_backend::{Error, HostTensor, Launch as Listed, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// Alignment of every buffer, in bytes.
 const ALIGNMENT: usize = 256;
@@ -47,8 +48,11 @@ pub struct CudaProgram {
     /// The launches of each step.
     pub(crate) steps: Vec<Vec<Ready>>,
     pub(crate) convolutions: Vec<ConvolutionPlan>,
+    /// Generated kernels that compute the same as steps that a library computes, with the number of the step.
+    pub(crate) references: Vec<(usize, Ready)>,
     pub(crate) libraries: Libraries,
     pub(crate) device: Arc<Device>,
+    stages: Vec<(&'static str, f64)>,
     has_run: bool,
     next: std::cell::Cell<usize>,
 }
@@ -75,7 +79,14 @@ pub struct Footprint {
 
 impl CudaProgram {
     pub(crate) fn load(plan: Plan, cache: &Cache, limit: usize) -> Result<Self, Diagnostic> {
+        let mut stages = Vec::new();
+        let mut begun = Instant::now();
+        let mut stage = |name| {
+            stages.push((name, begun.elapsed().as_secs_f64()));
+            begun = Instant::now();
+        };
         let device = Device::open()?;
+        stage("device");
         let arena = arena(&plan);
         let mut offsets = vec![0; plan.buffers.len()];
         let mut end = 0;
@@ -106,6 +117,7 @@ impl CudaProgram {
         }
         memory.write(0, &fixed)?;
         noise(&memory, arena_at, arena.bytes)?;
+        stage("weights");
         let stream = Stream::new()?;
         let ways = || {
             plan.steps.iter().filter_map(|step| match &step.work {
@@ -120,6 +132,7 @@ impl CudaProgram {
             (ways().any(|ways| ways.product.is_some()), ways().any(|ways| ways.convolution.is_some()));
         let cublas = if wants(Library::CublasLt, products, is_bound) { Some(CublasLt::new()?) } else { None };
         let cudnn = if wants(Library::Cudnn, convolutions, false) { Some(Cudnn::new(&stream)?) } else { None };
+        stage("libraries");
         let mut program = Self {
             arena,
             offsets,
@@ -127,13 +140,18 @@ impl CudaProgram {
             copies: vec![Copy { memory, graph: None }],
             steps: Vec::new(),
             convolutions: Vec::new(),
+            references: Vec::new(),
             libraries: Libraries { cudnn, cublas, stream },
             device,
+            stages: Vec::new(),
             has_run: false,
             next: std::cell::Cell::new(0),
             plan,
         };
-        program.prepare_steps(cache)?;
+        let kernels = program.kernels(cache)?;
+        stage("kernels");
+        program.prepare_steps(cache, &kernels)?;
+        stage("ways");
         // The constants are on the device now.
         for buffer in &mut program.plan.buffers {
             if let Content::Constant(bytes) = &mut buffer.content {
@@ -141,7 +159,14 @@ impl CudaProgram {
             }
         }
         program.record(0)?;
+        stage("first run");
+        program.stages = stages;
         Ok(program)
+    }
+
+    /// Seconds of each stage of the preparation, in order.
+    pub fn stages(&self) -> &[(&'static str, f64)] {
+        &self.stages
     }
 
     fn address(&self, place: Place) -> Address {
@@ -162,6 +187,19 @@ impl CudaProgram {
             residual: optional(places.residual),
             out: self.address(places.out),
         }
+    }
+
+    /// The operands of a step that are results of others, or inputs: where they lie in the first copy, and their bytes.
+    pub(crate) fn written(&self, places: &Places) -> Vec<(Address, usize)> {
+        let buffers = [Some(places.left), Some(places.right), places.residual].into_iter().flatten();
+        let mut found: Vec<(Address, usize)> = buffers
+            .map(|place| (place.buffer, &self.plan.buffers[place.buffer]))
+            .filter(|(_, buffer)| !matches!(buffer.content, Content::Constant(_)))
+            .map(|(at, buffer)| (self.base(0) + self.offset(at), buffer.bytes))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// Number of copies of the memory.
@@ -299,6 +337,11 @@ impl CudaProgram {
         found
     }
 
+    /// The outputs as they lie in the first copy of the memory.
+    pub fn outputs(&self) -> Result<Vec<Tensor>, Error> {
+        self.plan.outputs.iter().map(|(view, element)| Ok(self.read(view, *element)?)).collect()
+    }
+
     fn read(&self, view: &View, element: Element) -> Result<Tensor, Diagnostic> {
         let bytes =
             self.copies[0].memory.read(self.address(Place::of(view)) as usize, view.count() * view.scalar.bytes())?;
@@ -319,15 +362,18 @@ impl Operands {
 /// Fills memory with numbers of ordinary size: zeros make arithmetic units draw less power and run faster, so a choice that is
 /// timed on them is another one.
 pub(crate) fn noise(memory: &Memory, at: usize, len: usize) -> Result<(), Diagnostic> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    // Each half-word is a float16 between 0.125 and 2, of either sign, and each pair of them a float32 of like size.
-    let chunk: Vec<u8> = (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fff)).to_le_bytes()).collect();
+    static CHUNK: OnceLock<Vec<u8>> = OnceLock::new();
+    let chunk = CHUNK.get_or_init(|| {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        // Each half-word is a float16 between 0.125 and 2, of either sign, and each pair of them a float32 of like size.
+        (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fff)).to_le_bytes()).collect()
+    });
     let mut done = 0;
     while done < len {
         let part = chunk.len().min(len - done);
@@ -369,8 +415,7 @@ impl Program for CudaProgram {
         self.has_run = true;
         self.replay(0, &self.libraries.stream)?;
         self.libraries.stream.synchronize()?;
-        let read = |(view, element): &(View, Element)| Ok(self.read(view, *element)?);
-        self.plan.outputs.iter().map(read).collect()
+        self.outputs()
     }
 
     fn enqueue(&mut self) -> Result<(), Error> {

@@ -3,15 +3,17 @@
 //! Launches are timed inside a graph, since a launch from the host may take longer than the kernel. Weights are read from
 //! changing places of a memory larger than the cache, since a program finds them there only if it is small.
 
-use crate::backend::kernels_of;
+use crate::backend::{kernels_of, listed};
 use crate::compile::Cache;
-use crate::convolution::{Convolution, Engine};
-use crate::driver::{Address, Event, Kernel, Memory};
+use crate::convolution::Engine;
+use crate::driver::{Address, Event, Kernel};
 use crate::plan::{Content, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
-use crate::program::{CudaProgram, Ready, noise};
+use crate::program::{CudaProgram, Ready, kinds};
 use crate::region::Generated;
+use crate::ring::Ring;
 use crate::view::Scalar;
+use eutectic_backend::{Error, Launch as Listed};
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,6 +21,8 @@ use std::collections::{BTreeSet, HashMap};
 const PRODUCTS: usize = 24;
 /// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
 const ENGINES: usize = 12;
+/// Counts up with what a way must pass to be chosen: those that were chosen before it are not taken from the cache.
+const CHECKS: usize = 2;
 /// Seconds of one timed graph, about.
 const GRAPH_SECONDS: f64 = 3e-4;
 /// A candidate that takes this many times the best one is not timed again.
@@ -35,11 +39,14 @@ enum Way {
 
 /// The results that a way must have: libraries also offer ways that add up in the type of the result, and those lose digits
 /// with every addition.
+///
+/// Some of their kernels are launched before the kernel in front has ended, and not all of these wait for everything that they
+/// read. So the operands arrive late while a way is checked.
 struct Check {
-    /// Where the result is.
-    out: Address,
-    /// Elements that are compared, from the first on.
-    count: usize,
+    /// Operands that kernels write, with their bytes.
+    operands: Vec<(Address, usize)>,
+    /// Where the compared parts of the result are, and their elements.
+    parts: Vec<(Address, usize)>,
     scalar: Scalar,
     /// Largest norm of the error over the norm of the result.
     limit: f64,
@@ -47,56 +54,54 @@ struct Check {
 }
 
 impl Check {
-    fn found(&self, program: &CudaProgram, steps: &[Ready]) -> Result<Vec<f64>, Diagnostic> {
+    fn found(&self, program: &CudaProgram, ring: &Ring, steps: &[Ready]) -> Result<Vec<f64>, Diagnostic> {
         let base = program.base(0);
+        let stream = &program.libraries.stream;
+        ring.fill(stream, &self.operands, 1)?;
+        stream.synchronize()?;
+        ring.fill(stream, &self.operands, 0)?;
         steps.iter().try_for_each(|ready| program.enqueue_one(ready, base))?;
-        let width = self.scalar.bytes();
-        let bytes = program.bytes(self.out, self.count * width)?;
-        let number = |bytes: &[u8]| match (self.scalar, bytes) {
-            (Scalar::F16, &[a, b]) => f64::from(half::f16::from_le_bytes([a, b])),
-            (Scalar::Bf16, &[a, b]) => f64::from(half::bf16::from_le_bytes([a, b])),
-            (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
-            _ => f64::NAN,
-        };
-        Ok(bytes.chunks_exact(width).map(number).collect())
+        let mut found = Vec::new();
+        for &(at, count) in &self.parts {
+            found.extend(numbers(self.scalar, &program.bytes(at, count * self.scalar.bytes())?));
+        }
+        Ok(found)
     }
 
     /// Whether `steps` compute what is expected.
-    fn holds(&self, program: &CudaProgram, steps: &[Ready]) -> Result<bool, Diagnostic> {
-        let found = self.found(program, steps)?;
-        let distance: f64 = found.iter().zip(&self.expected).map(|(x, y)| (x - y) * (x - y)).sum();
-        let norm: f64 = self.expected.iter().map(|x| x * x).sum();
-        Ok(distance.sqrt() <= self.limit * norm.sqrt())
+    fn holds(&self, program: &CudaProgram, ring: &Ring, steps: &[Ready]) -> Result<bool, Diagnostic> {
+        Ok(distance(&self.found(program, ring, steps)?, &self.expected) <= self.limit)
     }
 }
 
-/// Memory that weights are read from while ways are timed.
-struct Ring {
-    memory: Option<Memory>,
+/// The stored elements of `bytes`.
+fn numbers(scalar: Scalar, bytes: &[u8]) -> impl Iterator<Item = f64> {
+    bytes.chunks_exact(scalar.bytes()).map(move |bytes| match (scalar, bytes) {
+        (Scalar::F16, &[a, b]) => f64::from(half::f16::from_le_bytes([a, b])),
+        (Scalar::Bf16, &[a, b]) => f64::from(half::bf16::from_le_bytes([a, b])),
+        (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+        (_, bytes) => <[u8; 8]>::try_from(bytes).map_or(f64::NAN, f64::from_le_bytes),
+    })
 }
 
-impl Ring {
-    /// Where launch number `at` reads `bytes` of weights.
-    fn slot(&self, at: usize, bytes: usize) -> Option<Address> {
-        let memory = self.memory.as_ref()?;
-        let bytes = bytes.max(1).next_multiple_of(256);
-        let n = memory.len() / bytes;
-        (n > 0).then(|| memory.address() + ((at % n) * bytes) as Address)
-    }
+/// The norm of the difference over the norm of what is expected.
+fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    let norm = |squares: f64| squares.sqrt();
+    let difference = norm(found.iter().zip(expected).map(|(x, y)| (x - y) * (x - y)).sum());
+    if difference == 0.0 { 0.0 } else { difference / norm(expected.iter().map(|x| x * x).sum()) }
 }
 
 impl CudaProgram {
-    pub(crate) fn prepare_steps(&mut self, cache: &Cache) -> Result<(), Diagnostic> {
-        let kernels = self.kernels(cache)?;
-        let mut ring = Ring { memory: None };
+    pub(crate) fn prepare_steps(&mut self, cache: &Cache, kernels: &HashMap<String, Kernel>) -> Result<(), Diagnostic> {
+        let mut ring = None;
         let mut chosen: HashMap<String, Way> = HashMap::new();
         for at in 0..self.plan.steps.len() {
             let step = match &self.plan.steps[at].work {
-                Work::Kernel(generated) => vec![self.ready(generated, &kernels)?],
+                Work::Kernel(generated) => vec![self.ready(generated, kernels)?],
                 Work::Contraction(ways, places) => {
                     let (ways, places) = (ways.clone(), *places);
                     let generated =
-                        |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, &kernels));
+                        |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels));
                     let (otherwise, after) =
                         (generated(&ways.otherwise).transpose()?, generated(&ways.after).transpose()?);
                     // Kernels hold the addresses of one step; two steps that are else alike have alike kernels.
@@ -110,7 +115,10 @@ impl CudaProgram {
                         }
                     };
                     let operands = self.operands(&places);
-                    launches(&way, operands, &otherwise, &after)
+                    let step = launches(&way, operands, &otherwise, &after);
+                    let is_library = !matches!(way, Way::Generated);
+                    self.references.extend(otherwise.filter(|_| is_library).map(|otherwise| (at, otherwise)));
+                    step
                 }
             };
             self.steps.push(step);
@@ -119,7 +127,7 @@ impl CudaProgram {
     }
 
     /// Every generated kernel, compiled or from the cache, by source.
-    fn kernels(&self, cache: &Cache) -> Result<HashMap<String, Kernel>, Diagnostic> {
+    pub(crate) fn kernels(&self, cache: &Cache) -> Result<HashMap<String, Kernel>, Diagnostic> {
         let sources: BTreeSet<&str> = self
             .plan
             .steps
@@ -168,13 +176,13 @@ impl CudaProgram {
         otherwise: &Option<Ready>,
         after: &Option<Ready>,
         cache: &Cache,
-        ring: &mut Ring,
+        ring: &mut Option<Ring>,
     ) -> Result<Way, Diagnostic> {
         let versions = [
             self.libraries.cublas.as_ref().map_or(0, |cublas| cublas.version()),
             self.libraries.cudnn.as_ref().map_or(0, |cudnn| cudnn.version()),
         ];
-        let key = format!("way {versions:?} {} {key}", self.device.name);
+        let key = format!("way {CHECKS} {versions:?} {} {key}", self.device.name);
         let kept = cache.get(&key).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let products = match (&ways.product, &self.libraries.cublas) {
             (Some(product), Some(cublas)) if kept.is_empty() || kept.starts_with("product") => {
@@ -199,16 +207,13 @@ impl CudaProgram {
         }
         let is_constant = matches!(self.plan.buffers[places.right.buffer].content, Content::Constant(_));
         let weights = if is_constant { self.plan.buffers[places.right.buffer].bytes } else { 0 };
-        if is_constant && ring.memory.is_none() {
-            let memory = Memory::new(&self.device, 2 * self.device.cache_bytes)?;
-            noise(&memory, 0, memory.len())?;
-            ring.memory = Some(memory);
-        }
-        let operands = self.operands(places);
-        let check = match (&ways.convolution, otherwise) {
-            (Some(convolution), Some(otherwise)) => self.check(convolution, otherwise, operands.out)?,
-            _ => None,
+        let ring = match ring {
+            Some(ring) => &*ring,
+            none => &*none.insert(Ring::new(&self.device, cache)?),
         };
+        let operands = self.operands(places);
+        let check =
+            otherwise.as_ref().map(|otherwise| self.check(ways, places, otherwise, ring)).transpose()?.flatten();
         let mut best: Option<(f64, String, Way)> = None;
         let mut offer = |this: &Self, name: String, way: Way| -> bool {
             let steps = launches(&way, operands, otherwise, after);
@@ -216,7 +221,7 @@ impl CudaProgram {
             match this.seconds_of(&steps, weights, ring, least) {
                 Ok(seconds)
                     if seconds < least
-                        && check.as_ref().is_none_or(|check| check.holds(this, &steps).unwrap_or(false)) =>
+                        && check.as_ref().is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false)) =>
                 {
                     best = Some((seconds, name, way));
                     true
@@ -253,18 +258,28 @@ impl CudaProgram {
         Ok(way)
     }
 
-    /// What the generated kernel computes of the memory as it is; `None` when that tells nothing.
-    fn check(&self, convolution: &Convolution, otherwise: &Ready, out: Address) -> Result<Option<Check>, Diagnostic> {
-        const CHECKED: usize = 1 << 18;
-        let count = convolution.output.iter().product::<usize>().min(CHECKED);
-        let limit = match convolution.scalar {
+    /// What the generated kernel computes; `None` when that tells nothing. Parts of the whole result are compared: a library
+    /// may compute its end in another way than its beginning.
+    fn check(&self, ways: &Ways, places: &Places, otherwise: &Ready, ring: &Ring) -> Result<Option<Check>, Diagnostic> {
+        const PARTS: usize = 32;
+        const PART: usize = 1 << 13;
+        let (count, scalar, tf32) = ways.result();
+        let (width, out) = (scalar.bytes(), self.operands(places).out);
+        let parts = if count <= PARTS * PART {
+            vec![(out, count)]
+        } else {
+            let first = |part: usize| (count - PART) * part / (PARTS - 1);
+            (0..PARTS).map(|part| (out + (first(part) * width) as Address, PART)).collect()
+        };
+        let limit = match scalar {
             Scalar::F16 => 1e-3,
             Scalar::Bf16 => 8e-3,
-            _ if convolution.tf32 => 2e-3,
+            Scalar::F64 => 1e-12,
+            _ if tf32 => 2e-3,
             _ => 3e-5,
         };
-        let mut check = Check { out, count, scalar: convolution.scalar, limit, expected: Vec::new() };
-        check.expected = check.found(self, std::slice::from_ref(otherwise))?;
+        let mut check = Check { operands: self.written(places), parts, scalar, limit, expected: Vec::new() };
+        check.expected = check.found(self, ring, std::slice::from_ref(otherwise))?;
         let norm: f64 = check.expected.iter().map(|x| x * x).sum();
         Ok((norm.is_finite() && norm > 0.0).then_some(check))
     }
@@ -342,6 +357,33 @@ impl CudaProgram {
         }
         seconds.sort_by(f64::total_cmp);
         Ok(seconds[seconds.len() / 2])
+    }
+}
+
+impl CudaProgram {
+    /// How far each step that a library computes is from the generated kernel that computes the same, on the inputs of
+    /// the last run: the norm of the difference over the norm of the result. Steps without such a kernel are not among them.
+    pub fn deviations(&self) -> Result<Vec<(Listed, f64)>, Error> {
+        self.device.bind()?;
+        let base = self.base(0);
+        let mut references = self.references.iter().peekable();
+        let mut found = Vec::new();
+        for (at, (step, ready)) in self.plan.steps.iter().zip(&self.steps).enumerate() {
+            ready.iter().try_for_each(|ready| self.enqueue_one(ready, base))?;
+            let (Some((_, reference)), Work::Contraction(ways, places)) =
+                (references.next_if(|(step, _)| *step == at), &step.work)
+            else {
+                continue;
+            };
+            let (count, scalar, _) = ways.result();
+            let len = count * scalar.bytes();
+            let out = self.operands(places).out;
+            let computed: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
+            self.enqueue_one(reference, base)?;
+            let expected: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
+            found.push((Listed { kind: kinds(ready), ..listed(step) }, distance(&computed, &expected)));
+        }
+        Ok(found)
     }
 }
 
