@@ -35,4 +35,5 @@ pub mod fused;
 pub mod inputs;
 pub mod partners;
 pub mod published;
+pub mod rounding;
 pub mod seeding;

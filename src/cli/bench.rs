@@ -16,6 +16,7 @@ use crate::measure::{Random, median, median_estimate, quantile, ratio_of_medians
 use crate::passes::cost::{CostModel, Device};
 use crate::passes::regions::{Fusions, PATTERNS};
 use crate::passes::rules::Library;
+use crate::rounding::with_rounded_operands;
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ const MEMORY: usize = 64 << 30;
 const SAMPLE_SECONDS: f64 = 2e-3;
 /// Ratios of times within this share of 1 do not matter in practice.
 const THRESHOLD: f64 = 0.02;
+/// A right program's error is at most this many times that of rounding its weights and inputs: results are rounded too.
+const OWN_ERRORS: f64 = 4.0;
 /// Steps of a wrong program that are shown, those first that deviate most.
 const DEVIATIONS: usize = 5;
 
@@ -126,6 +129,15 @@ impl Precision {
             Precision::Tf32 => crate::cuda::Precision::Tf32,
             Precision::F16 => crate::cuda::Precision::F16,
             Precision::Bf16 => crate::cuda::Precision::Bf16,
+        }
+    }
+
+    /// Bits of a number behind its leading one.
+    fn bits(self) -> u32 {
+        match self {
+            Precision::F32 => 23,
+            Precision::Tf32 | Precision::F16 => 10,
+            Precision::Bf16 => 7,
         }
     }
 
@@ -242,16 +254,27 @@ impl Bench {
         for (name, fusions) in wanted {
             variants.push(self.variant((&model, &library), name, &fusions, &given, &reference)?);
         }
-        let tolerance = self.tolerance.unwrap_or(match self.backend {
-            On::Cuda => self.precision.tolerance(),
-            On::Cpu => Precision::F32.tolerance(),
-        });
+        let precision = match self.backend {
+            On::Cuda => self.precision,
+            On::Cpu => Precision::F32,
+        };
+        let mut tolerance = self.tolerance.unwrap_or(precision.tolerance());
+        let worst = variants.iter().map(|variant| variant.error).fold(0.0, f64::max);
+        if self.tolerance.is_none() && worst > tolerance {
+            let rounded = with_rounded_operands(&model, &inputs, precision.bits())?;
+            let own = worst_error(&rounded, &reference);
+            tolerance = tolerance.max(OWN_ERRORS * own);
+            if worst <= tolerance {
+                let message = format!("rounding weights and inputs alone changes the results by {own:.2e}");
+                global.warn(&Diagnostic::warning("C0156", message).into());
+            }
+        }
         if let Some(wrong) = variants.iter().find(|variant| variant.error.is_nan() || variant.error > tolerance) {
             let message = format!(
                 "the {} program differs from the CPU backend by {:.2e}, more than {tolerance:.0e}",
                 wrong.name, wrong.error
             );
-            let mut problem = Diagnostic::error(Kind::Invalid, "C0150", message).help("a wrong program has no time");
+            let mut problem = Diagnostic::error(Kind::Invalid, "C0155", message).help("a wrong program has no time");
             if let Prepared::Cuda(program) = &wrong.program {
                 let fail = |Error(problems): Error| problems;
                 let mut steps = program.deviations().map_err(fail)?;

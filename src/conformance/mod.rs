@@ -184,7 +184,7 @@ impl Settings {
 pub fn run(cases: &[Case], paths: &[Through], settings: &Arc<Settings>) -> Result<Vec<Vec<Verdict>>, Diagnostic> {
     // The kernels of the CPU backend run on the global pool: a case that waits for them must not hold one of its threads.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.n_threads).build().map_err(|error| {
-        Diagnostic::error(Kind::Limit, "C0150", format!("the threads for the cases cannot be started: {error}"))
+        Diagnostic::error(Kind::Limit, "C0154", format!("the threads for the cases cannot be started: {error}"))
     })?;
     Ok(pool.install(|| cases.par_iter().map(|case| run_case(case, paths, settings)).collect()))
 }
