@@ -137,4 +137,34 @@ mod tests {
         let refused = named(&["row".into()], &library).expect_err("it is called rows").to_string();
         assert!(refused.contains("`row`") && refused.contains("rows"), "{refused}");
     }
+
+    #[test]
+    fn linear_layers_on_one_input_are_one_product_at_every_batch() {
+        for batch in [1, 8, 32] {
+            let layer = |at: usize| {
+                let weight = |name: &str, shape: &str, seed: usize| {
+                    format!(
+                        "float[{shape}] {name}{at} = [\"location\": \"seed:{seed}\", \"low\": \"-1\", \"high\": \"1\"]"
+                    )
+                };
+                let calls = format!("p{at} = MatMul (x, w{at}) s{at} = Add (p{at}, b{at}) y{at} = Exp (s{at})");
+                (format!("{}, {}", weight("w", "64,64", 2 * at), weight("b", "64", 2 * at + 1)), calls)
+            };
+            let (weights, calls): (Vec<String>, Vec<String>) = (0..3).map(layer).unzip();
+            let ty = format!("float[{batch},128,64]");
+            let text = format!(
+                "<ir_version: 11, opset_import: [\"\": 24]>\ng ({ty} x) => ({ty} y0, {ty} y1, {ty} y2) <{}> {{ {} }}",
+                weights.join(", "),
+                calls.join(" ")
+            );
+            let (mut model, _) = parse_model(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+            let (library, fusions) = (Library::built_in().expect("it loads"), Fusions::all());
+            optimized(&mut model, &library, &fusions, cost()).expect("it optimizes");
+            let cuda = Cuda { precision: Precision::F32, cache: None };
+            let (expanded, _) = divided(&cuda, &model, &fusions, &[]).expect("it expands");
+            let listing = cuda.listing(&expanded).expect("every call has a kernel");
+            let names: Vec<&str> = listing.iter().map(|launch| launch.name.as_str()).collect();
+            assert_eq!(names, ["MatMul+Add", "Exp", "Exp", "Exp"], "batch {batch}");
+        }
+    }
 }

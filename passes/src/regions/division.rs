@@ -134,24 +134,22 @@ impl<'a> Division<'a> {
         (fits || members.len() == 1).then(|| seconds(self.calls, members, &space, &traffic, self.device))
     }
 
-    /// Whether something outside of two units needs one and is needed by the other.
+    /// Whether something outside of two units, of which `to` reads `from`, needs `from` and is needed by `to`. The other way
+    /// round there is nothing, since no unit needs what needs it.
     fn is_crossed(&self, from: usize, to: usize) -> bool {
-        let reaches = |start: usize, target: usize| {
-            let mut open: Vec<usize> = self.successors(start).filter(|&unit| unit != target).collect();
-            let mut seen: BTreeSet<usize> = open.iter().copied().collect();
-            while let Some(unit) = open.pop() {
-                for next in self.successors(unit) {
-                    if next == target {
-                        return true;
-                    }
-                    if next != start && seen.insert(next) {
-                        open.push(next);
-                    }
+        let mut open: Vec<usize> = self.successors(from).filter(|&unit| unit != to).collect();
+        let mut seen: BTreeSet<usize> = open.iter().copied().collect();
+        while let Some(unit) = open.pop() {
+            for next in self.successors(unit) {
+                if next == to {
+                    return true;
+                }
+                if seen.insert(next) {
+                    open.push(next);
                 }
             }
-            false
-        };
-        reaches(from, to) || reaches(to, from)
+        }
+        false
     }
 
     fn successors(&self, unit: usize) -> impl Iterator<Item = usize> + '_ {

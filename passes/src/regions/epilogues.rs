@@ -89,8 +89,8 @@ fn is_row(calls: &Calls, value: ValueId, of: ValueId) -> bool {
 /// Whether computing `value` needs the result of call `target`.
 fn needs(calls: &Calls, value: ValueId, target: usize) -> bool {
     let (mut open, mut seen) = (vec![value], BTreeSet::new());
-    while let Some(call) = open.pop().and_then(|value| Some(calls.producer(value))) {
-        match call {
+    while let Some(value) = open.pop() {
+        match calls.producer(value) {
             Some(call) if call == target => return true,
             // What comes before the target does not need it.
             Some(call) if call > target && seen.insert(call) => open.extend(calls.reads(call)),
