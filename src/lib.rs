@@ -36,3 +36,4 @@ pub mod inputs;
 pub mod partners;
 pub mod published;
 pub mod seeding;
+pub mod trace;
