@@ -9,10 +9,11 @@ use crate::certificate::{Certificate, run_on_cpu};
 use crate::inputs::{Sizes, seeded};
 use crate::ir::diag::Diagnostics;
 use crate::ir::{Graph, Model, Name, Tensor, walk};
-use crate::passes::optimize::{Options, collect_functions, name_results, optimize_watched};
+use crate::passes::optimize::{Options, collect_functions, optimize_watched};
+use crate::passes::pipeline;
 use crate::passes::saturate::{Explanation, Focus, Step};
 use crate::passes::watch::Event;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What runs models: the one that is tested.
 pub type Run<'a> = dyn FnMut(&Model, &[Option<Tensor>]) -> Result<Vec<Tensor>, Diagnostics> + 'a;
@@ -77,19 +78,13 @@ pub fn bisect(
     let mut stages: Vec<(Culprit, Model)> = vec![(Culprit::Model, model.clone())];
     let mut optimized = model.clone();
     let options = Options { explain: Some(Focus::Whole), ..options.clone() };
-    let report = optimize_watched(
-        &mut optimized,
-        &options,
-        &mut Some(&mut |event: Event| match event {
-            Event::Pass { report, model } if report.change.n_changed > 0 => {
-                let mut model = model.clone();
-                collect_functions(&mut model);
-                stages.push((Culprit::Pass(report.name), model));
-            }
-            Event::Rewritten { model } => stages.push((Culprit::Engine, model.clone())),
-            _ => {}
-        }),
-    )?;
+    // Once prepared, a model is as it is when it is prepared again. Steps speak of values by name, so each has one then.
+    let noting = &mut |event: Event| note(&mut stages, event);
+    pipeline::prepare(options.fold, false).run_watched(&mut optimized, &mut Some(noting))?;
+    name_results(&mut optimized.graph);
+    stages.push((Culprit::Pass("types"), optimized.clone()));
+    let noting = &mut |event: Event| note(&mut stages, event);
+    let report = optimize_watched(&mut optimized, &options, &mut Some(noting))?;
     let mut last = difference(&optimized)?;
     if last <= tolerance {
         return Ok(None);
@@ -111,13 +106,39 @@ pub fn bisect(
     let [(_, before), (culprit, after)] = &stages[..] else { unreachable!("two stages are left") };
     let found = whole(culprit.clone(), last, before, after);
     Ok(Some(match culprit {
-        Culprit::Engine => {
-            let mut prepared = before.clone();
-            name_results(&mut prepared.graph);
-            Chain { prepared: &prepared, inputs, tolerance, run }.search(&report.explanations, found)
-        }
+        Culprit::Engine => Chain { prepared: before, inputs, tolerance, run }.search(&report.explanations, found),
         _ => found,
     }))
+}
+
+/// Keeps the model after a pass that changed it, and after the engine.
+fn note(stages: &mut Vec<(Culprit, Model)>, event: Event) {
+    match event {
+        Event::Pass { report, model } if report.change.n_changed > 0 => {
+            let mut model = model.clone();
+            collect_functions(&mut model);
+            stages.push((Culprit::Pass(report.name), model));
+        }
+        Event::Rewritten { model } => stages.push((Culprit::Engine, model.clone())),
+        _ => {}
+    }
+}
+
+/// Gives each result of a call in `graph` a name that has none and is read.
+fn name_results(graph: &mut Graph) {
+    let nameless: Vec<_> = graph
+        .values()
+        .filter(|(id, value)| value.name.is_empty() && value.uses().len() > 0 && graph.producer(*id).is_some())
+        .map(|(id, _)| id)
+        .collect();
+    let mut taken: BTreeSet<Name> = graph.values().map(|(_, value)| value.name.clone()).collect();
+    for id in nameless {
+        let mut name = Name::from(format!("value{}", id.index()));
+        while !taken.insert(name.clone()) {
+            name = Name::from(format!("{name}_"));
+        }
+        graph.value_mut(id).name = name;
+    }
 }
 
 /// The applications of rules that lead from `prepared` to its rewritten form.

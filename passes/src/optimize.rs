@@ -20,8 +20,7 @@ use eutectic_ir::diag::Kind;
 use eutectic_ir::graph::Op;
 use eutectic_ir::infer::Facts;
 use eutectic_ir::op::Fact;
-use eutectic_ir::{Diagnostic, Diagnostics, Function, Graph, Model, Name, infer, verify};
-use rustc_hash::FxHashSet;
+use eutectic_ir::{Diagnostic, Diagnostics, Function, Graph, Model, infer, verify};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -253,9 +252,6 @@ fn saturating(
         *graph = rewritten;
         Ok::<_, Diagnostics>((activity, space, extracted))
     };
-    if options.explain.is_some() {
-        name_results(&mut model.graph);
-    }
     let (facts, _) = infer::infer(model);
     let (mut activity, space, extracted) = one(&mut model.graph, &facts)?;
     let dump = options.dump.then(|| dump(&space, &options.cost, allowed));
@@ -329,23 +325,6 @@ fn spell(model: &mut Model, target: Target) {
     if target != Target::Portable && target != Target::Cpu {
         const MOST_NODES: usize = 1_000_000;
         inline(&mut model.graph, &|function| function.domain == FUSION_DOMAIN, MOST_NODES);
-    }
-}
-
-/// Gives each result of a call in `graph` a name that has none and is read, so that explanations can speak of it.
-pub fn name_results(graph: &mut Graph) {
-    let nameless: Vec<_> = graph
-        .values()
-        .filter(|(id, value)| value.name.is_empty() && value.uses().len() > 0 && graph.producer(*id).is_some())
-        .map(|(id, _)| id)
-        .collect();
-    let mut taken: FxHashSet<Name> = graph.values().map(|(_, value)| value.name.clone()).collect();
-    for id in nameless {
-        let mut name = Name::from(format!("value{}", id.index()));
-        while !taken.insert(name.clone()) {
-            name = Name::from(format!("{name}_"));
-        }
-        graph.value_mut(id).name = name;
     }
 }
 

@@ -79,7 +79,7 @@ impl Reduce {
                     fix_dims(&mut model, &inputs);
                 }
                 let partner = self.partners.partner(name, &model, "")?;
-                Tester::Partner { partner, tolerance: self.tolerance, most }
+                Tester::Partner { partner, tolerance: self.tolerance, most, must_run: false }
             }
             (None, None) => return Err(misuse("give `--against` or `--check`")),
         };
@@ -92,6 +92,7 @@ impl Reduce {
                 .help("give the `--seed`, `--shapes` or `--tolerance` under which it fails")
                 .into());
         };
+        judge.tester.ask_reference(&case);
         judge.failure = Some(failure.clone());
         let Some(found) = reduce(case, &mut judge, budget) else {
             let message = format!("the failure of `{}` is not the same each time: {failure}", self.model.display());
@@ -225,11 +226,28 @@ fn kind(problem: &Diagnostic) -> String {
 
 /// What runs cases.
 enum Tester {
-    Partner { partner: Partner, tolerance: f64, most: Duration },
-    Command { check: String, dir: tempfile::TempDir, most: Duration },
+    Partner {
+        partner: Partner,
+        tolerance: f64,
+        most: Duration,
+        /// Whether the reference runs the whole model: then what it does not run is refused for another reason.
+        must_run: bool,
+    },
+    Command {
+        check: String,
+        dir: tempfile::TempDir,
+        most: Duration,
+    },
 }
 
 impl Tester {
+    /// Notes whether the reference runs the whole model.
+    fn ask_reference(&mut self, whole: &Case) {
+        if let Tester::Partner { partner, must_run, .. } = self {
+            *must_run = partner.reference(&whole.model, &whole.inputs).is_ok();
+        }
+    }
+
     fn failure(&mut self, case: &Case) -> Option<Failure> {
         match self {
             Tester::Command { check, dir, most } => {
@@ -243,7 +261,7 @@ impl Tester {
                     None => Some(Failure::Ended("no status in time".into())),
                 }
             }
-            Tester::Partner { partner, tolerance, most } => {
+            Tester::Partner { partner, tolerance, most, must_run } => {
                 let Case { model, inputs } = case.clone();
                 let outputs = match &mut *partner {
                     // It runs in this process, whose end must not be that of the search.
@@ -255,7 +273,10 @@ impl Tester {
                 };
                 let outputs = match outputs {
                     Ok(outputs) => outputs,
-                    Err(problems) => return Some(Failure::of(&problems)),
+                    Err(problems) => {
+                        let is_run = !*must_run || partner.reference(&case.model, &case.inputs).is_ok();
+                        return is_run.then(|| Failure::of(&problems));
+                    }
                 };
                 if outputs.is_empty() {
                     return None;
@@ -283,10 +304,9 @@ impl Judge for Same {
 
     fn values(&mut self, case: &Case, wanted: &[ValueId]) -> Option<Vec<Tensor>> {
         let mut model = case.model.clone();
-        let n_outputs = model.graph.outputs().len();
         model.graph.keep_outputs(&[]);
         for (at, &value) in wanted.iter().enumerate() {
-            model.graph.add_output(Name::from(format!("wanted {at} of {n_outputs}")), value);
+            model.graph.add_output(Name::from(format!("wanted {at}")), value);
         }
         crate::passes::dce::sweep(&mut model.graph);
         match &self.tester {

@@ -9,6 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub(super) fn nodes(search: &mut Search) {
     // Values that parts are given are those of the whole: it is run for each once at most.
     let mut whole = Whole { case: search.case.clone(), known: FxHashMap::default() };
+    whole.ask_for_all(search);
     let mut n_chunks = 2;
     loop {
         let order = walk::order(search.graph()).unwrap_or_default();
@@ -66,6 +67,24 @@ struct Whole {
 }
 
 impl Whole {
+    /// Asks for every result at once, if they are not too large together: then the whole is run once.
+    fn ask_for_all(&mut self, search: &mut Search) {
+        const MOST_BYTES: i64 = 1 << 30;
+        let graph = &self.case.model.graph;
+        let results: Vec<ValueId> = graph
+            .values()
+            .filter(|(id, value)| graph.producer(*id).is_some() && value.uses().len() > 0)
+            .map(|(id, _)| id)
+            .collect();
+        let bytes = |id: &ValueId| graph.ty(*id)?.bytes()?.as_known();
+        let total = results.iter().try_fold(0i64, |total, id| total.checked_add(bytes(id)?));
+        if total.is_some_and(|total| total <= MOST_BYTES)
+            && let Some(values) = search.judge.values(&self.case, &results)
+        {
+            self.known.extend(results.into_iter().zip(values.into_iter().map(Some)));
+        }
+    }
+
     /// What the case computes for `wanted`; none where the judge cannot tell.
     fn values(&mut self, search: &mut Search, wanted: &[ValueId]) -> Vec<Option<Tensor>> {
         let graph = &self.case.model.graph;

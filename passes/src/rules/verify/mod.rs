@@ -13,6 +13,7 @@ mod hints;
 mod instance;
 pub mod mutate;
 mod random;
+mod recall;
 mod trial;
 
 pub use counterexample::Counterexample;

@@ -1,6 +1,7 @@
 //! Mutants of a rule: the rule with one small mistake in it. A verifier that accepts one has a hole, or the mistake is none.
 
 use super::random::{Random, Tape, split_mix};
+use super::recall::Recall;
 use super::trial::{self, Outcome};
 use super::{Effort, source};
 use crate::rules::expr::{Binary, Expr, Value};
@@ -92,10 +93,11 @@ fn explore(candidates: &mut [Candidate], rule: &Rule, recognise: Option<&Rule>, 
         let mut random = target.random(&mut chance);
         let source = source(&target.mutant.rule, recognise);
         let Ok((setting, instance)) = trial::draw(&target.mutant.rule, source, &mut random) else { continue };
+        let mut recall = Recall::of(&instance);
         for at in open {
             let candidate = &mut candidates[at];
             let other = candidate.mutant.widens.then_some(rule);
-            match trial::compare(&candidate.mutant.rule, other, setting, instance.clone()) {
+            match trial::compare(&candidate.mutant.rule, other, setting, &mut recall, instance.clone()) {
                 Outcome::Unfit(_) => continue,
                 Outcome::Shared => {}
                 Outcome::Unbuilt(_) => candidate.n_unbuilt += 1,

@@ -2,10 +2,11 @@
 
 use super::instance::{Instance, Mode, Setting, instance};
 use super::random::Random;
+use super::recall::{Recall, Recalled, either};
 use crate::greedy::fits;
 use crate::rules::matcher::{Budget, Match, find};
 use crate::rules::{Binding, Contract, Rule, apply};
-use eutectic_ir::eval::{Bounded, Contents, Datum, EvalError, Exact, Scalar, Trace, run_graph};
+use eutectic_ir::eval::{Bounded, Contents, Datum, EvalError, Exact, Scalar, Trace, walk_graph};
 use eutectic_ir::graph::{Graph, NodeId, ValueId};
 use eutectic_ir::types::Element;
 use eutectic_ir::value::Value;
@@ -189,7 +190,7 @@ impl fmt::Display for Evidence {
 /// Draws one instance of the left side of `source`, and compares both sides of `rule` on it.
 pub(super) fn run(rule: &Rule, source: &Rule, random: &mut Random) -> Outcome {
     match draw(rule, source, random) {
-        Ok((setting, drawn)) => compare(rule, None, setting, drawn),
+        Ok((setting, drawn)) => compare(rule, None, setting, &mut Recall::of(&drawn), drawn),
         Err(reason) => Outcome::Unfit(reason.to_string()),
     }
 }
@@ -232,10 +233,19 @@ fn standing(rule: &Rule, drawn: &Instance) -> Option<Match<ValueId, NodeId>> {
     best
 }
 
-fn evaluate<S: Scalar>(graph: &Graph, inputs: &[Datum<f64>], round: bool) -> Result<Vec<Datum<S>>, EvalError> {
-    let inputs: Vec<Value<Datum<S>>> = inputs.iter().map(carried).map(Value::Tensor).collect();
-    let results = run_graph(graph, &inputs, &[], &Attrs::new(), round)?;
-    Ok(results.into_iter().filter_map(Value::into_tensor).collect())
+/// Runs `graph`, an instance or one that a rule was applied to; what the calls of the instance give is recalled.
+fn evaluate<S: Scalar>(
+    graph: &Graph,
+    inputs: &[Datum<f64>],
+    mut recalled: Recalled<S>,
+) -> Result<(Vec<Datum<S>>, Trace), EvalError> {
+    // Calls note their own limits; what is left over is that of inputs and weights.
+    let (results, trace) = Exact::traced(|| {
+        let inputs: Vec<Value<Datum<S>>> = inputs.iter().map(carried).map(Value::Tensor).collect();
+        walk_graph(graph, &inputs, &[], &mut recalled)
+    });
+    let trace = either(recalled.trace, trace);
+    Ok((results?.into_iter().filter_map(Value::into_tensor).collect(), trace))
 }
 
 fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
@@ -251,8 +261,14 @@ fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
     Datum { element: datum.element, shape: datum.shape.clone(), contents }
 }
 
-/// Compares both sides of `rule` on `drawn`, unless `other` stands in it too.
-pub(super) fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Instance) -> Outcome {
+/// Compares both sides of `rule` on `drawn`, unless `other` stands in it too. `recall` is that of the instance.
+pub(super) fn compare(
+    rule: &Rule,
+    other: Option<&Rule>,
+    setting: Setting,
+    recall: &mut Recall,
+    mut drawn: Instance,
+) -> Outcome {
     let round = setting.real != Element::Double;
     let Some(found) = standing(rule, &drawn) else {
         return Outcome::Unfit("the left side does not stand in it".into());
@@ -265,9 +281,9 @@ pub(super) fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut d
     for value in rule.roots.iter().filter_map(|(root, _)| found.values[root.index()].one()) {
         alone.add_output("", value);
     }
-    match evaluate::<f64>(&alone, &drawn.inputs, round) {
+    match evaluate(&alone, &drawn.inputs, recall.float(round)) {
         Err(error) => return Outcome::Unfit(error.to_string()),
-        Ok(results) if rule.contract != Contract::Exact && !results.iter().all(is_finite) => {
+        Ok((results, _)) if rule.contract != Contract::Exact && !results.iter().all(is_finite) => {
             return Outcome::Unfit("the result is not finite".into());
         }
         Ok(_) => {}
@@ -302,8 +318,8 @@ pub(super) fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut d
             drawn.host.graph.add_output(format!("between{at}"), value);
         }
     }
-    let results = match evaluate::<f64>(&drawn.host.graph, &drawn.inputs, round) {
-        Ok(results) => results,
+    let results = match evaluate(&drawn.host.graph, &drawn.inputs, recall.float(round)) {
+        Ok((results, _)) => results,
         Err(error) => return differs(format!("the right side cannot be evaluated: {error}"), drawn, records),
     };
     let (pairs, between) = results.split_at(2 * roots.len());
@@ -311,7 +327,7 @@ pub(super) fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut d
         return Outcome::Unfit("an intermediate result is not finite".into());
     }
     let is_bitwise = matches!(rule.contract, Contract::Exact | Contract::ExactFinite);
-    let exactly = Exactly::of(is_bitwise, setting, &drawn, roots.len());
+    let exactly = Exactly::of(is_bitwise, setting, recall, &drawn, roots.len());
     let mut float = Float { real: setting.real, error: 0.0, growth: None, overflows: false };
     for (at, pair) in pairs.chunks_exact(2).enumerate() {
         let bounds = exactly.as_ref().ok().filter(|_| !is_bitwise).and_then(|exactly| exactly.bounds(at, setting.real));
@@ -351,13 +367,19 @@ struct Exactly {
 
 impl Exactly {
     /// Errors: why it is not evaluated.
-    fn of(is_bitwise: bool, setting: Setting, drawn: &Instance, n_roots: usize) -> Result<Self, String> {
+    fn of(
+        is_bitwise: bool,
+        setting: Setting,
+        recall: &mut Recall,
+        drawn: &Instance,
+        n_roots: usize,
+    ) -> Result<Self, String> {
         let round = setting.real != Element::Double;
         if setting.mode == Mode::Special || (is_bitwise && round) {
             return Err("the numbers are chosen for their rounding".into());
         }
-        let (results, trace) = Exact::traced(|| evaluate::<Exact>(&drawn.host.graph, &drawn.inputs, round));
-        let mut results = results.map_err(|error| error.to_string())?;
+        let results = evaluate(&drawn.host.graph, &drawn.inputs, recall.exact(round));
+        let (mut results, trace) = results.map_err(|error| error.to_string())?;
         results.truncate(2 * n_roots);
         Ok(Self { results, trace, is_rounded: drawn.has_rounded_constant() })
     }
