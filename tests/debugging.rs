@@ -1,8 +1,5 @@
 //! The step that goes wrong is found, and models that fail are made small.
 
-mod common;
-
-use common::root;
 use eutectic::bisect::{Culprit, bisect};
 use eutectic::certificate::run_on_cpu;
 use eutectic::files;
@@ -19,6 +16,10 @@ use std::process::{Command, Output};
 
 const SQUEEZENET: &str = "papers/models/squeezenet1_1_dy18.onnxtxt";
 const WRONG: &str = "/// wrong: relu(x) == x\nrule wrong : exact { y = Relu (x) => y = x }\n";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
 
 fn load(path: &Path) -> Model {
     files::load(path, &FileLimits::stated(), false).map_err(|problems| problems.to_string()).expect("it reads").0
@@ -64,7 +65,8 @@ fn a_wrong_rule_among_right_ones_is_found_with_the_models_around_it() {
     assert!(found["difference"].as_f64().is_some_and(|difference| difference > 0.1), "{found}");
     let out = Path::new(&out);
     let (before, after) = (load(&out.join("before.onnx")), load(&out.join("after.onnx")));
-    assert_eq!((before.graph.n_nodes(), after.graph.n_nodes()), (1, 0));
+    let relus = |model: &Model| model.graph.nodes().filter(|(_, node)| node.op.is("Relu")).count();
+    assert_eq!((before.graph.n_nodes(), relus(&before), relus(&after)), (1, 1, 0));
     let input = files::load_npy(&out.join("before_input_0.npy")).expect("an input");
     let answer = run_on_cpu(&before, &[Some(input.clone())]).expect("it runs").remove(0);
     assert_ne!(answer, input, "the value is that of the model, some of it negative");
@@ -90,7 +92,7 @@ fn the_step_that_a_broken_backend_fails_after_is_found() {
     let engine = Engine::Saturate { limits, extract: Extract::Dag };
     let options = Options { engine, ..Options::standard(Target::Portable).expect("the library loads") };
     let fused = |model: &Model, name: &str| model.graph.nodes().any(|(_, node)| node.op.name() == name);
-    let mut search = |breaks: &dyn Fn(&Model) -> bool| {
+    let search = |breaks: &dyn Fn(&Model) -> bool| {
         let mut run = |model: &Model, inputs: &[Option<Tensor>]| {
             let outputs = run_on_cpu(model, inputs)?;
             let is_broken = breaks(model);
