@@ -2,11 +2,10 @@
 
 use super::instance::{Instance, Mode, Setting, instance};
 use super::random::Random;
-use super::recall::{Recall, Recalled, either};
 use crate::greedy::fits;
 use crate::rules::matcher::{Budget, Match, find};
 use crate::rules::{Binding, Contract, Rule, apply};
-use eutectic_ir::eval::{Bounded, Contents, Datum, EvalError, Exact, Scalar, Trace, walk_graph};
+use eutectic_ir::eval::{Bounded, Contents, Datum, EvalError, Exact, Scalar, Trace, run_graph};
 use eutectic_ir::graph::{Graph, NodeId, ValueId};
 use eutectic_ir::types::Element;
 use eutectic_ir::value::Value;
@@ -18,8 +17,6 @@ use std::ops::ControlFlow;
 pub(super) enum Outcome {
     /// The rule does not stand in it, or it cannot be evaluated.
     Unfit(String),
-    /// The rule stands in it, and so does the other one.
-    Shared,
     /// The rule stands in it, but its right side cannot be built: an engine does not apply it.
     Unbuilt(String),
     /// Both sides agree.
@@ -190,7 +187,10 @@ impl fmt::Display for Evidence {
 /// Draws one instance of the left side of `source`, and compares both sides of `rule` on it.
 pub(super) fn run(rule: &Rule, source: &Rule, random: &mut Random) -> Outcome {
     match draw(rule, source, random) {
-        Ok((setting, drawn)) => compare(rule, None, setting, &mut Recall::of(&drawn), drawn),
+        Ok((setting, drawn)) => match standing(rule, &drawn) {
+            Some(found) => compare(rule, &found, setting, &drawn),
+            None => Outcome::Unfit("the left side does not stand in it".into()),
+        },
         Err(reason) => Outcome::Unfit(reason.to_string()),
     }
 }
@@ -217,7 +217,7 @@ fn recast(recognise: &Rule, drawn: &mut Instance) -> Option<()> {
 }
 
 /// A way in which `rule` stands in `drawn` with the roots that were drawn.
-fn standing(rule: &Rule, drawn: &Instance) -> Option<Match<ValueId, NodeId>> {
+pub(super) fn standing(rule: &Rule, drawn: &Instance) -> Option<Match<ValueId, NodeId>> {
     let mut best = None;
     let _ = find(rule, &drawn.host, &mut Budget::new(100_000), &mut |found| {
         let agrees = rule.roots.iter().all(|(root, _)| {
@@ -233,19 +233,10 @@ fn standing(rule: &Rule, drawn: &Instance) -> Option<Match<ValueId, NodeId>> {
     best
 }
 
-/// Runs `graph`, an instance or one that a rule was applied to; what the calls of the instance give is recalled.
-fn evaluate<S: Scalar>(
-    graph: &Graph,
-    inputs: &[Datum<f64>],
-    mut recalled: Recalled<S>,
-) -> Result<(Vec<Datum<S>>, Trace), EvalError> {
-    // Calls note their own limits; what is left over is that of inputs and weights.
-    let (results, trace) = Exact::traced(|| {
-        let inputs: Vec<Value<Datum<S>>> = inputs.iter().map(carried).map(Value::Tensor).collect();
-        walk_graph(graph, &inputs, &[], &mut recalled)
-    });
-    let trace = either(recalled.trace, trace);
-    Ok((results?.into_iter().filter_map(Value::into_tensor).collect(), trace))
+fn evaluate<S: Scalar>(graph: &Graph, inputs: &[Datum<f64>], round: bool) -> Result<Vec<Datum<S>>, EvalError> {
+    let inputs: Vec<Value<Datum<S>>> = inputs.iter().map(carried).map(Value::Tensor).collect();
+    let results = run_graph(graph, &inputs, &[], &Attrs::new(), round)?;
+    Ok(results.into_iter().filter_map(Value::into_tensor).collect())
 }
 
 fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
@@ -261,29 +252,17 @@ fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
     Datum { element: datum.element, shape: datum.shape.clone(), contents }
 }
 
-/// Compares both sides of `rule` on `drawn`, unless `other` stands in it too. `recall` is that of the instance.
-pub(super) fn compare(
-    rule: &Rule,
-    other: Option<&Rule>,
-    setting: Setting,
-    recall: &mut Recall,
-    mut drawn: Instance,
-) -> Outcome {
+/// Compares both sides of `rule` on `drawn`, in which it stands so.
+pub(super) fn compare(rule: &Rule, found: &Match<ValueId, NodeId>, setting: Setting, drawn: &Instance) -> Outcome {
     let round = setting.real != Element::Double;
-    let Some(found) = standing(rule, &drawn) else {
-        return Outcome::Unfit("the left side does not stand in it".into());
-    };
-    if other.is_some_and(|other| standing(other, &drawn).is_some()) {
-        return Outcome::Shared;
-    }
     // What the left side cannot compute says nothing of the right side.
     let mut alone = drawn.host.graph.clone();
     for value in rule.roots.iter().filter_map(|(root, _)| found.values[root.index()].one()) {
         alone.add_output("", value);
     }
-    match evaluate(&alone, &drawn.inputs, recall.float(round)) {
+    match evaluate::<f64>(&alone, &drawn.inputs, round) {
         Err(error) => return Outcome::Unfit(error.to_string()),
-        Ok((results, _)) if rule.contract != Contract::Exact && !results.iter().all(is_finite) => {
+        Ok(results) if rule.contract != Contract::Exact && !results.iter().all(is_finite) => {
             return Outcome::Unfit("the result is not finite".into());
         }
         Ok(_) => {}
@@ -292,7 +271,8 @@ pub(super) fn compare(
     let n_channels = |call: NodeId| graph.ty(graph.node(call).input(0)?)?.shape.get(1)?.as_known();
     let records: Vec<Record> =
         found.calls.iter().map(|&call| (graph.node(call).attrs.clone(), n_channels(call))).collect();
-    let applied = match apply(rule, &found, &mut drawn.host) {
+    let mut drawn = drawn.clone();
+    let applied = match apply(rule, found, &mut drawn.host) {
         Ok(applied) => applied,
         Err(reason) => return Outcome::Unbuilt(format!("the right side is not built: {reason}")),
     };
@@ -318,8 +298,8 @@ pub(super) fn compare(
             drawn.host.graph.add_output(format!("between{at}"), value);
         }
     }
-    let results = match evaluate(&drawn.host.graph, &drawn.inputs, recall.float(round)) {
-        Ok((results, _)) => results,
+    let results = match evaluate::<f64>(&drawn.host.graph, &drawn.inputs, round) {
+        Ok(results) => results,
         Err(error) => return differs(format!("the right side cannot be evaluated: {error}"), drawn, records),
     };
     let (pairs, between) = results.split_at(2 * roots.len());
@@ -327,7 +307,7 @@ pub(super) fn compare(
         return Outcome::Unfit("an intermediate result is not finite".into());
     }
     let is_bitwise = matches!(rule.contract, Contract::Exact | Contract::ExactFinite);
-    let exactly = Exactly::of(is_bitwise, setting, recall, &drawn, roots.len());
+    let exactly = Exactly::of(is_bitwise, setting, &drawn, roots.len());
     let mut float = Float { real: setting.real, error: 0.0, growth: None, overflows: false };
     for (at, pair) in pairs.chunks_exact(2).enumerate() {
         let bounds = exactly.as_ref().ok().filter(|_| !is_bitwise).and_then(|exactly| exactly.bounds(at, setting.real));
@@ -367,19 +347,13 @@ struct Exactly {
 
 impl Exactly {
     /// Errors: why it is not evaluated.
-    fn of(
-        is_bitwise: bool,
-        setting: Setting,
-        recall: &mut Recall,
-        drawn: &Instance,
-        n_roots: usize,
-    ) -> Result<Self, String> {
+    fn of(is_bitwise: bool, setting: Setting, drawn: &Instance, n_roots: usize) -> Result<Self, String> {
         let round = setting.real != Element::Double;
         if setting.mode == Mode::Special || (is_bitwise && round) {
             return Err("the numbers are chosen for their rounding".into());
         }
-        let results = evaluate(&drawn.host.graph, &drawn.inputs, recall.exact(round));
-        let (mut results, trace) = results.map_err(|error| error.to_string())?;
+        let (results, trace) = Exact::traced(|| evaluate::<Exact>(&drawn.host.graph, &drawn.inputs, round));
+        let mut results = results.map_err(|error| error.to_string())?;
         results.truncate(2 * n_roots);
         Ok(Self { results, trace, is_rounded: drawn.has_rounded_constant() })
     }
