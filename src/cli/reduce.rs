@@ -2,11 +2,11 @@
 
 use super::against::Partners;
 use super::fuzz::number;
+use super::run::read_inputs;
 use super::{Global, Outcome, misuse, print_json, render};
 use crate::certificate::{Certificate, run_on_cpu};
 use crate::conformance::guard;
 use crate::files::{save, save_npy};
-use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind, Severity};
 use crate::ir::graph::ValueId;
 use crate::ir::text::{PrintOptions, print_model};
@@ -41,7 +41,10 @@ pub(super) struct Reduce {
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
     shapes: String,
-    /// Seed of the inputs
+    /// An input from a NumPy file: name=file.npy; the others are drawn from the seed
+    #[arg(long = "input", value_name = "NAME=FILE")]
+    inputs: Vec<String>,
+    /// Seed of the inputs that no file gives
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Most seconds; 0 for no limit, so that the result is the same on every machine
@@ -65,11 +68,11 @@ impl Reduce {
         let budget = Budget { attempts: self.attempts, time: Some(time).filter(|time| !time.is_zero()) };
         let mut model = global.load(&self.model)?;
         crate::ir::infer::infer(&mut model);
-        let inputs = seeded(&model, &sizes_from_shapes(&model.graph, &self.shapes)?, self.seed);
+        let inputs = read_inputs(&model, &self.inputs, &self.shapes, self.seed);
         // A command is given the model alone, so inputs that cannot be drawn are no hindrance.
         let inputs = match &self.check {
-            Some(_) => inputs.unwrap_or(vec![None; model.graph.inputs().len()]),
-            None => inputs?,
+            Some(_) if self.inputs.is_empty() => inputs.unwrap_or(vec![None; model.graph.inputs().len()]),
+            _ => inputs?,
         };
         let most = self.partners.most()?;
         let tester = match (&self.check, &self.against) {

@@ -57,10 +57,10 @@ pub(super) fn html(trace: &Trace, after: &Side, report: &Report) -> String {
     let operators =
         |side: &Side| -> BTreeSet<String> { side.model.graph.nodes().map(|(_, node)| node.op.to_string()).collect() };
     let fresh = operators(after).difference(&operators(before)).cloned().collect();
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<p>Operators that are new are green; a call shows its name and type under the pointer.</p>\
-         <div class=\"sides\"><div>{}</div><div>{}</div></div><script>{SCRIPT}</script></body></html>\n",
+         <div class=\"sides\"><div>{}</div><div>{}</div></div><script>{SCRIPT}</script></body></html>",
         graph(&before.model.graph, &BTreeSet::new()),
         graph(&after.model.graph, &fresh),
     );
