@@ -23,6 +23,7 @@ pub use eutectic_study as study;
 pub use eutectic_tensorrt as tensorrt;
 
 pub mod batch;
+pub mod bisect;
 pub mod calibrate;
 pub mod certificate;
 pub mod cli;
@@ -37,3 +38,4 @@ pub mod partners;
 pub mod published;
 pub mod rounding;
 pub mod seeding;
+pub mod trace;

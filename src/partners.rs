@@ -9,7 +9,8 @@ use crate::onnx::ExportOptions;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 /// What is tested.
 pub enum Partner {
@@ -17,6 +18,8 @@ pub enum Partner {
     Cpu,
     /// ONNX Runtime with all of its own optimizations, held against our CPU backend.
     OnnxRuntime(OnnxRuntime),
+    /// A program of the user's, held against our CPU backend.
+    Program(Program),
     /// TensorRT's builder: that it builds an engine is all that is asked, since no GPU need be there.
     #[cfg(feature = "lowering")]
     TensorRt(crate::tensorrt::TensorRt),
@@ -46,9 +49,72 @@ impl Partner {
         match self {
             Partner::Cpu => run_on_cpu(model, inputs),
             Partner::OnnxRuntime(runtime) => runtime.run(model, inputs),
+            Partner::Program(program) => program.run(model, inputs),
             #[cfg(feature = "lowering")]
             Partner::TensorRt(builder) => builder.build(model).map(|_| Vec::new()),
         }
+    }
+}
+
+/// A program that is run as `PROGRAM MODEL INPUTS OUTPUTS`: a model, a directory that holds `input_0.npy` and so on by position,
+/// and one in which it leaves `output_0.npy` and so on.
+pub struct Program {
+    /// Where it lies.
+    pub path: std::path::PathBuf,
+    /// Most time of one run.
+    pub most: Duration,
+}
+
+impl Program {
+    fn run(&self, model: &Model, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Diagnostics> {
+        let ended = |what: String| {
+            let message = format!("`{}` {what}", self.path.display());
+            Diagnostics::from(Diagnostic::error(Kind::Io, "C0173", message))
+        };
+        let dir = tempfile::tempdir().map_err(|error| ended(format!("has no temporary directory: {error}")))?;
+        let file = dir.path().join("model.onnx");
+        crate::files::save(model, &file, &ExportOptions { opset: None, external_data: false })?;
+        let [given, made] = ["inputs", "outputs"].map(|name| dir.path().join(name));
+        for dir in [&given, &made] {
+            std::fs::create_dir(dir).map_err(|error| ended(format!("has no directory: {error}")))?;
+        }
+        for (at, input) in inputs.iter().enumerate() {
+            if let Some(input) = input {
+                save_npy(&given.join(format!("input_{at}.npy")), input)?;
+            }
+        }
+        let mut command = Command::new(&self.path);
+        match status_within(command.arg(&file).arg(&given).arg(&made), self.most) {
+            Ok(Some(status)) if status.success() => {}
+            Ok(Some(status)) => return Err(ended(format!("ended with {status}"))),
+            Ok(None) => return Err(ended(format!("took longer than {} s", self.most.as_secs_f64()))),
+            Err(error) => return Err(ended(format!("cannot be run: {error}"))),
+        }
+        let outputs = 0..model.graph.outputs().len();
+        outputs.map(|at| load_npy(&made.join(format!("output_{at}.npy"))).map_err(Diagnostics::from)).collect()
+    }
+}
+
+/// Runs `command` silently; how it ended, or `None` when it took longer than `most`: then it and what it started are ended.
+///
+/// Errors: it cannot be started.
+pub fn status_within(command: &mut Command, most: Duration) -> std::io::Result<Option<ExitStatus>> {
+    use std::os::unix::process::CommandExt;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn()?;
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if began.elapsed() >= most {
+            let group = format!("-{}", child.id());
+            let _ = Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status();
+            let _ = child.kill();
+            let _ = child.wait();
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -134,7 +200,7 @@ impl Process {
 
     fn ask(&mut self, request: &Value) -> Result<Value, Diagnostics> {
         let sent = writeln!(self.input, "{request}").and_then(|()| self.input.flush());
-        sent.map_err(|error| failed(format!("ONNX Runtime's process is gone: {error}")))?;
+        sent.map_err(|error| Diagnostic::error(Kind::Io, "C0172", format!("ONNX Runtime's process is gone: {error}")))?;
         self.answer()
     }
 
@@ -144,7 +210,8 @@ impl Process {
         serde_json::from_str(&line).map_err(|_| {
             let status = self.child.wait().map_or(String::new(), |status| format!(" ({status})"));
             let why = read.err().map_or(String::new(), |error| format!(": {error}"));
-            failed(format!("ONNX Runtime's process ended without an answer{status}{why}"))
+            let message = format!("ONNX Runtime's process ended without an answer{status}{why}");
+            Diagnostic::error(Kind::Io, "C0172", message).into()
         })
     }
 }

@@ -451,6 +451,17 @@ impl Graph {
         self.value_mut(value).uses.insert(Use::Output(slot as u32));
     }
 
+    /// Drops the outputs whose positions are not among `slots`, which is in order.
+    pub fn keep_outputs(&mut self, slots: &[usize]) {
+        let outputs = std::mem::take(&mut self.outputs);
+        for (slot, output) in outputs.iter().enumerate() {
+            self.value_mut(output.value).uses.swap_remove(&Use::Output(slot as u32));
+        }
+        for output in slots.iter().filter_map(|&slot| outputs.get(slot)) {
+            self.add_output(output.name.clone(), output.value);
+        }
+    }
+
     /// Lets every reader of `old` read `new` instead, outputs of the graph included.
     pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
         if old == new {

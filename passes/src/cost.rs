@@ -264,6 +264,22 @@ pub fn totals(graph: &Graph, facts: &Facts, model: &CostModel) -> Totals {
     totals
 }
 
+/// Predicted time of the calls of each operator of `graph`, in seconds, the largest first, then by name. Views, and what cannot
+/// be priced, are left out.
+pub fn seconds_by_operator(graph: &Graph, facts: &Facts, model: &CostModel) -> Vec<(String, f64)> {
+    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+    for (id, node) in graph.nodes() {
+        let is_view = matches!(&node.op, Op::Builtin(def) if def.has(Law::View));
+        let work = work_of_node(graph, facts, id).filter(|_| !is_view);
+        if let Some(seconds) = work.and_then(|work| model.seconds(&work)) {
+            *sums.entry(node.op.to_string()).or_insert(0.0) += seconds;
+        }
+    }
+    let mut sums: Vec<(String, f64)> = sums.into_iter().collect();
+    sums.sort_by(|a, b| b.1.total_cmp(&a.1));
+    sums
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

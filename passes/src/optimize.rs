@@ -11,9 +11,11 @@ use crate::pipeline;
 use crate::rewire::{bodies_with_facts, owners};
 use crate::rules::{Contract, Library, Rule};
 use crate::saturate::{
-    Conflict, Dump, Explanation, Extracted, Focus, Limits, Space, Stop, build_chosen, choose, dump, explain, saturate,
+    Conflict, Dump, Explanation, Extracted, Focus, Limits, Space, Stop, build_chosen, choose, dump, explain,
+    saturate_watched,
 };
 use crate::target::{FUSION_DOMAIN, Target, spell_for_ort};
+use crate::watch::{Event, Watch};
 use eutectic_ir::diag::Kind;
 use eutectic_ir::graph::Op;
 use eutectic_ir::infer::Facts;
@@ -134,16 +136,25 @@ pub struct Report {
 ///
 /// Errors: the model breaks a rule of the IR, or no equal graph fits the target.
 pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnostics> {
+    optimize_watched(model, options, &mut None)
+}
+
+/// The same, telling `watch` of each thing that happens.
+pub fn optimize_watched(model: &mut Model, options: &Options, watch: &mut Watch) -> Result<Report, Diagnostics> {
     let (facts, _) = infer::infer(model);
     let before = totals(&model.graph, &facts, &options.cost);
     drop(facts);
-    let mut passes = pipeline::prepare(options.fold, options.record).run(model)?;
+    let mut passes = pipeline::prepare(options.fold, options.record).run_watched(model, watch)?;
     let allowed = |op: &Op| options.target.allows(op, options.opset);
     let mut report = match options.engine {
-        Engine::Greedy => greedily(model, options, &allowed),
-        Engine::Saturate { limits, extract } => saturating(model, limits, extract, options, &allowed)?,
+        Engine::Greedy => greedily(model, options, &allowed, watch),
+        Engine::Saturate { limits, extract } => saturating(model, limits, extract, options, &allowed, watch)?,
     };
-    let (finished, facts) = finish(model, options)?;
+    if let Some(watch) = watch {
+        collect_functions(model);
+        watch(Event::Rewritten { model });
+    }
+    let (finished, facts) = finish_watched(model, options, watch)?;
     passes.extend(finished);
     report.passes = passes;
     report.before = before;
@@ -154,9 +165,17 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
 /// What follows the engine: constants computed, the forms that people write, the spelling of the target. Errors: the engine
 /// broke a rule of the IR.
 pub(crate) fn finish(model: &mut Model, options: &Options) -> Result<(Vec<PassReport>, Facts), Diagnostics> {
+    finish_watched(model, options, &mut None)
+}
+
+fn finish_watched(
+    model: &mut Model,
+    options: &Options,
+    watch: &mut Watch,
+) -> Result<(Vec<PassReport>, Facts), Diagnostics> {
     dce::sweep(&mut model.graph);
     model.graph.n_constant_nodes = 0;
-    let passes = pipeline::finish(options.fold, options.opset, options.record).run(model)?;
+    let passes = pipeline::finish(options.fold, options.opset, options.record).run_watched(model, watch)?;
     spell(model, options.target);
     collect_functions(model);
     let (facts, problems) = infer::infer(model);
@@ -171,9 +190,15 @@ fn is_error(problem: &Diagnostic) -> bool {
     problem.severity == eutectic_ir::diag::Severity::Error
 }
 
-fn greedily(model: &mut Model, options: &Options, allowed: &dyn Fn(&Op) -> bool) -> Report {
+fn greedily(model: &mut Model, options: &Options, allowed: &dyn Fn(&Op) -> bool, watch: &mut Watch) -> Report {
     let done = greedy::rewrite(model, &options.rules, &options.cost, allowed, greedy::Limits::STANDARD);
     let of_rule = |name: &str| options.rules.iter().find(|rule| rule.name == name);
+    for step in &done.steps {
+        if let (Some(watch), Some(rule)) = (&mut *watch, of_rule(&step.rule)) {
+            let (at, n_new) = (step.at.as_str().into(), step.n_added);
+            watch(Event::Applied { graph: &model.graph.name, round: 1, rule, at, n_new });
+        }
+    }
     let rules = done
         .rules
         .iter()
@@ -204,6 +229,7 @@ fn saturating(
     extract: Extract,
     options: &Options,
     allowed: &dyn Fn(&Op) -> bool,
+    watch: &mut Watch,
 ) -> Result<Report, Diagnostics> {
     let rules: Vec<&Rule> = options.rules.iter().map(Arc::as_ref).filter(|rule| rule.builds().all(allowed)).collect();
     let mut explanations = Vec::new();
@@ -212,8 +238,13 @@ fn saturating(
         if options.explain.is_some() {
             space.record();
         }
-        let activity = saturate(&mut space, &rules, limits);
+        let before = watch.as_ref().and_then(|_| choose(&space, &options.cost, allowed, extract).ok());
+        let activity = saturate_watched(&mut space, &rules, limits, graph, watch);
         let (chosen, extracted) = choose(&space, &options.cost, allowed, extract)?;
+        if let Some(watch) = watch {
+            let before = before.map(|(_, costs)| costs.dag);
+            watch(Event::Extracted { graph: &graph.name, before, after: extracted, stop: activity.stop });
+        }
         let rewritten = build_chosen(&space, graph, &chosen);
         if let Some(focus) = &options.explain {
             explanations.extend(explain(&mut space, graph, facts, &rules, &chosen, focus));
@@ -297,8 +328,8 @@ fn spell(model: &mut Model, target: Target) {
     }
 }
 
-/// The functions that the model calls stand in the model; our fused ones that it does not call leave it.
-fn collect_functions(model: &mut Model) {
+/// Lets the functions that the model calls stand in the model; our fused ones that it does not call leave it.
+pub fn collect_functions(model: &mut Model) {
     let mut called: Vec<Arc<Function>> = Vec::new();
     collect_from(&model.graph, &mut called);
     model.functions.retain(|function| function.domain != FUSION_DOMAIN);

@@ -1,5 +1,6 @@
 //! What a pass is, and a pipeline of them that prints itself.
 
+use crate::watch::{Event, Watch};
 use eutectic_ir::graph::Op;
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::{Attrs, Diagnostics, Model};
@@ -81,19 +82,23 @@ impl Pass {
         Self { name: "repeat", options: String::new(), run: Run::UntilStable { rounds, passes } }
     }
 
-    fn run(&self, model: &mut Model) -> Result<Vec<PassReport>, Diagnostics> {
+    fn run(&self, model: &mut Model, watch: &mut Watch) -> Result<Vec<PassReport>, Diagnostics> {
         match &self.run {
             Run::Once(run) => {
                 let start = Instant::now();
                 let change = run(model)?;
-                Ok(vec![PassReport { name: self.name, change, time: start.elapsed() }])
+                let report = PassReport { name: self.name, change, time: start.elapsed() };
+                if let Some(watch) = watch {
+                    watch(Event::Pass { report: &report, model });
+                }
+                Ok(vec![report])
             }
             Run::UntilStable { rounds, passes } => {
                 let mut total: Vec<PassReport> = Vec::new();
                 for _ in 0..*rounds {
                     let mut round = Vec::new();
                     for pass in passes {
-                        round.extend(pass.run(model)?);
+                        round.extend(pass.run(model, watch)?);
                     }
                     let is_stable = round.iter().all(|report| report.change.n_changed == 0);
                     if total.is_empty() {
@@ -122,9 +127,14 @@ pub struct Pipeline(pub Vec<Pass>);
 impl Pipeline {
     /// Runs every pass in order. Errors: those of the first pass that fails; the model is then in an unspecified but sound state.
     pub fn run(&self, model: &mut Model) -> Result<Vec<PassReport>, Diagnostics> {
+        self.run_watched(model, &mut None)
+    }
+
+    /// The same, telling of each pass that ran.
+    pub fn run_watched(&self, model: &mut Model, watch: &mut Watch) -> Result<Vec<PassReport>, Diagnostics> {
         let mut reports = Vec::with_capacity(self.0.len());
         for pass in &self.0 {
-            reports.extend(pass.run(model)?);
+            reports.extend(pass.run(model, watch)?);
         }
         Ok(reports)
     }

@@ -52,12 +52,20 @@ pub fn compare(a: &Model, b: &Model, sizes: &Sizes, seed: u64, tolerance: f64) -
         let message = format!("the outputs differ: `{}` and `{}`", names(a).join("`, `"), names(b).join("`, `"));
         return Err(Diagnostic::error(Kind::Invalid, "C0130", message).into());
     }
-    let outputs: Vec<OutputDifference> =
-        names(a).into_iter().zip(left.iter().zip(&right)).map(|(name, (a, b))| difference(name, a, b)).collect();
-    let worst = outputs.iter().map(|output| output.max_rel).fold(0.0, f64::max);
-    let equal = outputs.iter().all(|output| output.max_rel <= tolerance);
     let method = format!("both models run in single precision on the CPU backend, inputs of seed {seed}");
-    Ok(Certificate { method, seed, tolerance, outputs, worst, equal })
+    Ok(Certificate { method, ..Certificate::of(a, &left, &right, seed, tolerance) })
+}
+
+impl Certificate {
+    /// Holds two results of `model`, or of one with its outputs, against each other; the method is left to say.
+    pub fn of(model: &Model, left: &[Tensor], right: &[Tensor], seed: u64, tolerance: f64) -> Self {
+        let names = model.graph.outputs().iter().map(|output| output.name.to_string());
+        let outputs: Vec<OutputDifference> =
+            names.zip(left.iter().zip(right)).map(|(name, (a, b))| difference(name, a, b)).collect();
+        let worst = outputs.iter().map(|output| output.max_rel).fold(0.0, f64::max);
+        let equal = outputs.iter().all(|output| output.max_rel <= tolerance);
+        Self { method: String::new(), seed, tolerance, outputs, worst, equal }
+    }
 }
 
 /// Runs `model` on the CPU backend. Errors: what it cannot run, or a call that fails.

@@ -1,15 +1,15 @@
 //! `eutectic fuzz`: random equivalents of a model through a backend, each compared with the reference on the model itself.
 
+use super::against::Partners;
 use super::rewriting::Rewriting;
 use super::{Global, Outcome, misuse, print_json, render};
-use crate::certificate::difference;
+use crate::certificate::Certificate;
 use crate::files::save_npy;
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostics, Escaped};
 use crate::ir::{Model, Tensor};
-use crate::partners::Partner;
 use crate::passes::saturated::Saturated;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -18,9 +18,9 @@ pub(super) struct Fuzz {
     /// The model
     model: PathBuf,
     /// What is tested: cpu (our CPU backend, against the interpreter), ort (ONNX Runtime, against our CPU backend), tensorrt (its
-    /// builder alone)
-    #[arg(long, value_enum)]
-    against: Against,
+    /// builder alone), or a program, against our CPU backend: it is run as `PROGRAM MODEL INPUTS OUTPUTS`
+    #[arg(long, value_name = "cpu|ort|tensorrt|PROGRAM")]
+    against: String,
     /// How many equivalents are drawn
     #[arg(long, default_value_t = 10)]
     count: u64,
@@ -36,21 +36,10 @@ pub(super) struct Fuzz {
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
     shapes: String,
-    /// The Python that has onnxruntime
-    #[arg(long, value_name = "PATH", default_value = "python3")]
-    python: PathBuf,
-    /// Compute capability that TensorRT builds for, ten times the version
-    #[arg(long, default_value_t = 86)]
-    sm: u16,
+    #[command(flatten)]
+    partners: Partners,
     #[command(flatten)]
     rewriting: Rewriting,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Against {
-    Cpu,
-    Ort,
-    Tensorrt,
 }
 
 /// What came of one equivalent.
@@ -68,10 +57,10 @@ impl Fuzz {
         self.rewriting.expand(&mut model, global)?;
         let options = self.rewriting.options(&model)?;
         let inputs = seeded(&model, &sizes_from_shapes(&model.graph, &self.shapes)?, self.seed)?;
-        let mut partner = self.partner(&model)?;
+        let mut partner = self.partners.partner(&self.against, &model, &self.shapes)?;
         let reference = partner.reference(&model, &inputs)?;
         // What the partner makes of the model itself is no finding about an equivalent.
-        let baseline = worst(&model, &reference, &partner.run(&model, &inputs)?);
+        let baseline = worst(&model, &reference, &partner.run(&model, &inputs)?, self.tolerance);
         if baseline > self.tolerance {
             let found = Finding { seed: self.seed, worst: baseline, refused: None };
             self.keep(&model, &model, &inputs, &found)?;
@@ -83,7 +72,9 @@ impl Fuzz {
             let seed = self.seed.wrapping_add(at);
             let equivalent = saturated.draw(seed)?;
             let found = match partner.run(&equivalent, &inputs) {
-                Ok(outputs) => Finding { seed, worst: worst(&model, &reference, &outputs), refused: None },
+                Ok(outputs) => {
+                    Finding { seed, worst: worst(&model, &reference, &outputs, self.tolerance), refused: None }
+                }
                 Err(problems) => Finding { seed, worst: 0.0, refused: Some(problems.to_string()) },
             };
             if found.refused.is_some() || found.worst > self.tolerance {
@@ -92,14 +83,6 @@ impl Fuzz {
             }
         }
         self.report(global, &findings, self.count, baseline)
-    }
-
-    fn partner(&self, model: &Model) -> Result<Partner, Diagnostics> {
-        match self.against {
-            Against::Cpu => Ok(Partner::Cpu),
-            Against::Ort => Partner::onnx_runtime(&self.python),
-            Against::Tensorrt => tensorrt(self.sm, model, &self.shapes),
-        }
     }
 
     /// Writes a finding: both models, the inputs, and what was found.
@@ -146,35 +129,8 @@ impl Fuzz {
     }
 }
 
-fn worst(model: &Model, reference: &[Tensor], outputs: &[Tensor]) -> f64 {
-    let names = model.graph.outputs().iter().map(|output| output.name.to_string());
-    let each = names.zip(reference.iter().zip(outputs)).map(|(name, (a, b))| difference(name, a, b).max_rel);
-    each.fold(0.0, f64::max)
-}
-
-#[cfg(feature = "lowering")]
-fn tensorrt(sm: u16, model: &Model, shapes: &str) -> Result<Partner, Diagnostics> {
-    use crate::tensorrt::engine::{BuildOptions, Profile, ProfileRange};
-    let mut options = BuildOptions::for_target(sm);
-    let mut profile = Profile::default();
-    for (input, shape) in crate::inputs::shapes_by_input(&model.graph, shapes)? {
-        profile.inputs.push(ProfileRange {
-            input,
-            is_values: false,
-            min: shape.clone(),
-            opt: shape.clone(),
-            max: shape,
-        });
-    }
-    if !profile.inputs.is_empty() {
-        options.profiles.push(profile);
-    }
-    Ok(Partner::TensorRt(crate::tensorrt::TensorRt { worker: super::lower::worker(None)?, options }))
-}
-
-#[cfg(not(feature = "lowering"))]
-fn tensorrt(_: u16, _: &Model, _: &str) -> Result<Partner, Diagnostics> {
-    Err(super::lower::without_tensorrt())
+fn worst(model: &Model, reference: &[Tensor], outputs: &[Tensor], tolerance: f64) -> f64 {
+    Certificate::of(model, reference, outputs, 0, tolerance).worst
 }
 
 fn finding_json(found: &Finding) -> serde_json::Value {
@@ -182,7 +138,7 @@ fn finding_json(found: &Finding) -> serde_json::Value {
 }
 
 /// JSON has no infinity; a string says it.
-fn number(value: f64) -> serde_json::Value {
+pub(super) fn number(value: f64) -> serde_json::Value {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
 }
 

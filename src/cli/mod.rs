@@ -13,6 +13,7 @@ macro_rules! println {
     ($($argument:tt)*) => { print!("{}\n", format_args!($($argument)*)) };
 }
 
+mod against;
 mod bench;
 mod bench_kernels;
 mod bench_patterns;
@@ -34,6 +35,7 @@ mod ops;
 mod optimize;
 mod precision;
 mod quantize;
+mod reduce;
 mod render;
 mod rewriting;
 mod rules;
@@ -99,6 +101,8 @@ enum Verb {
     Explain(explain::Explain),
     /// Draw random equivalents of a model and run each through a backend, to find its errors
     Fuzz(fuzz::Fuzz),
+    /// Make a model that fails as small as it gets while it fails in the same way
+    Reduce(reduce::Reduce),
     /// Run two models on the same inputs and compare their outputs
     Compare(compare::Compare),
     /// Certify that two models are the same function: in exact arithmetic, whatever tool made one of the other
@@ -154,6 +158,7 @@ pub fn main() -> i32 {
         Verb::Optimize(verb) => verb.run(global),
         Verb::Explain(verb) => verb.run(global),
         Verb::Fuzz(verb) => verb.run(global),
+        Verb::Reduce(verb) => verb.run(global),
         Verb::Compare(verb) => verb.run(global),
         Verb::Certify(verb) => verb.run(global),
         Verb::Conformance(verb) => verb.run(global),

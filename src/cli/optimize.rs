@@ -11,8 +11,11 @@ use crate::ir::Model;
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind};
 use crate::passes::cost::{CostModel, Pricing};
 use crate::passes::inspect::{Summary, inspect};
-use crate::passes::optimize::{Options, Report, RuleReport, optimize};
+use crate::passes::optimize::{Options, Report, RuleReport, optimize, optimize_watched};
 use crate::passes::rules::Contract;
+use crate::passes::saturate::Focus;
+use crate::passes::watch::Event;
+use crate::trace::Trace;
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, Color, Table, presets};
 use serde_json::json;
@@ -40,9 +43,12 @@ pub(super) struct Optimize {
     /// Sizes of symbolic dims for certification: input:1x3x224x224,...
     #[arg(long, default_value = "")]
     shapes: String,
-    /// Print every rule that fired with its time
-    #[arg(long)]
-    trace: bool,
+    /// Write the whole story to this directory: trace.jsonl, an event a line, and report.html
+    #[arg(long, value_name = "DIR")]
+    trace: Option<PathBuf>,
+    /// Print every rule that fired, not the most frequent alone
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -69,13 +75,21 @@ impl Optimize {
         let original = (self.certify != Certify::None).then(|| model.clone());
         self.rewriting.expand(&mut model, global)?;
         let (dump, record) = (self.dump_egraph.is_some(), self.certify == Certify::Exact);
-        let options = Options { dump, record, ..self.rewriting.options(&model)? };
+        let explain = self.trace.as_ref().map(|_| Focus::Whole);
+        let options = Options { dump, record: record || explain.is_some(), explain, ..self.rewriting.options(&model)? };
         let begun = Instant::now();
         crate::ir::infer::infer(&mut model);
         let before = inspect(&model, &options.cost);
-        let report = optimize(&mut model, &options)?;
+        let mut trace = self.trace.as_ref().map(|dir| Trace::begin(dir, &model, &options)).transpose()?;
+        let report = match &mut trace {
+            Some(trace) => optimize_watched(&mut model, &options, &mut Some(&mut |event: Event| trace.tell(event)))?,
+            None => optimize(&mut model, &options)?,
+        };
         let after = inspect(&model, &options.cost);
         let optimized = begun.elapsed();
+        if let Some(trace) = trace {
+            trace.end(&model, &options, &report)?;
+        }
         if let (Some(file), Some(dump)) = (&self.dump_egraph, &report.dump) {
             let text = match file.extension() {
                 Some(extension) if extension == "dot" => egraph::to_dot(dump),
@@ -218,11 +232,11 @@ impl Optimize {
     ) {
         println!("{}", table(before, after));
         let mut fired: Vec<_> = report.rules.iter().filter(|rule| rule.applied > 0).collect();
-        if !self.trace {
+        if !self.verbose {
             fired.sort_by_key(|rule| std::cmp::Reverse(rule.applied));
         }
         const SHOWN: usize = 12;
-        let shown = if self.trace { fired.len() } else { SHOWN.min(fired.len()) };
+        let shown = if self.verbose { fired.len() } else { SHOWN.min(fired.len()) };
         for rule in &fired[..shown] {
             println!(
                 "{:34} {:5} matched {:5} applied {:>10}   {}   {}",
@@ -235,7 +249,7 @@ impl Optimize {
             );
         }
         if fired.len() > shown {
-            println!("... and {} more rules; `--trace` lists all", fired.len() - shown);
+            println!("... and {} more rules; `--verbose` lists all", fired.len() - shown);
         }
         if let (Some(stop), Some((nodes, classes))) = (report.stop, report.space) {
             let stop = match stop {

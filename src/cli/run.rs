@@ -50,7 +50,7 @@ enum On {
 impl Run {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let model = global.load(&self.model)?;
-        let inputs = self.read_inputs(&model)?;
+        let inputs = read_inputs(&model, &self.inputs, &self.shapes, self.seed)?;
         let start = Instant::now();
         let outputs = match self.backend {
             On::Cpu => run_on_cpu(&model, &inputs)?,
@@ -88,24 +88,29 @@ impl Run {
         }
         Ok(0)
     }
+}
 
-    fn read_inputs(&self, model: &Model) -> Result<Vec<Option<Tensor>>, Diagnostics> {
-        let graph = &model.graph;
-        let mut given: Vec<Option<Tensor>> = vec![None; graph.inputs().len()];
-        for pair in &self.inputs {
-            let (name, file) = pair
-                .split_once('=')
-                .ok_or_else(|| misuse(format!("`--input {pair}` is not of the form name=file.npy")))?;
-            let at = graph.inputs().iter().position(|&id| graph.value(id).name == name);
-            let at = at.ok_or_else(|| misuse(format!("the model has no input `{name}`")))?;
-            given[at] = Some(load_npy(file.as_ref())?);
-        }
-        if given.iter().all(Option::is_some) {
-            return Ok(given);
-        }
-        let drawn = seeded(model, &sizes_from_shapes(graph, &self.shapes)?, self.seed)?;
-        Ok(given.into_iter().zip(drawn).map(|(given, drawn)| given.or(drawn)).collect())
+/// An input for each of the model's: from the file that one of `pairs`, name=file.npy, names for it, else drawn.
+pub(super) fn read_inputs(
+    model: &Model,
+    pairs: &[String],
+    shapes: &str,
+    seed: u64,
+) -> Result<Vec<Option<Tensor>>, Diagnostics> {
+    let graph = &model.graph;
+    let mut given: Vec<Option<Tensor>> = vec![None; graph.inputs().len()];
+    for pair in pairs {
+        let (name, file) =
+            pair.split_once('=').ok_or_else(|| misuse(format!("`--input {pair}` is not of the form name=file.npy")))?;
+        let at = graph.inputs().iter().position(|&id| graph.value(id).name == name);
+        let at = at.ok_or_else(|| misuse(format!("the model has no input `{name}`")))?;
+        given[at] = Some(load_npy(file.as_ref())?);
     }
+    if given.iter().all(Option::is_some) {
+        return Ok(given);
+    }
+    let drawn = seeded(model, &sizes_from_shapes(graph, shapes)?, seed)?;
+    Ok(given.into_iter().zip(drawn).map(|(given, drawn)| given.or(drawn)).collect())
 }
 
 fn interpret(model: &Model, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Diagnostics> {

@@ -9,7 +9,7 @@ const STACK: usize = 64 << 20;
 
 /// Runs `work` on a thread of its own. Errors: it panicked, and with what words; it took longer than `most`, and its thread is
 /// left behind; no thread can be started.
-pub(super) fn run<T: Send + 'static>(most: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+pub(crate) fn run<T: Send + 'static>(most: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let (sender, receiver) = channel();
     let thread = thread::Builder::new()
         .name("case".into())

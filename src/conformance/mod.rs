@@ -6,7 +6,7 @@
 
 mod case;
 mod compare;
-mod guard;
+pub(crate) mod guard;
 #[cfg(feature = "lowering")]
 pub mod tensorrt;
 

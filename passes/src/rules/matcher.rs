@@ -233,61 +233,18 @@ impl<'a, H: Host> Search<'a, H> {
         inputs: &[Option<H::Value>],
     ) -> ControlFlow<()> {
         let mut bound: SmallVec<[Var; 6]> = SmallVec::new();
-        if self.bind(pattern, call, inputs, &mut bound) && self.conditions_hold(at) {
+        let host = self.host;
+        let fits = fit(host, pattern, call, inputs, &mut |fit| match fit {
+            Fit::Binds(var, binding) => self.bind_one(var, binding, &mut bound),
+            Fit::Lacks(..) | Fit::Scalar(..) | Fit::More => false,
+        });
+        if fits && self.conditions_hold(at) {
             self.step(at + 1)?;
         }
         for var in bound {
             self.values[var.index()] = Binding::Unbound;
         }
         ControlFlow::Continue(())
-    }
-
-    fn bind(
-        &mut self,
-        pattern: &PatternCall,
-        call: H::Call,
-        inputs: &[Option<H::Value>],
-        bound: &mut SmallVec<[Var; 6]>,
-    ) -> bool {
-        let mut rest = inputs;
-        for wanted in &pattern.inputs {
-            let input = match rest.split_first() {
-                Some((input, others)) => {
-                    if !matches!(wanted, PatternInput::Rest(_)) {
-                        rest = others;
-                    }
-                    *input
-                }
-                None => None,
-            };
-            let fits = match (*wanted, input) {
-                (PatternInput::Var(var) | PatternInput::Optional(var), Some(value)) => {
-                    self.bind_one(var, Binding::One(value), bound)
-                }
-                (PatternInput::Optional(var), None) => self.bind_one(var, Binding::Absent, bound),
-                (PatternInput::Absent, None) => true,
-                (PatternInput::Scalar(wanted), Some(value)) => is_scalar(self.host, value, wanted),
-                (PatternInput::Rest(var), _) => {
-                    let values: Option<SmallVec<[H::Value; 4]>> = std::mem::take(&mut rest).iter().copied().collect();
-                    values.is_some_and(|values| self.bind_one(var, Binding::Rest(values), bound))
-                }
-                _ => false,
-            };
-            if !fits {
-                return false;
-            }
-        }
-        let n_outputs = self.host.n_outputs(call);
-        if rest.iter().any(Option::is_some) || n_outputs > pattern.outputs.len() {
-            return false;
-        }
-        pattern.outputs.iter().enumerate().all(|(index, var)| match (var, self.host.output(call, index)) {
-            (None, _) => true,
-            (Some(_), None) if index >= n_outputs => false,
-            (Some(var), Some(value)) => self.bind_one(*var, Binding::One(value), bound),
-            // Nothing reads this output, so nothing stands for it.
-            (Some(var), None) => self.bind_one(*var, Binding::Absent, bound),
-        })
     }
 
     fn bind_one(&mut self, var: Var, binding: Binding<H::Value>, bound: &mut SmallVec<[Var; 6]>) -> bool {
@@ -315,6 +272,66 @@ impl<'a, H: Host> Search<'a, H> {
     }
 }
 
+/// How one part of a call meets its pattern.
+pub(super) enum Fit<V> {
+    /// A variable stands for this.
+    Binds(Var, Binding<V>),
+    /// What a variable would stand for is not there.
+    Lacks(Var),
+    /// This is no constant of one element near the number.
+    Scalar(f64, Option<V>),
+    /// The call has inputs or outputs that the pattern does not name.
+    More,
+}
+
+/// Tells `each` how the inputs of `call`, in this order, and then its outputs meet `pattern`, until it says no; what it said last.
+pub(super) fn fit<H: Host>(
+    host: &H,
+    pattern: &PatternCall,
+    call: H::Call,
+    inputs: &[Option<H::Value>],
+    each: &mut impl FnMut(Fit<H::Value>) -> bool,
+) -> bool {
+    let mut rest = inputs;
+    for wanted in &pattern.inputs {
+        if let PatternInput::Rest(var) = *wanted {
+            let values: Option<SmallVec<[H::Value; 4]>> = std::mem::take(&mut rest).iter().copied().collect();
+            if !each(values.map_or(Fit::Lacks(var), |values| Fit::Binds(var, Binding::Rest(values)))) {
+                return false;
+            }
+            continue;
+        }
+        let input = rest.first().copied().flatten();
+        rest = rest.get(1..).unwrap_or_default();
+        let fits = match (*wanted, input) {
+            (PatternInput::Var(var) | PatternInput::Optional(var), Some(value)) => {
+                each(Fit::Binds(var, Binding::One(value)))
+            }
+            (PatternInput::Optional(var), None) => each(Fit::Binds(var, Binding::Absent)),
+            (PatternInput::Var(var), None) => each(Fit::Lacks(var)),
+            (PatternInput::Scalar(wanted), _) => {
+                input.is_some_and(|value| is_scalar(host, value, wanted)) || each(Fit::Scalar(wanted, input))
+            }
+            (PatternInput::Absent, Some(_)) => each(Fit::More),
+            (PatternInput::Absent, None) | (PatternInput::Rest(_), _) => true,
+        };
+        if !fits {
+            return false;
+        }
+    }
+    let n_outputs = host.n_outputs(call);
+    if (rest.iter().any(Option::is_some) || n_outputs > pattern.outputs.len()) && !each(Fit::More) {
+        return false;
+    }
+    pattern.outputs.iter().enumerate().all(|(index, var)| match (*var, host.output(call, index)) {
+        (None, _) => true,
+        (Some(var), None) if index >= n_outputs => each(Fit::Lacks(var)),
+        (Some(var), Some(value)) => each(Fit::Binds(var, Binding::One(value))),
+        // Nothing reads this output, so nothing stands for it.
+        (Some(var), None) => each(Fit::Binds(var, Binding::Absent)),
+    })
+}
+
 /// What is computed from weights alone is folded: to rewrite it is idle.
 pub(super) fn defines_constants<H: Host>(host: &H, call: H::Call, pattern: &PatternCall) -> bool {
     let mut outputs = (0..pattern.outputs.len()).filter_map(|index| host.output(call, index)).peekable();
@@ -331,7 +348,7 @@ pub(super) fn repeats_a_root<C: PartialEq>(rule: &Rule, calls: &[Option<C>], ind
     is_root(index) && calls.iter().enumerate().any(stands)
 }
 
-pub(super) fn is_scalar<H: Host>(host: &H, value: H::Value, wanted: f64) -> bool {
+fn is_scalar<H: Host>(host: &H, value: H::Value, wanted: f64) -> bool {
     let Some(found) = host.scalar(value) else { return false };
     host.ty(value).is_some_and(|ty| is_near(found, wanted, ty.element))
 }

@@ -1,11 +1,11 @@
 //! Where a rule nearly matches, and what keeps it from matching.
 //!
-//! The search walks the left side as the matcher does, but what does not fit is noted instead of ending the attempt: an
+//! The search walks the left side as the matcher does, and meets each call as it does, but what does not fit is noted instead of ending the attempt: an
 //! attribute, a condition, a constant, a variable that stands for two values. Only a call that is not there ends it. The
 //! attempt that gets furthest is the nearest; among those, the one that misses least.
 
 use super::expr::{Binary, Expr, Value};
-use super::matcher::{Binding, Budget, Host, View, defines_constants, holds, is_scalar, repeats_a_root};
+use super::matcher::{Binding, Budget, Fit, Host, View, defines_constants, fit, holds, repeats_a_root};
 use super::{PatternCall, PatternInput, PlanStep, Rule, Var, Via, check};
 use eutectic_ir::op::Law;
 use eutectic_ir::{Attrs, Name};
@@ -185,7 +185,16 @@ impl<H: Host> Search<'_, H> {
     ) -> ControlFlow<()> {
         let mut bound: SmallVec<[Var; 6]> = SmallVec::new();
         let n_misses = self.misses.len();
-        self.bind(index, call, inputs, &mut bound);
+        let (host, pattern) = (self.host, &self.rule.left.calls[index]);
+        fit(host, pattern, call, inputs, &mut |fit| {
+            match fit {
+                Fit::Binds(var, binding) => self.bind_one(var, binding, &mut bound),
+                Fit::Lacks(var) => self.misses.push(Miss::Other(var, None)),
+                Fit::Scalar(wanted, found) => self.misses.push(Miss::Scalar(index, wanted, found)),
+                Fit::More => self.misses.push(Miss::More(index)),
+            }
+            true
+        });
         let view = View { host: self.host, values: &self.values, records: &self.records };
         for (position, condition) in self.rule.conditions.iter().enumerate() {
             if self.due[position] == at && holds(condition, &view).is_err() {
@@ -200,46 +209,6 @@ impl<H: Host> Search<'_, H> {
             self.values[var.index()] = Binding::Unbound;
         }
         ControlFlow::Continue(())
-    }
-
-    fn bind(&mut self, index: usize, call: H::Call, inputs: &[Option<H::Value>], bound: &mut SmallVec<[Var; 6]>) {
-        let pattern = &self.rule.left.calls[index];
-        let mut rest = inputs;
-        for wanted in &pattern.inputs {
-            if let PatternInput::Rest(var) = wanted {
-                let values = std::mem::take(&mut rest).iter().flatten().copied().collect();
-                self.bind_one(*var, Binding::Rest(values), bound);
-                continue;
-            }
-            let input = rest.first().copied().flatten();
-            rest = rest.get(1..).unwrap_or_default();
-            match (*wanted, input) {
-                (PatternInput::Var(var) | PatternInput::Optional(var), Some(value)) => {
-                    self.bind_one(var, Binding::One(value), bound);
-                }
-                (PatternInput::Optional(var), None) => self.bind_one(var, Binding::Absent, bound),
-                (PatternInput::Var(var), None) => self.misses.push(Miss::Other(var, None)),
-                (PatternInput::Scalar(wanted), _) => {
-                    if !input.is_some_and(|value| is_scalar(self.host, value, wanted)) {
-                        self.misses.push(Miss::Scalar(index, wanted, input));
-                    }
-                }
-                (PatternInput::Absent, Some(_)) => self.misses.push(Miss::More(index)),
-                (PatternInput::Absent, None) | (PatternInput::Rest(_), _) => {}
-            }
-        }
-        let n_outputs = self.host.n_outputs(call);
-        if rest.iter().any(Option::is_some) || n_outputs > pattern.outputs.len() {
-            self.misses.push(Miss::More(index));
-        }
-        for (position, var) in pattern.outputs.iter().enumerate() {
-            match (var, self.host.output(call, position)) {
-                (None, _) => {}
-                (Some(var), Some(value)) => self.bind_one(*var, Binding::One(value), bound),
-                (Some(var), None) if position >= n_outputs => self.misses.push(Miss::Other(*var, None)),
-                (Some(var), None) => self.bind_one(*var, Binding::Absent, bound),
-            }
-        }
     }
 
     fn bind_one(&mut self, var: Var, binding: Binding<H::Value>, bound: &mut SmallVec<[Var; 6]>) {

@@ -17,6 +17,7 @@ pub use explain::{Explanation, Focus};
 pub use graph::{Dump, DumpedNode, Extracted, draw_graph, dump, extract_graph};
 pub(crate) use graph::{build_chosen, choose};
 pub use language::Conflict;
+pub(crate) use run::saturate_watched;
 pub use run::{Activity, Limits, RuleActivity, Stop, saturate};
 pub use space::Space;
 pub use steps::Step;

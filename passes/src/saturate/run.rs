@@ -3,9 +3,11 @@
 use super::language::{Conflict, agree};
 use super::provenance::Trace;
 use super::space::{Call, Space};
+use super::steps::Labels;
 use crate::rules::{Binding, Budget, Host, Match, Rule, apply, find};
+use crate::watch::{Event, Round, Watch};
 use egg::Id;
-use eutectic_ir::Attrs;
+use eutectic_ir::{Attrs, Graph, Name};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -79,6 +81,10 @@ pub struct Activity {
 }
 
 impl Activity {
+    fn n_applied(&self) -> u64 {
+        self.rules.iter().map(|rule| rule.applied).sum()
+    }
+
     /// Adds what a run over another graph did with the same rules. A limit that either hit is why both stopped.
     pub(crate) fn absorb(&mut self, other: Activity) {
         self.iterations = self.iterations.max(other.iterations);
@@ -98,6 +104,17 @@ impl Activity {
 /// Applies `rules` until nothing is new or a limit is hit. Limits are checked at every candidate, match and application; what
 /// is found when one is hit stays, so that the space is sound and its best graph can be extracted.
 pub fn saturate(space: &mut Space, rules: &[&Rule], limits: Limits) -> Activity {
+    saturate_watched(space, rules, limits, &Graph::default(), &mut None)
+}
+
+/// The same, telling of each round and application; `original` is the graph that the space was made of.
+pub(crate) fn saturate_watched(
+    space: &mut Space,
+    rules: &[&Rule],
+    limits: Limits,
+    original: &Graph,
+    watch: &mut Watch,
+) -> Activity {
     let mut budget = Budget::new(limits.candidates);
     let deadline = limits.time.and_then(|time| Instant::now().checked_add(time));
     let idle = RuleActivity { matched: 0, applied: 0, refused: 0, time: Duration::ZERO };
@@ -111,8 +128,25 @@ pub fn saturate(space: &mut Space, rules: &[&Rule], limits: Limits) -> Activity 
             let now = Instant::now();
             now + deadline.saturating_duration_since(now) / 2
         });
+        let began = Instant::now();
+        let n_applied = activity.n_applied();
         let (found, cut_short) = search(space, rules, limits, &mut budget, &mut activity.rules);
-        let stopped = apply_all(space, rules, found, limits, deadline, &mut activity).or(cut_short);
+        let (searched, n_matched) = (began.elapsed(), found.len());
+        let stopped = apply_all(space, rules, found, limits, deadline, &mut activity, (original, watch)).or(cut_short);
+        if let Some(watch) = watch {
+            let round = Round {
+                number: activity.iterations,
+                n_enodes: space.n_nodes(),
+                n_eclasses: space.n_classes(),
+                n_bytes: space.n_bytes(),
+                n_matched,
+                n_applied: activity.n_applied() - n_applied,
+                n_candidates_left: budget.left,
+                time: [searched, began.elapsed() - searched],
+                time_left: deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
+            };
+            watch(Event::Round { graph: &original.name, round });
+        }
         if let Some(stop) = stopped {
             activity.stop = stop;
             break;
@@ -178,6 +212,7 @@ fn apply_all(
     limits: Limits,
     deadline: Option<Instant>,
     activity: &mut Activity,
+    (original, watch): (&Graph, &mut Watch),
 ) -> Option<Stop> {
     // Congruence is restored in portions, so that the last one, which no limit can cut short, is not large. A portion is a
     // part of the whole, since each restoration looks at every class.
@@ -189,11 +224,29 @@ fn apply_all(
     // What matches stand on is noted while the e-graph is as they were found.
     let mut traces =
         found.iter().map_while(|(at, matched)| space.trace(rules[*at], *at, matched)).collect::<Vec<_>>().into_iter();
+    // So are the names of the places.
+    let mut places = match watch {
+        Some(_) => places(space, original, &found),
+        None => Vec::new(),
+    }
+    .into_iter();
     for (at, matched) in found {
         let began = Instant::now();
+        let before = (activity.rules[at].applied, space.egraph.nodes().len());
         apply_one(space, rules[at], &matched, traces.next(), &mut activity.rules[at], &mut activity.conflicts);
         let now = Instant::now();
         activity.rules[at].time += now - began;
+        if let (Some(watch), Some(place)) = (&mut *watch, places.next())
+            && activity.rules[at].applied > before.0
+        {
+            watch(Event::Applied {
+                graph: &original.name,
+                round: activity.iterations,
+                rule: rules[at],
+                at: place,
+                n_new: space.egraph.nodes().len() - before.1,
+            });
+        }
         if space.n_nodes() >= limits.nodes {
             stopped = Some(Stop::Nodes);
         } else if space.n_bytes() >= limits.memory {
@@ -213,6 +266,16 @@ fn apply_all(
     space.egraph.rebuild();
     activity.conflicts.append(&mut space.egraph.analysis.conflicts.borrow_mut());
     stopped
+}
+
+/// For each match, the original value that stands for what its first call computes; an empty name where none does.
+fn places(space: &Space, original: &Graph, found: &Found) -> Vec<Name> {
+    let labels = Labels::new(space, original);
+    let of_match = |matched: &Match<Id, Call>| {
+        let output = space.output(*matched.calls.first()?, 0)?;
+        labels.known(output).cloned()
+    };
+    found.iter().map(|(_, matched)| of_match(matched).unwrap_or_default()).collect()
 }
 
 fn apply_one(

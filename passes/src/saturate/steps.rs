@@ -11,7 +11,7 @@ use eutectic_ir::{Attrs, Name, Tensor};
 use rustc_hash::FxHashMap;
 
 /// One application of a rule.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Step {
     /// The rule's name.
     pub rule: Name,
@@ -23,6 +23,9 @@ pub struct Step {
     pub before: Vec<String>,
     /// The calls that it built, a line each; a root that is a value that was there already is a line `root = value`.
     pub after: Vec<String>,
+    /// Both as graphs, whose outputs have the names of what the step replaces, and whose inputs those of what it reads. Equal
+    /// names of different steps are equal values.
+    pub sides: [Graph; 2],
 }
 
 /// Steps that wait for their names: those of the extracted graph are known at the end.
@@ -35,6 +38,8 @@ struct Noted {
     contract: Contract,
     before: Vec<Line>,
     after: Vec<Line>,
+    /// What is replaced, and what stands for it.
+    roots: Vec<[Label; 2]>,
 }
 
 enum Line {
@@ -42,11 +47,11 @@ enum Line {
     Same(Label, Label),
 }
 
-/// A name of the original graph, or a class that is named at the end.
+/// A class, with its name in the original graph; one without is named at the end.
 #[derive(Clone)]
-enum Label {
-    Known(Name),
-    Later(Id),
+struct Label {
+    class: Id,
+    known: Option<Name>,
 }
 
 impl Steps {
@@ -59,6 +64,7 @@ impl Steps {
             contract: rule.contract,
             before: found.calls.iter().map(|&call| Line::of(space, &labels, call)).collect(),
             after: Vec::new(),
+            roots: Vec::new(),
         });
     }
 
@@ -91,6 +97,7 @@ impl Steps {
                 outputs,
             });
         }
+        step.roots = roots.iter().map(|&(old, new)| [known.of(old), label(new)]).collect();
         for &(old, new) in roots {
             if !asked.iter().any(|asked| asked.class == new && !matches!(asked.node.head, Head::Weight(_))) {
                 step.after.push(Line::Same(known.of(old), known.of(new)));
@@ -104,6 +111,10 @@ impl Steps {
         let mut written = |step: Noted| Step {
             before: step.before.iter().map(|line| writer.line(line)).collect(),
             after: step.after.iter().map(|line| writer.line(line)).collect(),
+            sides: [
+                writer.graph(&step.before, step.roots.iter().map(|[old, _]| [old, old])),
+                writer.graph(&step.after, step.roots.iter().map(|[old, new]| [old, new])),
+            ],
             rule: step.rule,
             place: step.place,
             contract: step.contract,
@@ -151,10 +162,10 @@ impl<'a> Writer<'a> {
     }
 
     fn name(&mut self, label: &Label) -> Name {
-        let class = match label {
-            Label::Known(name) => return name.clone(),
-            Label::Later(class) => self.space.egraph.find(*class),
-        };
+        if let Some(name) = &label.known {
+            return name.clone();
+        }
+        let class = self.space.egraph.find(label.class);
         if let Some(contents) = self.space.weight(class).and_then(contents) {
             return contents;
         }
@@ -175,6 +186,61 @@ impl<'a> Writer<'a> {
                 call_text(op, attrs, &inputs, outputs)
             }
         }
+    }
+}
+
+impl Writer<'_> {
+    /// The calls of `lines`, each after those that it reads, as a graph. `roots` are the names of its outputs, and what stands
+    /// behind them.
+    fn graph<'b>(&mut self, lines: &[Line], roots: impl Iterator<Item = [&'b Label; 2]>) -> Graph {
+        let mut graph = Graph::new("side");
+        let mut values: FxHashMap<Name, ValueId> = FxHashMap::default();
+        // A pattern lists calls in the order in which it is matched.
+        let defines = |line: &Line, name: &Name, writer: &mut Self| match line {
+            Line::Call { outputs, .. } => outputs.iter().any(|output| writer.name(output) == *name),
+            Line::Same(..) => false,
+        };
+        let mut waiting: Vec<&Line> = lines.iter().filter(|line| matches!(line, Line::Call { .. })).collect();
+        while !waiting.is_empty() {
+            let is_ready = |line: &Line, writer: &mut Self| {
+                let Line::Call { inputs, .. } = line else { return true };
+                inputs.iter().flatten().all(|input| {
+                    let name = writer.name(input);
+                    !waiting.iter().any(|other| !std::ptr::eq(*other, line) && defines(other, &name, writer))
+                })
+            };
+            // Calls that read each other have no order; what is wrong with them is found when they are run.
+            let at = (0..waiting.len()).find(|&at| is_ready(waiting[at], self)).unwrap_or(0);
+            let Line::Call { op, attrs, inputs, outputs } = waiting.remove(at) else { continue };
+            let inputs: Vec<Option<ValueId>> = inputs
+                .iter()
+                .map(|input| input.as_ref().map(|label| self.value(&mut graph, &mut values, label)))
+                .collect();
+            let names: Vec<Name> = outputs.iter().map(|output| self.name(output)).collect();
+            let id = graph.add_node(op.clone(), attrs.clone(), inputs, names.iter().cloned());
+            values.extend(names.into_iter().zip(graph.node(id).outputs().iter().copied()));
+        }
+        for [name, value] in roots {
+            let (name, value) = (self.name(name), self.value(&mut graph, &mut values, value));
+            graph.add_output(name, value);
+        }
+        graph
+    }
+
+    /// The value that stands for `label`; a weight or a new input where no call defines it.
+    fn value(&mut self, graph: &mut Graph, values: &mut FxHashMap<Name, ValueId>, label: &Label) -> ValueId {
+        let name = self.name(label);
+        if let Some(&value) = values.get(&name) {
+            return value;
+        }
+        let class = self.space.egraph.find(label.class);
+        if let Some(tensor) = self.space.weight(class) {
+            // Its name tells contents alone: weights of other types may have the same.
+            return graph.add_weight("", tensor.clone());
+        }
+        let value = graph.add_input(name.clone(), self.space.ty(class).cloned(), None);
+        values.insert(name, value);
+        value
     }
 }
 
@@ -231,6 +297,6 @@ impl Labels {
     }
 
     fn of(&self, class: Id) -> Label {
-        self.0.get(&class).map_or(Label::Later(class), |name| Label::Known(name.clone()))
+        Label { class, known: self.0.get(&class).cloned() }
     }
 }

@@ -92,7 +92,6 @@ pub fn verify(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Result<V
         let mut random = Random::new(seed);
         match trial::run(rule, source, &mut random) {
             Outcome::Unfit(reason) | Outcome::Unbuilt(reason) => last = reason,
-            Outcome::Shared => unreachable!("no other rule is asked for"),
             Outcome::Agrees(agreement) => {
                 verdict.n_instances += 1;
                 verdict.evidence.count(&agreement);

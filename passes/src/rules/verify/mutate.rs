@@ -16,6 +16,8 @@ pub struct Mutant {
     pub mistake: String,
     /// True when it is on the left side: the mutant stands where the rule does not.
     pub widens: bool,
+    /// True when it is on the right side alone: the mutant stands as the rule does.
+    pub keeps_left: bool,
     /// The rule with it.
     pub rule: Rule,
 }
@@ -92,12 +94,19 @@ fn explore(candidates: &mut [Candidate], rule: &Rule, recognise: Option<&Rule>, 
         let mut random = target.random(&mut chance);
         let source = source(&target.mutant.rule, recognise);
         let Ok((setting, instance)) = trial::draw(&target.mutant.rule, source, &mut random) else { continue };
+        // Where the rule stands, all that are wider than it stand as well, and all that keep its left side stand in the same way.
+        let of_rule = trial::standing(rule, &instance);
         for at in open {
             let candidate = &mut candidates[at];
-            let other = candidate.mutant.widens.then_some(rule);
-            match trial::compare(&candidate.mutant.rule, other, setting, instance.clone()) {
+            if candidate.mutant.widens && of_rule.is_some() {
+                candidate.keep(&random.tape);
+                continue;
+            }
+            let mutant = &candidate.mutant;
+            let found = if mutant.keeps_left { of_rule.clone() } else { trial::standing(&mutant.rule, &instance) };
+            let Some(found) = found else { continue };
+            match trial::compare(&mutant.rule, &found, setting, &instance) {
                 Outcome::Unfit(_) => continue,
-                Outcome::Shared => {}
                 Outcome::Unbuilt(_) => candidate.n_unbuilt += 1,
                 Outcome::Agrees(agreement) => candidate.n_shown += usize::from(!agreement.is_empty),
                 Outcome::Differs(_) => candidate.is_killed = true,
@@ -174,7 +183,9 @@ pub fn mutants(rule: &Rule) -> Vec<Mutant> {
         let mut mutant = rule.clone();
         change(&mut mutant);
         let widens = mutant.conditions.len() < rule.conditions.len() || n_fixed(&mutant) < n_fixed(rule);
-        mutants.push(Mutant { mistake, widens, rule: mutant });
+        let inputs = |rule: &Rule| rule.left.calls.iter().map(|call| call.inputs.clone()).collect::<Vec<_>>();
+        let keeps_left = !widens && inputs(&mutant) == inputs(rule);
+        mutants.push(Mutant { mistake, widens, keeps_left, rule: mutant });
     };
     for (at, condition) in rule.conditions.iter().enumerate().filter(|(_, condition)| restricts(condition)) {
         add(format!("without `{}`", condition.text), &|rule| {

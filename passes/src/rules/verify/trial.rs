@@ -17,8 +17,6 @@ use std::ops::ControlFlow;
 pub(super) enum Outcome {
     /// The rule does not stand in it, or it cannot be evaluated.
     Unfit(String),
-    /// The rule stands in it, and so does the other one.
-    Shared,
     /// The rule stands in it, but its right side cannot be built: an engine does not apply it.
     Unbuilt(String),
     /// Both sides agree.
@@ -189,7 +187,10 @@ impl fmt::Display for Evidence {
 /// Draws one instance of the left side of `source`, and compares both sides of `rule` on it.
 pub(super) fn run(rule: &Rule, source: &Rule, random: &mut Random) -> Outcome {
     match draw(rule, source, random) {
-        Ok((setting, drawn)) => compare(rule, None, setting, drawn),
+        Ok((setting, drawn)) => match standing(rule, &drawn) {
+            Some(found) => compare(rule, &found, setting, &drawn),
+            None => Outcome::Unfit("the left side does not stand in it".into()),
+        },
         Err(reason) => Outcome::Unfit(reason.to_string()),
     }
 }
@@ -216,7 +217,7 @@ fn recast(recognise: &Rule, drawn: &mut Instance) -> Option<()> {
 }
 
 /// A way in which `rule` stands in `drawn` with the roots that were drawn.
-fn standing(rule: &Rule, drawn: &Instance) -> Option<Match<ValueId, NodeId>> {
+pub(super) fn standing(rule: &Rule, drawn: &Instance) -> Option<Match<ValueId, NodeId>> {
     let mut best = None;
     let _ = find(rule, &drawn.host, &mut Budget::new(100_000), &mut |found| {
         let agrees = rule.roots.iter().all(|(root, _)| {
@@ -251,15 +252,9 @@ fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
     Datum { element: datum.element, shape: datum.shape.clone(), contents }
 }
 
-/// Compares both sides of `rule` on `drawn`, unless `other` stands in it too.
-pub(super) fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut drawn: Instance) -> Outcome {
+/// Compares both sides of `rule` on `drawn`, in which it stands so.
+pub(super) fn compare(rule: &Rule, found: &Match<ValueId, NodeId>, setting: Setting, drawn: &Instance) -> Outcome {
     let round = setting.real != Element::Double;
-    let Some(found) = standing(rule, &drawn) else {
-        return Outcome::Unfit("the left side does not stand in it".into());
-    };
-    if other.is_some_and(|other| standing(other, &drawn).is_some()) {
-        return Outcome::Shared;
-    }
     // What the left side cannot compute says nothing of the right side.
     let mut alone = drawn.host.graph.clone();
     for value in rule.roots.iter().filter_map(|(root, _)| found.values[root.index()].one()) {
@@ -276,7 +271,8 @@ pub(super) fn compare(rule: &Rule, other: Option<&Rule>, setting: Setting, mut d
     let n_channels = |call: NodeId| graph.ty(graph.node(call).input(0)?)?.shape.get(1)?.as_known();
     let records: Vec<Record> =
         found.calls.iter().map(|&call| (graph.node(call).attrs.clone(), n_channels(call))).collect();
-    let applied = match apply(rule, &found, &mut drawn.host) {
+    let mut drawn = drawn.clone();
+    let applied = match apply(rule, found, &mut drawn.host) {
         Ok(applied) => applied,
         Err(reason) => return Outcome::Unbuilt(format!("the right side is not built: {reason}")),
     };
