@@ -22,6 +22,9 @@ use eutectic_ir::{Diagnostic, Diagnostics, Function, Graph, Model, infer, verify
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Nodes of a graph up to which calls are written out.
+const MOST_NODES: usize = 1_000_000;
+
 /// Everything that decides what comes out.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -137,6 +140,8 @@ pub fn optimize(model: &mut Model, options: &Options) -> Result<Report, Diagnost
     let (facts, _) = infer::infer(model);
     let before = totals(&model.graph, &facts, &options.cost);
     drop(facts);
+    // The file may have been written for a target that has more fused operators.
+    inline(&mut model.graph, &|function| !options.target.calls(function), MOST_NODES);
     let mut passes = pipeline::prepare(options.fold, options.record).run(model)?;
     let allowed = |op: &Op| options.target.allows(op, options.opset);
     let mut report = match options.engine {
@@ -292,7 +297,6 @@ fn spell(model: &mut Model, target: Target) {
         model.opsets.push(("com.microsoft".into(), 1));
     }
     if target != Target::Portable && target != Target::Cpu {
-        const MOST_NODES: usize = 1_000_000;
         inline(&mut model.graph, &|function| function.domain == FUSION_DOMAIN, MOST_NODES);
     }
 }

@@ -43,13 +43,18 @@ impl Target {
         match op {
             Op::Builtin(def) => def.versions.first().is_none_or(|&first| first <= opset.min(CANONICAL_OPSET)),
             Op::Opaque(_) => true,
-            Op::Function(function) if function.domain != FUSION_DOMAIN => true,
-            Op::Function(function) => match self {
+            Op::Function(function) => self.calls(function),
+        }
+    }
+
+    /// Whether a call of `function` may stay one; else its body is written in its place.
+    pub(crate) fn calls(self, function: &Function) -> bool {
+        function.domain != FUSION_DOMAIN
+            || match self {
                 Target::Portable | Target::Cpu => true,
                 Target::Onnx | Target::TensorRt => false,
                 Target::Ort => ort_spelling(function).is_some(),
-            },
-        }
+            }
     }
 }
 

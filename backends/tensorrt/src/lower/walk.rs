@@ -65,6 +65,7 @@ pub(super) type Coded = (&'static str, Refusal);
 type Values = Vec<Option<Operand>>;
 
 /// Lowers the calls of a model, one graph after the other.
+#[derive(Clone)]
 pub(super) struct Walker {
     /// The network so far.
     pub builder: Builder,
