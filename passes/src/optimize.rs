@@ -49,14 +49,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Every built-in rule that improves a graph and needs no request, saturation, sharing counted once, an H200's roofline, and the newest
+    /// Every built-in rule that improves a graph, pays on `target` and needs no request, saturation, sharing counted once, an H200's roofline, and the newest
     /// operator set that widely used runtimes have caught up with.
     ///
     /// Errors: a built-in rule does not load, which a test rules out.
     pub fn standard(target: Target) -> Result<Self, Diagnostics> {
         const NEWEST_OPSET: u64 = 25;
         Ok(Self {
-            rules: Library::built_in()?.standard().cloned().collect(),
+            rules: Library::built_in()?.standard().filter(|rule| target.profits_from(&rule.name)).cloned().collect(),
             engine: Engine::Saturate { limits: Limits::STANDARD, extract: Extract::Dag },
             target,
             opset: NEWEST_OPSET,

@@ -10,7 +10,7 @@ mod common;
 
 fn build(graph: &str, profiles: &[ProfileRange]) -> Option<Result<EngineReport, String>> {
     let worker = common::worker()?;
-    let source = format!("<ir_version: 10, opset_import: [\"\": 18]>\n{graph}");
+    let source = format!("<ir_version: 10, opset_import: [\"\": 18, \"ai.onnx.preview\": 1]>\n{graph}");
     let (mut model, _) = text::parse_model(&source).unwrap_or_else(|problems| panic!("{problems}"));
     infer::infer(&mut model);
     let mut options = BuildOptions::for_target(86);
@@ -92,6 +92,13 @@ fn a_computed_condition_ends_a_loop() {
 }
 
 #[test]
+fn a_condition_alone_ends_a_loop_whose_trip_count_is_the_largest_number() {
+    let graph = searching("").replace("{1000}", "{9223372036854775807}");
+    let Some((dims, counts)) = built(&graph, &[], &["TRIP_LIMIT"]) else { return };
+    assert_eq!((dims, counts), (vec![vec![4, 4]], vec![1]));
+}
+
+#[test]
 fn a_stack_of_a_number_that_a_condition_decides_is_refused() {
     let Some(result) = build(&searching(", all"), &[]) else { return };
     let problems = result.unwrap_err();
@@ -162,4 +169,16 @@ fn a_scan_over_a_dynamic_sequence_is_a_loop() {
     let kinds = ["ITERATOR", "RECURRENCE", "LOOP_OUTPUT", "TRIP_LIMIT"];
     let Some((dims, counts)) = built(graph, &[profile], &kinds) else { return };
     assert_eq!((dims, counts), (vec![vec![4], vec![-1, 4]], vec![1, 1, 2, 1]));
+}
+
+#[test]
+fn attention_takes_graphs_for_its_scores_and_weights() {
+    let graph = "g (float[1,4,8,16] q, float[1,2,8,16] k, float[1,2,8,16] v, float[8,8] bias) => (y) {
+        y = ai.onnx.preview.FlexAttention <
+            score_mod = scores (float[1,4,8,8] s) => (t) { t = Add (s, bias) },
+            prob_mod = weights (float[1,4,8,8] p) => (r) { r = Mul (p, bias) }
+        > (q, k, v)
+    }";
+    let Some((dims, counts)) = built(graph, &[], &["MATRIX_MULTIPLY", "SOFTMAX"]) else { return };
+    assert_eq!((dims, counts), (vec![vec![1, 4, 8, 16]], vec![2, 1]));
 }

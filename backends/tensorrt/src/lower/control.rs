@@ -1,6 +1,7 @@
 //! Control flow: branches are chosen and loops are written out where what they do is known now; the rest is left to the network.
 
 use super::call::Arg;
+use super::flex_attention::flex_attention;
 use super::flow::{self, Scanned};
 use super::operand::Operand;
 use super::refusal::Refusal;
@@ -15,13 +16,14 @@ pub(super) type Results = Result<Vec<Option<Operand>>, Coded>;
 /// How one operator with bodies is lowered: its call, inputs and captures.
 type Control = fn(&mut Walker, &Site, Vec<Option<Arg>>, Vec<Option<Arg>>) -> Results;
 
-/// The operators of this family.
-pub(super) const OPS: &[(&str, Control)] = &[("If", choose), ("Loop", repeat), ("Scan", scan)];
+/// The operators of this family, those of `ai.onnx.preview` included.
+pub(super) const OPS: &[(&str, Control)] =
+    &[("If", choose), ("Loop", repeat), ("Scan", scan), ("FlexAttention", flex_attention)];
 
 /// Turns of a loop that are written out.
 const MOST_TURNS: i64 = 256;
 
-/// The lowering of operator `name` of `ai.onnx`, when it has bodies.
+/// The lowering of operator `name`, when it has bodies.
 pub(super) fn control(name: &str) -> Option<Control> {
     OPS.iter().find(|(known, _)| *known == name).map(|(_, lower)| *lower)
 }

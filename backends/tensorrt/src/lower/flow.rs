@@ -59,10 +59,9 @@ pub(super) fn repeat(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, c
     begin(walker, site);
     let mut args = args.into_iter();
     let (trips, condition) = (args.next().flatten(), args.next().flatten());
-    if trips.is_none() && condition.is_none() {
-        return Err(refused(Refusal::new("it has neither trip count nor condition").instead("one of them")));
-    }
     let of = walker.builder.new_flow();
+    // Exporters write the largest number where a condition alone is to end the loop.
+    let trips = trips.filter(|trips| trips.value.single().is_none_or(|trips| trips <= f64::from(i32::MAX)));
     let turns = trips.map(|trips| counted(walker, of, &trips.value)).transpose().map_err(refused)?;
     let first = constant(walker, Tensor::scalar(0i64));
     let turn = carried(walker, of, &first).map_err(refused)?;
@@ -80,6 +79,9 @@ pub(super) fn repeat(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, c
     let is_endless = is_true(&begins) && (stays || is_true(&ends));
     let ends = scalar(walker, &ends).map_err(refused)?;
     next(walker, &goes_on, &ends.into()).map_err(refused)?;
+    if is_endless && turns.is_none() {
+        return Err(refused(Refusal::new("it never ends").instead("a trip count or a condition")));
+    }
     if !is_endless {
         walker.builder.layer("while", Layer::Flow(Flow::While { of, goes_on: goes_on.at }));
     }
@@ -161,7 +163,8 @@ fn scalar(walker: &mut Walker, operand: &Operand) -> Result<Typed, Refusal> {
 fn counted(walker: &mut Walker, of: FlowId, trips: &Operand) -> Result<(TensorRef, Dim), Refusal> {
     let known = trips.single().filter(|trips| *trips >= 0.0).map(|trips| Dim::known(trips as i64));
     let trips = scalar(walker, trips)?;
-    let turns = walker.builder.cast(&trips, DataType::I64).at;
+    // A loop that a condition may end too takes no wider number.
+    let turns = walker.builder.cast(&trips, DataType::I32).at;
     walker.builder.layer("count", Layer::Flow(Flow::Count { of, turns }));
     Ok((turns, known.unwrap_or_else(|| walker.builder.fresh())))
 }

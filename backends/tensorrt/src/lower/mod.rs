@@ -19,6 +19,7 @@ mod cast;
 mod comparison;
 mod control;
 mod convolution;
+mod flex_attention;
 mod flow;
 mod indexing;
 mod linear;
