@@ -1,12 +1,9 @@
-//! Every flag of `eutectic lower`, on models of a few nodes.
+//! The flags of `eutectic lower`, on models of a few nodes.
 //!
 //! Every test ends early, and says so, on a machine without the library.
 
 #![cfg(feature = "lowering")]
 
-mod common;
-
-use common::root;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -48,7 +45,7 @@ impl Bench {
         let mut program = Command::new(env!("CARGO_BIN_EXE_eutectic"));
         program.args(arguments).current_dir(self.0.path());
         // The test runs elsewhere than the environment of the repository.
-        let environment = root().join(".venv");
+        let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
         if std::env::var_os("VIRTUAL_ENV").is_none() && environment.is_dir() {
             program.env("VIRTUAL_ENV", environment);
         }
@@ -238,9 +235,10 @@ fn the_parser_makes_as_many_kernels() {
 #[test]
 fn lower_precisions_are_built() {
     let Some(bench) = Bench::new() else { return };
-    for (flag, words) in [("--fp16", "FP16"), ("--bf16", "BF16"), ("--int8", "INT8")] {
-        let said = bench.lower(&["static.onnxtxt", flag]);
+    for (flag, words) in [("--fp16", "FP16"), ("--bf16", "BF16"), ("--int8", "INT8"), ("--fp8", "FP8")] {
+        let said = bench.lower(&["static.onnxtxt", "--sm", "89", flag]);
         let line = said.lines().find(|line| line.starts_with("Precision: "));
         assert!(line.is_some_and(|line| line.contains(words)), "{said}");
     }
+    bench.refuses(&["static.onnxtxt", "--int8", "--fp8"], 2, "cannot be used with");
 }

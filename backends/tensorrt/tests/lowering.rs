@@ -233,3 +233,13 @@ fn half_precision_stays_half_precision() {
     let casts: Vec<_> = casts.collect();
     assert_eq!(casts, [F32, F16]);
 }
+
+#[test]
+fn an_empty_part_of_a_join_is_left_out() {
+    let spec = lowered(
+        "g (float[2,3] x) => (float[4,3] y) <float[0,3] none = {}> {
+            y = Concat <axis = 0> (x, none, x)
+        }",
+    );
+    assert_eq!(kinds(&spec), ["Concatenation"]);
+}
