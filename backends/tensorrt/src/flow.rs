@@ -111,8 +111,7 @@ impl Flow {
     pub(crate) fn n_results(self) -> u32 {
         match self {
             Flow::Condition { .. } | Flow::Count { .. } | Flow::While { .. } | Flow::Next { .. } => 0,
-            Flow::Chosen { .. } | Flow::Carried { .. } | Flow::Part { .. } | Flow::Last { .. } => 1,
-            Flow::Stacked { .. } => 1,
+            _ => 1,
         }
     }
 
