@@ -24,6 +24,9 @@ use eutectic_ir::{Diagnostic, Diagnostics, Function, Graph, Model, infer, verify
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Nodes of a graph up to which calls are written out.
+const MOST_NODES: usize = 1_000_000;
+
 /// Everything that decides what comes out.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -48,14 +51,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Every built-in rule that improves a graph and needs no request, saturation, sharing counted once, an H200's roofline, and the newest
+    /// Every built-in rule that improves a graph, pays on `target` and needs no request, saturation, sharing counted once, an H200's roofline, and the newest
     /// operator set that widely used runtimes have caught up with.
     ///
     /// Errors: a built-in rule does not load, which a test rules out.
     pub fn standard(target: Target) -> Result<Self, Diagnostics> {
         const NEWEST_OPSET: u64 = 25;
         Ok(Self {
-            rules: Library::built_in()?.standard().cloned().collect(),
+            rules: Library::built_in()?.standard().filter(|rule| target.profits_from(&rule.name)).cloned().collect(),
             engine: Engine::Saturate { limits: Limits::STANDARD, extract: Extract::Dag },
             target,
             opset: NEWEST_OPSET,
@@ -144,6 +147,8 @@ pub fn optimize_watched(model: &mut Model, options: &Options, watch: &mut Watch)
     let (facts, _) = infer::infer(model);
     let before = totals(&model.graph, &facts, &options.cost);
     drop(facts);
+    // The file may have been written for a target that has more fused operators.
+    inline(&mut model.graph, &|function| !options.target.calls(function), MOST_NODES);
     let mut passes = pipeline::prepare(options.fold, options.record).run_watched(model, watch)?;
     let allowed = |op: &Op| options.target.allows(op, options.opset);
     let mut report = match options.engine {
@@ -323,7 +328,6 @@ fn spell(model: &mut Model, target: Target) {
         model.opsets.push(("com.microsoft".into(), 1));
     }
     if target != Target::Portable && target != Target::Cpu {
-        const MOST_NODES: usize = 1_000_000;
         inline(&mut model.graph, &|function| function.domain == FUSION_DOMAIN, MOST_NODES);
     }
 }

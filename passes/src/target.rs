@@ -43,13 +43,27 @@ impl Target {
         match op {
             Op::Builtin(def) => def.versions.first().is_none_or(|&first| first <= opset.min(CANONICAL_OPSET)),
             Op::Opaque(_) => true,
-            Op::Function(function) if function.domain != FUSION_DOMAIN => true,
-            Op::Function(function) => match self {
+            Op::Function(function) => self.calls(function),
+        }
+    }
+
+    /// Whether a rule that applies when nothing else is said pays on this target.
+    ///
+    /// TensorRT merges all products and convolutions of one input by itself; where a graph has merged pairs of them, it merges
+    /// less (TensorRT for RTX 1.7, NasRNN: 27 kernels with these rules, 15 without). It takes packed heads apart within the
+    /// kernel that reads them, but not once they are a split (ViT-B/16: 209 kernels, 197 without the rule).
+    pub fn profits_from(self, rule: &str) -> bool {
+        self != Target::TensorRt || !LEFT_TO_TENSORRT.contains(&rule)
+    }
+
+    /// Whether a call of `function` may stay one; else its body is written in its place.
+    pub(crate) fn calls(self, function: &Function) -> bool {
+        function.domain != FUSION_DOMAIN
+            || match self {
                 Target::Portable | Target::Cpu => true,
                 Target::Onnx | Target::TensorRt => false,
                 Target::Ort => ort_spelling(function).is_some(),
-            },
-        }
+            }
     }
 }
 
@@ -68,6 +82,16 @@ impl FromStr for Target {
         })
     }
 }
+
+/// Rules whose work TensorRT's builder does better by itself.
+const LEFT_TO_TENSORRT: [&str; 6] = [
+    "merge_two_matmuls",
+    "merge_three_matmuls",
+    "merge_two_linear",
+    "merge_three_linear",
+    "merge_two_convolutions",
+    "split_of_packed_heads",
+];
 
 /// The domain of our fused operators.
 pub const FUSION_DOMAIN: &str = "eutectic";

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub(super) struct Lower {
     /// The model
-    #[arg(required_unless_present_any = ["onnx", "diff", "load_engine"])]
+    #[arg(required_unless_present_any = ["onnx", "diff", "load_engine", "suggest_profiles"])]
     model: Option<PathBuf>,
     /// The model, as trtexec spells it
     #[arg(long, value_name = "MODEL", conflicts_with = "model")]

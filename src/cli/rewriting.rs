@@ -20,7 +20,8 @@ pub(super) struct Rewriting {
     /// Who will run the result: portable (fused operators as functions), onnx (standard operators only), ort, tensorrt, cpu
     #[arg(long, default_value = "portable")]
     target: Target,
-    /// Rule families or names, joined by commas; `all`, or `none`. The family `taso` is not among `all`
+    /// Rule families or names, joined by commas; `all`, or `none`. The family `taso` is not among `all`, and what does not pay on
+    /// the target is not either
     #[arg(long, default_value = "all", value_delimiter = ',')]
     rules: Vec<String>,
     /// Fused operators, joined by commas; `all`, or `none`
@@ -125,10 +126,9 @@ impl Rewriting {
                 )));
             }
         }
+        let is_standard = |rule: &Rule| !rule.is_on_request() && self.target.profits_from(&rule.name);
         let listed = |names: &[String], rule: &Rule| {
-            names
-                .iter()
-                .any(|name| (name == "all" && !rule.is_on_request()) || *name == rule.name || name == rule.family())
+            names.iter().any(|name| (name == "all" && is_standard(rule)) || *name == rule.name || name == rule.family())
                 || rule.builds().any(|op| op.domain() == FUSION_DOMAIN && names.iter().any(|name| name == op.name()))
         };
         let chosen = |rule: &&Arc<Rule>| {

@@ -3,6 +3,7 @@
 //! A variant is one layer of `INetworkDefinition` with every parameter that lowering needs. Axes are counted from the
 //! front, never negative.
 
+pub use crate::flow::{Flow, FlowId};
 pub use crate::kinds::*;
 use crate::spec::{DataType, NetworkSpec, TensorRef, WeightsRef};
 use serde::{Deserialize, Serialize};
@@ -276,6 +277,8 @@ pub enum Layer {
         mask: Option<TensorRef>,
         causal: bool,
     },
+    /// Part of a conditional or a loop.
+    Flow(Flow),
 }
 
 /// Which elements share a scale.
@@ -374,12 +377,17 @@ impl Layer {
             Layer::Squeeze { .. } => "Squeeze",
             Layer::Unsqueeze { .. } => "Unsqueeze",
             Layer::Attention { .. } => "Attention",
+            Layer::Flow(flow) => flow.kind(),
         }
     }
 
     /// Number of tensors it defines.
     pub fn n_results(&self) -> u32 {
-        if matches!(self, Layer::TopK { .. }) { 2 } else { 1 }
+        match self {
+            Layer::TopK { .. } => 2,
+            Layer::Flow(flow) => flow.n_results(),
+            _ => 1,
+        }
     }
 
     /// Every tensor that it reads.
@@ -457,6 +465,7 @@ impl Layer {
                 all.extend([*query, *key, *value]);
                 all.extend(mask);
             }
+            Layer::Flow(flow) => all.extend(flow.reads()),
         }
         all
     }

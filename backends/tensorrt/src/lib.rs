@@ -17,6 +17,7 @@ pub mod backend;
 pub mod engine;
 pub mod error;
 pub mod explain;
+mod flow;
 mod kinds;
 pub mod layer;
 pub mod library;

@@ -170,13 +170,11 @@ impl NetworkSpec {
         WeightsRef(index(self.weights.len() - 1))
     }
 
-    /// Adds a layer and returns its first result.
+    /// Adds a layer and returns its first result; for a layer without results, the next tensor that another layer will define.
     pub fn add(&mut self, name: impl Into<String>, layer: Layer) -> TensorRef {
         let n_results = layer.n_results();
-        let first_result = self.next_tensor();
-        for _ in 1..n_results {
-            self.next_tensor();
-        }
+        let first_result = TensorRef(self.n_tensors);
+        self.n_tensors += n_results;
         self.layers.push(LayerSpec {
             name: name.into(),
             origins: Vec::new(),

@@ -395,3 +395,21 @@ fn attention_of_flat_heads() {
         &[],
     );
 }
+
+#[test]
+fn caches() {
+    check(
+        24,
+        "g (float[2,4,8,16] cache, float[2,4,3,16] update, int64[2] starts) => (float[2,4,8,16] written, float[2,4,8,16] around) {
+            written = TensorScatter (cache, update, starts)
+            around = TensorScatter <mode = \"circular\"> (cache, update, starts)
+        }",
+        Parser::Refuses,
+        &[],
+    );
+}
+
+#[test]
+fn bits() {
+    check(18, "g (int32[2,4] x) => (int32[2,4] y) { y = BitwiseNot (x) }", Parser::Refuses, &[]);
+}

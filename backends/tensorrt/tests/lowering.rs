@@ -202,6 +202,13 @@ fn everything_that_has_no_lowering_is_reported_at_once() {
 }
 
 #[test]
+fn an_operator_whose_extents_depend_on_contents_is_refused_with_the_nearest_form() {
+    let found = unsupported(&model("g (bool[2,3] x) => (int64[2,n] y) { y = NonZero (x) }"));
+    assert_eq!(found[0].message, "NonZero can't be lowered: the extents of its result depend on contents");
+    assert_eq!(found[0].help.as_deref(), Some("supported: a mask, and Where"));
+}
+
+#[test]
 fn an_input_of_doubles_is_refused_with_the_nearest_type() {
     let found = unsupported(&model("g (double[2] x) => (double[2] y) { y = Relu (x) }"));
     assert_eq!(found.len(), 1);
@@ -225,4 +232,14 @@ fn half_precision_stays_half_precision() {
     });
     let casts: Vec<_> = casts.collect();
     assert_eq!(casts, [F32, F16]);
+}
+
+#[test]
+fn an_empty_part_of_a_join_is_left_out() {
+    let spec = lowered(
+        "g (float[2,3] x) => (float[4,3] y) <float[0,3] none = {}> {
+            y = Concat <axis = 0> (x, none, x)
+        }",
+    );
+    assert_eq!(kinds(&spec), ["Concatenation"]);
 }

@@ -7,6 +7,7 @@ use super::refusal::Refusal;
 use super::{Lowered, Lowering};
 use crate::layer::{ElementWiseKind, UnaryKind};
 use crate::spec::DataType;
+use eutectic_ir::Element;
 
 /// The operators of this family.
 pub(super) const OPS: &[Lowering] = &[
@@ -42,6 +43,7 @@ pub(super) const OPS: &[Lowering] = &[
     ("Floor", |builder, call| rounded(builder, call, UnaryKind::Floor)),
     ("Round", |builder, call| rounded(builder, call, UnaryKind::Round)),
     ("Sign", |builder, call| unary(builder, call, UnaryKind::Sign)),
+    ("BitwiseNot", bitwise_not),
 ];
 
 fn binary(builder: &mut Builder, call: &Call, kind: ElementWiseKind) -> Lowered {
@@ -51,6 +53,14 @@ fn binary(builder: &mut Builder, call: &Call, kind: ElementWiseKind) -> Lowered 
 fn unary(builder: &mut Builder, call: &Call, kind: UnaryKind) -> Lowered {
     let x = builder.input(call, 0)?;
     Ok(vec![builder.unary(kind, &x).into()])
+}
+
+/// `-1 - x` in two's complement, `255 - x` for a byte without a sign, which is computed as a wider number.
+fn bitwise_not(builder: &mut Builder, call: &Call) -> Lowered {
+    let x = builder.input(call, 0)?;
+    let is_byte = call.types.first().and_then(Option::as_ref).is_some_and(|ty| ty.element == Element::Uint8);
+    let ones = builder.scalar(if is_byte { 255.0 } else { -1.0 }, x.data_type, x.rank())?;
+    Ok(vec![builder.pair(ElementWiseKind::Subtract, &ones, &x)?.into()])
 }
 
 /// An integer is round already.

@@ -12,7 +12,7 @@ use super::view::Cut;
 use super::{Lowered, Lowering};
 use crate::layer::{ActivationKind, ElementWiseKind, MatrixKind, SliceMode};
 use crate::spec::DataType;
-use eutectic_ir::{Dim, Element, Tensor};
+use eutectic_ir::{Attrs, Dim, Element, Tensor};
 
 /// The operators of this family.
 pub(super) const OPS: &[Lowering] = &[("Attention", attention)];
@@ -38,26 +38,7 @@ fn attention(builder: &mut Builder, call: &Call) -> Lowered {
     }
     let (key, past) = with_past(builder, call, 4, &key)?;
     let (value, _) = with_past(builder, call, 5, &value)?;
-    let width = query.shape[3].as_known();
-    let scale = match (call.attrs.float("scale"), width) {
-        (Some(scale), _) => f64::from(scale),
-        (None, Some(width)) => 1.0 / (width as f64).sqrt(),
-        (None, None) => return Err(Refusal::new("the width of its heads is dynamic").instead("attribute scale")),
-    };
-    let grouped = group_heads(builder, &query, &key)?;
-    let pair = |builder: &mut Builder, part: &Typed| match grouped {
-        true => builder.unsqueeze(part, &[2]),
-        false => Ok(part.clone()),
-    };
-    let (keys, values) = (pair(builder, &key)?, pair(builder, &value)?);
-    // Both factors by the root of the scale, so that the product stays within half precision.
-    let root = scale.abs().sqrt();
-    let query_scaled = builder.with(ElementWiseKind::Product, &query, root * scale.signum())?;
-    let query_scaled = if grouped { group_by_key(builder, &query_scaled, &key)? } else { query_scaled };
-    let keys = builder.with(ElementWiseKind::Product, &keys, root)?;
-    let scores = builder.matmul(&query_scaled, MatrixKind::Plain, &keys, MatrixKind::Transpose)?;
-    let full = [query.shape[0].clone(), query.shape[1].clone(), query.shape[2].clone(), key.shape[2].clone()];
-    let mut scores = regroup(builder, &scores, &full)?;
+    let mut scores = scores_of(builder, call.attrs, &query, &key)?;
     let mode = call.int("qk_matmul_output_mode", 0);
     let mut shown = (mode == 0).then(|| scores.clone());
     let cap = call.float("softcap", 0.0);
@@ -82,15 +63,41 @@ fn attention(builder: &mut Builder, call: &Call) -> Lowered {
     if mode == 3 {
         shown = Some(weights.clone());
     }
-    let weights = if grouped { group_by_key(builder, &weights, &key)? } else { weights };
-    let y = builder.matmul(&weights, MatrixKind::Plain, &values, MatrixKind::Plain)?;
-    let full = [query.shape[0].clone(), query.shape[1].clone(), query.shape[2].clone(), value.shape[3].clone()];
-    let y = regroup(builder, &y, &full)?;
+    let y = weighed(builder, &weights, &value)?;
     let y = if is_flat { join_heads(builder, &y)? } else { y };
     let mut results: Vec<Operand> = vec![y.into(), key.into(), value.into()];
     results.extend(shown.map(Operand::from));
     results.truncate(call.used.len());
     Ok(results)
+}
+
+/// `scale query key'`, a row of scores for each query of each head.
+pub(super) fn scores_of(builder: &mut Builder, attrs: &Attrs, query: &Typed, key: &Typed) -> Result<Typed, Refusal> {
+    let scale = match (attrs.float("scale"), query.shape[3].as_known()) {
+        (Some(scale), _) => f64::from(scale),
+        (None, Some(width)) => 1.0 / (width as f64).sqrt(),
+        (None, None) => return Err(Refusal::new("the width of its heads is dynamic").instead("attribute scale")),
+    };
+    let grouped = group_heads(builder, query, key)?;
+    let keys = if grouped { builder.unsqueeze(key, &[2])? } else { key.clone() };
+    // Both factors by the root of the scale, so that the product stays within half precision.
+    let root = scale.abs().sqrt();
+    let scaled = builder.with(ElementWiseKind::Product, query, root * scale.signum())?;
+    let scaled = if grouped { group_by_key(builder, &scaled, key)? } else { scaled };
+    let keys = builder.with(ElementWiseKind::Product, &keys, root)?;
+    let scores = builder.matmul(&scaled, MatrixKind::Plain, &keys, MatrixKind::Transpose)?;
+    let full = [query.shape[0].clone(), query.shape[1].clone(), query.shape[2].clone(), key.shape[2].clone()];
+    regroup(builder, &scores, &full)
+}
+
+/// `weights value` for each head.
+pub(super) fn weighed(builder: &mut Builder, weights: &Typed, value: &Typed) -> Result<Typed, Refusal> {
+    let grouped = group_heads(builder, weights, value)?;
+    let values = if grouped { builder.unsqueeze(value, &[2])? } else { value.clone() };
+    let rows = if grouped { group_by_key(builder, weights, value)? } else { weights.clone() };
+    let y = builder.matmul(&rows, MatrixKind::Plain, &values, MatrixKind::Plain)?;
+    let full = [weights.shape[0].clone(), weights.shape[1].clone(), weights.shape[2].clone(), value.shape[3].clone()];
+    regroup(builder, &y, &full)
 }
 
 /// `[batch, sequence, heads width]` as `[batch, heads, sequence, width]`.

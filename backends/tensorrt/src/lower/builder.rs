@@ -9,7 +9,7 @@ use super::call::Call;
 use super::operand::{Operand, Typed, Weight, data_type, element, is_real, widened};
 use super::refusal::Refusal;
 use crate::layer::{
-    ActivationKind, ElementWiseKind, Layer, MatrixKind, Operand as Kernel, ReduceKind, Scaling, UnaryKind,
+    ActivationKind, ElementWiseKind, FlowId, Layer, MatrixKind, Operand as Kernel, ReduceKind, Scaling, UnaryKind,
 };
 use crate::spec::{DataType, NetworkSpec, TensorRef, WeightsRef};
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use eutectic_ir::{Dim, Element, Tensor};
 use std::collections::{HashMap, HashSet};
 
 /// A network in the making.
+#[derive(Clone)]
 pub(super) struct Builder {
     /// The network.
     pub spec: NetworkSpec,
@@ -32,10 +33,16 @@ pub(super) struct Builder {
     scalars: HashMap<(u64, DataType), Weight>,
     n_keys: u32,
     n_fresh: usize,
+    n_flows: u32,
+    /// Conditionals and loops around the current node.
+    depth: usize,
     node: String,
     origins: Vec<String>,
     first_layer: usize,
 }
+
+/// Which layers hold extents: [`Builder::extents`] and [`Builder::shapes`].
+type Known = (HashMap<Dim, TensorRef>, HashMap<TensorRef, TensorRef>);
 
 impl Builder {
     /// An empty network. `reserved` are the names of inputs and outputs.
@@ -51,6 +58,8 @@ impl Builder {
             scalars: HashMap::new(),
             n_keys: 0,
             n_fresh: 0,
+            n_flows: 0,
+            depth: 0,
             node: String::new(),
             origins: Vec::new(),
             first_layer: 0,
@@ -75,9 +84,29 @@ impl Builder {
         }
     }
 
-    /// Names `tensor` if it is a result of the node that has just ended, nobody has its name yet, and it has none.
+    /// A conditional or a loop.
+    pub fn new_flow(&mut self) -> FlowId {
+        self.n_flows += 1;
+        FlowId(self.n_flows)
+    }
+
+    /// From now on layers lie within a conditional or a loop. Returns what is known of extents outside of it, for
+    /// [`Builder::leave`].
+    pub fn enter(&mut self) -> Known {
+        self.depth += 1;
+        (self.extents.clone(), self.shapes.clone())
+    }
+
+    /// Ends what [`Builder::enter`] has begun.
+    pub fn leave(&mut self, outside: Known) {
+        self.depth -= 1;
+        (self.extents, self.shapes) = outside;
+    }
+
+    /// Names `tensor` if it is a result of the node that has just ended, nobody has its name yet, and it has none. Within a
+    /// conditional or a loop nothing has a name, since nothing there can become an output.
     pub fn name(&mut self, tensor: &Typed, name: &str) {
-        if name.is_empty() || name.contains('\0') || self.tensor_names.contains(name) {
+        if self.depth > 0 || name.is_empty() || name.contains('\0') || self.tensor_names.contains(name) {
             return;
         }
         let own = self.spec.layers[self.first_layer..].iter_mut();

@@ -1,83 +1,53 @@
-//! Control flow, without any: branches are chosen now or computed both, loops are unrolled.
+//! Control flow: branches are chosen and loops are written out where what they do is known now; the rest is left to the network.
 
 use super::call::Arg;
-use super::operand::{Operand, Typed};
+use super::flex_attention::flex_attention;
+use super::flow::{self, Scanned};
+use super::operand::Operand;
 use super::refusal::Refusal;
 use super::terms::Term;
 use super::walk::{Coded, Site, Walker};
-use crate::layer::{ElementWiseKind, UnaryKind};
-use crate::spec::DataType;
 use eutectic_ir::types::normalize_axis;
 use eutectic_ir::{Attrs, Graph, Tensor};
 
 /// The outputs of a call; `None` for one that could not be lowered.
-type Results = Result<Vec<Option<Operand>>, Coded>;
+pub(super) type Results = Result<Vec<Option<Operand>>, Coded>;
 
 /// How one operator with bodies is lowered: its call, inputs and captures.
 type Control = fn(&mut Walker, &Site, Vec<Option<Arg>>, Vec<Option<Arg>>) -> Results;
 
-/// The operators of this family.
-pub(super) const OPS: &[(&str, Control)] = &[("If", choose), ("Loop", repeat), ("Scan", scan)];
+/// The operators of this family, those of `ai.onnx.preview` included.
+pub(super) const OPS: &[(&str, Control)] =
+    &[("If", choose), ("Loop", repeat), ("Scan", scan), ("FlexAttention", flex_attention)];
 
 /// Turns of a loop that are written out.
 const MOST_TURNS: i64 = 256;
 
-/// The lowering of operator `name` of `ai.onnx`, when it has bodies.
+/// The lowering of operator `name`, when it has bodies.
 pub(super) fn control(name: &str) -> Option<Control> {
     OPS.iter().find(|(known, _)| *known == name).map(|(_, lower)| *lower)
 }
 
-fn refused(refusal: impl Into<Refusal>) -> Coded {
+pub(super) fn refused(refusal: impl Into<Refusal>) -> Coded {
     ("B0601", refusal.into())
 }
 
-fn body<'a>(site: &Site<'a>, name: &str) -> Result<&'a Graph, Coded> {
+/// A body of the call.
+pub(super) fn body<'a>(site: &Site<'a>, name: &str) -> Result<&'a Graph, Coded> {
     site.attrs.graph(name).ok_or_else(|| refused(format!("it has no {name}")))
 }
 
-/// The branch that a known condition chooses; else both, and of each output the one that the condition selects.
+/// The branch that a known condition chooses.
 fn choose(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Vec<Option<Arg>>) -> Results {
     let condition = args.into_iter().next().flatten().ok_or_else(|| refused("it has no condition"))?;
-    let branch = |walker: &mut Walker, name: &str| {
-        walker.body(site, body(site, name)?, &format!("{name}/"), Vec::new(), captures.clone(), &Attrs::new())
-    };
-    if let Some(truth) = condition.value.single() {
-        let chosen = branch(walker, if truth != 0.0 { "then_branch" } else { "else_branch" })?;
-        return Ok(values(chosen));
-    }
-    let (then, otherwise) = (branch(walker, "then_branch")?, branch(walker, "else_branch")?);
-    walker.builder.begin(site.name, vec![site.name.to_owned()]);
-    let mut results = Vec::new();
-    for (then, otherwise) in then.into_iter().zip(otherwise) {
-        let (Some(then), Some(otherwise)) = (then, otherwise) else {
-            results.push(None);
-            continue;
-        };
-        results.push(Some(selected(walker, &condition.value, &then.value, &otherwise.value).map_err(refused)?));
-    }
-    Ok(results)
+    let Some(truth) = condition.value.single() else { return flow::choose(walker, site, &condition.value, captures) };
+    let name = if truth != 0.0 { "then_branch" } else { "else_branch" };
+    let chosen = walker.body(site, body(site, name)?, &format!("{name}/"), Vec::new(), captures, &Attrs::new())?;
+    Ok(values(chosen))
 }
 
-fn selected(walker: &mut Walker, condition: &Operand, then: &Operand, otherwise: &Operand) -> Result<Operand, Refusal> {
-    if then.shape() != otherwise.shape() {
-        return Err(Refusal::new("its branches differ in shape, and its condition is computed")
-            .instead("a constant condition, or branches of one shape"));
-    }
-    let condition = walker.builder.tensor(condition)?;
-    let scalar = match condition.rank() {
-        0 => condition,
-        rank => walker.builder.squeeze(&condition, &(0..rank).collect::<Vec<_>>()),
-    };
-    if then.data_type()? != DataType::Bool {
-        return Ok(walker.builder.select(&scalar.into(), then, otherwise)?.into());
-    }
-    let inverse: Operand = walker.builder.unary(UnaryKind::Not, &scalar).into();
-    let left: Operand = walker.builder.binary(ElementWiseKind::And, &scalar.into(), then)?.into();
-    let right: Operand = walker.builder.binary(ElementWiseKind::And, &inverse, otherwise)?.into();
-    Ok(walker.builder.binary(ElementWiseKind::Or, &left, &right)?.into())
-}
-
-fn values(args: Vec<Option<Arg>>) -> Vec<Option<Operand>> {
+/// What the arguments hold.
+pub(super) fn values(args: Vec<Option<Arg>>) -> Vec<Option<Operand>> {
     args.into_iter().map(|arg| arg.map(|arg| arg.value)).collect()
 }
 
@@ -89,22 +59,35 @@ fn truth_value(truth: bool) -> Result<Tensor, Coded> {
     Tensor::from_bools(&[], &[truth]).map_err(|error| refused(error.to_string()))
 }
 
-/// Writes out each turn. Whether there is another one must be known.
+/// Writes out each turn where it is known whether there is another one.
 fn repeat(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Vec<Option<Arg>>) -> Results {
+    let before = walker.clone();
+    match written_out(walker, site, args.clone(), captures.clone())? {
+        Some(outputs) => Ok(outputs),
+        None => {
+            *walker = before;
+            flow::repeat(walker, site, args, captures)
+        }
+    }
+}
+
+/// The outputs of a loop whose turns are written out; `None` when their number is not known or large.
+fn written_out(
+    walker: &mut Walker,
+    site: &Site,
+    args: Vec<Option<Arg>>,
+    captures: Vec<Option<Arg>>,
+) -> Result<Option<Vec<Option<Operand>>>, Coded> {
     let graph = body(site, "body")?;
     let mut args = args.into_iter();
     let (trips, condition) = (args.next().flatten(), args.next().flatten());
-    let trips = match &trips {
-        Some(trips) => {
-            let known = trips.ints().and_then(|ints| ints.first().copied());
-            known.ok_or_else(|| refused(Refusal::new("its trip count is computed").instead("a constant trip count")))?
-        }
-        None => i64::MAX,
+    let truth = |arg: &Arg| arg.value.single().map(|truth| truth != 0.0);
+    let known = match &trips {
+        Some(trips) => trips.ints().and_then(|ints| ints.first().copied()),
+        None => Some(i64::MAX),
     };
-    let computed = || refused(Refusal::new("its condition is computed").instead("a trip count alone"));
-    let truth =
-        |arg: Option<&Arg>| arg.ok_or_else(computed)?.value.single().map(|truth| truth != 0.0).ok_or_else(computed);
-    let mut goes_on = condition.as_ref().map_or(Ok(true), |condition| truth(Some(condition)))?;
+    let Some(trips) = known else { return Ok(None) };
+    let Some(mut goes_on) = condition.as_ref().map_or(Some(true), truth) else { return Ok(None) };
     let mut carried: Vec<Option<Arg>> = args.collect();
     let n_carried = carried.len();
     let n_stacked =
@@ -113,13 +96,15 @@ fn repeat(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Ve
     let mut turn = 0;
     while goes_on && turn < trips {
         if turn == MOST_TURNS {
-            return Err(refused(format!("it has more than {MOST_TURNS} turns")));
+            return Ok(None);
         }
         let mut inputs = vec![constant(walker, Tensor::scalar(turn)), constant(walker, truth_value(goes_on)?)];
         inputs.append(&mut carried);
         let results = walker.body(site, graph, &format!("{turn}/"), inputs, captures.clone(), &Attrs::new())?;
         let mut results = results.into_iter();
-        goes_on = truth(results.next().flatten().as_ref())?;
+        let condition = results.next().flatten().ok_or_else(|| refused("its body can't be lowered"))?;
+        let Some(known) = truth(&condition) else { return Ok(None) };
+        goes_on = known;
         carried = results.by_ref().take(n_carried).collect();
         push_each(&mut stacks, results)?;
         turn += 1;
@@ -129,7 +114,7 @@ fn repeat(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Ve
     for parts in stacks {
         outputs.push(Some(stacked(walker, &parts, 0).map_err(refused)?));
     }
-    Ok(outputs)
+    Ok(Some(outputs))
 }
 
 /// Puts each result of one turn on its stack.
@@ -153,7 +138,7 @@ fn stacked(walker: &mut Walker, parts: &[Operand], axis: usize) -> Result<Operan
     Ok(walker.builder.concat(&rows, axis)?.into())
 }
 
-/// Writes out each turn, over slices of the scanned inputs.
+/// Writes out each turn, over slices of the scanned inputs, where their number is known and not large.
 fn scan(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Vec<Option<Arg>>) -> Results {
     let graph = body(site, "body")?;
     let n_scanned = site.attrs.int("num_scan_inputs").and_then(|count| usize::try_from(count).ok());
@@ -165,27 +150,27 @@ fn scan(walker: &mut Walker, site: &Site, args: Vec<Option<Arg>>, captures: Vec<
     let mut states: Vec<Option<Arg>> = args;
     let scanned_args = states.split_off(n_states);
     walker.builder.begin(site.name, vec![site.name.to_owned()]);
-    let mut scanned: Vec<(Typed, usize, bool)> = Vec::new();
+    let mut scanned = Vec::new();
     for (at, arg) in scanned_args.into_iter().enumerate() {
         let arg = arg.ok_or_else(|| refused("a scan input is missing"))?;
-        let x = walker.builder.tensor(&arg.value).map_err(refused)?;
-        let axis =
-            normalize_axis(entry("scan_input_axes", at), x.rank()).ok_or_else(|| refused("an axis is out of range"))?;
-        scanned.push((x, axis, entry("scan_input_directions", at) == 1));
+        let input = walker.builder.tensor(&arg.value).map_err(refused)?;
+        let axis = normalize_axis(entry("scan_input_axes", at), input.rank());
+        let axis = axis.ok_or_else(|| refused("an axis is out of range"))?;
+        scanned.push(Scanned { input, axis, reverse: entry("scan_input_directions", at) == 1 });
     }
-    let length = scanned.first().and_then(|(x, axis, _)| x.shape[*axis].as_known());
-    let length = length
-        .ok_or_else(|| refused(Refusal::new("the length of its sequence is dynamic").instead("a constant length")))?;
-    if length > MOST_TURNS {
-        return Err(refused(format!("it has more than {MOST_TURNS} turns")));
-    }
+    let length = scanned.first().and_then(|scanned| scanned.input.shape[scanned.axis].as_known());
+    let Some(length) = length.filter(|length| *length <= MOST_TURNS) else {
+        let output = |at: usize| (entry("scan_output_axes", at), entry("scan_output_directions", at) == 1);
+        let stacks: Vec<(i64, bool)> = (0..n_stacked).map(output).collect();
+        return flow::scan(walker, site, states, &scanned, &stacks, captures);
+    };
     let mut stacks: Vec<Vec<Operand>> = vec![Vec::new(); n_stacked];
     for turn in 0..length {
         walker.builder.begin(site.name, vec![site.name.to_owned()]);
         let mut inputs = std::mem::take(&mut states);
-        for (x, axis, is_reversed) in &scanned {
-            let at = if *is_reversed { length - 1 - turn } else { turn };
-            let part = walker.builder.part(x, *axis, Term::Known(at), Term::Known(1)).map_err(refused)?;
+        for Scanned { input, axis, reverse } in &scanned {
+            let at = if *reverse { length - 1 - turn } else { turn };
+            let part = walker.builder.part(input, *axis, Term::Known(at), Term::Known(1)).map_err(refused)?;
             let part = walker.builder.squeeze(&part, &[*axis]);
             inputs.push(Some(Arg { value: part.into(), content: None }));
         }

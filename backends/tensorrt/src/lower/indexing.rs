@@ -17,6 +17,7 @@ pub(super) const OPS: &[Lowering] = &[
     ("GatherND", gather_nd),
     ("ScatterND", scatter_nd),
     ("ScatterElements", scatter_elements),
+    ("TensorScatter", tensor_scatter),
     ("OneHot", one_hot),
     ("Trilu", triangle),
 ];
@@ -106,6 +107,37 @@ fn scatter_nd(builder: &mut Builder, call: &Call) -> Lowered {
 
 fn scatter_elements(builder: &mut Builder, call: &Call) -> Lowered {
     scatter(builder, call, ScatterMode::Element)
+}
+
+/// The cache with the update of each sample written along one axis from the sample's write index on, perhaps around: a scatter
+/// of elements to places that layers compute, since TensorRT's own layer of caches wants one buffer for its input and its output.
+fn tensor_scatter(builder: &mut Builder, call: &Call) -> Lowered {
+    call.one_of("mode", &["linear", "circular"])?;
+    let (cache, update) = (builder.input(call, 0)?, builder.input(call, 1)?);
+    let rank = cache.rank();
+    let axis = call.axis(call.int("axis", -2), rank)?;
+    let length = builder.extent(&update, axis)?;
+    let places = builder.count_up(&length, &update.shape[axis])?;
+    let mut places = builder.unsqueeze(&places, &(0..rank).filter(|at| *at != axis).collect::<Vec<_>>())?;
+    let behind: Vec<usize> = (1..rank).collect();
+    if call.given(2).is_some() {
+        let starts = builder.input(call, 2)?;
+        let starts = builder.unsqueeze(&starts, &behind)?;
+        places = builder.pair(ElementWiseKind::Sum, &places, &starts)?;
+    }
+    if call.string("mode", "linear") == "circular" {
+        let longest = builder.extent(&cache, axis)?;
+        let longest = builder.term(&longest)?;
+        let longest = builder.unsqueeze(&longest, &behind)?;
+        let turns = builder.pair(ElementWiseKind::FloorDivide, &places, &longest)?;
+        let turns = builder.pair(ElementWiseKind::Product, &turns, &longest)?;
+        places = builder.pair(ElementWiseKind::Subtract, &places, &turns)?;
+    }
+    let sizes = builder.sizes(&update)?;
+    let places = builder.expand(&places, &update.shape, &sizes)?;
+    let (data, indices, updates, mode) = (cache.at, places.at, update.at, ScatterMode::Element);
+    let layer = Layer::Scatter { data, indices, updates, mode, axis: axis as u32 };
+    Ok(vec![builder.typed("scatter", layer, cache.data_type, cache.shape).into()])
 }
 
 fn one_hot(builder: &mut Builder, call: &Call) -> Lowered {

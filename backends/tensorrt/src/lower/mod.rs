@@ -19,6 +19,8 @@ mod cast;
 mod comparison;
 mod control;
 mod convolution;
+mod flex_attention;
+mod flow;
 mod indexing;
 mod linear;
 mod linear_attention;

@@ -192,16 +192,13 @@ fn transpose(builder: &mut Builder, call: &Call) -> Lowered {
 }
 
 fn concat(builder: &mut Builder, call: &Call) -> Lowered {
-    let mut inputs = Vec::new();
-    for operand in call.values() {
-        inputs.push(builder.tensor(operand)?);
-    }
-    let rank = inputs.first().map_or(0, Typed::rank);
-    let axis = call.axis(call.int("axis", 0), rank)?;
+    let operands = call.values();
+    let axis = call.axis(call.int("axis", 0), operands.first().map_or(0, |operand| operand.rank()))?;
     // An empty part adds nothing, and TensorRT has no form for a constant without elements.
-    if inputs.len() > 1 && inputs.iter().any(|input| !input.shape.get(axis).is_some_and(|dim| dim.is(0))) {
-        inputs.retain(|input| !input.shape.get(axis).is_some_and(|dim| dim.is(0)));
-    }
+    let is_empty = |operand: &Operand| operand.shape().get(axis).is_some_and(|dim| dim.is(0));
+    let all_empty = operands.iter().all(|operand| is_empty(operand));
+    let parts = operands.iter().filter(|operand| all_empty || !is_empty(operand));
+    let inputs: Vec<Typed> = parts.map(|operand| builder.tensor(operand)).collect::<Result<_, _>>()?;
     Ok(vec![builder.concat(&inputs, axis)?.into()])
 }
 

@@ -24,6 +24,19 @@ impl Refusal {
     }
 }
 
+/// Why operator `op`, which has no lowering, has none: TensorRT for RTX 1.7 has layers for some whose extents depend on contents,
+/// but does not build them.
+pub(super) fn without_lowering(op: &str) -> Refusal {
+    let instead = match op {
+        "NonZero" => "a mask, and Where",
+        "Compress" => "Gather with constant indices",
+        "NonMaxSuppression" => "TopK of the scores, with the suppression outside of the engine",
+        "Unique" => "OneHot and ReduceMax, for a known number of values",
+        _ => return Refusal::new("it has no lowering to TensorRT"),
+    };
+    Refusal::new("the extents of its result depend on contents").instead(instead)
+}
+
 impl From<&str> for Refusal {
     fn from(reason: &str) -> Self {
         Self::new(reason)

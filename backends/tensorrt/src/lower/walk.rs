@@ -4,7 +4,7 @@ use super::builder::Builder;
 use super::call::{Arg, Call};
 use super::control::control;
 use super::operand::{Operand, Typed, data_type, element, widened};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, without_lowering};
 use super::{lowering, operators};
 use crate::layer::ElementWiseKind;
 use crate::spec::{DataType, NetworkSpec};
@@ -65,6 +65,7 @@ pub(super) type Coded = (&'static str, Refusal);
 type Values = Vec<Option<Operand>>;
 
 /// Lowers the calls of a model, one graph after the other.
+#[derive(Clone)]
 pub(super) struct Walker {
     /// The network so far.
     pub builder: Builder,
@@ -181,7 +182,7 @@ impl Walker {
         let outputs = node.outputs();
         let types: Vec<Option<TensorType>> = outputs.iter().map(|&id| facts.ty(id).cloned()).collect();
         let control = match node.op.domain() {
-            "" => control(node.op.name()),
+            "" | "ai.onnx.preview" => control(node.op.name()),
             _ => None,
         };
         if let Some(lower) = control {
@@ -198,7 +199,7 @@ impl Walker {
             "" | "ai.onnx" => lowering(node.op.name()),
             _ => None,
         };
-        let Some(lower) = lower else { return Err(("B0600", Refusal::new("it has no lowering to TensorRT"))) };
+        let Some(lower) = lower else { return Err(("B0600", without_lowering(node.op.name()))) };
         let used = outputs.iter().map(|&id| graph.value(id).uses().len() > 0).collect();
         self.builder.begin(name, vec![name.to_owned()]);
         let args = args.into_iter().map(|arg| arg.map(|arg| self.computable(node.op.name(), arg)).transpose());

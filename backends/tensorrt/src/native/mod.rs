@@ -7,6 +7,7 @@
 mod build;
 mod convert;
 mod dense;
+mod flow;
 mod handle;
 mod logger;
 pub(crate) mod network;

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::listing::origin_tag;
 use crate::native::convert;
+use crate::native::flow::Flows;
 use crate::native::handle::{Builder, Owned};
 use crate::native::parameters::parameters;
 use crate::parser::{NetworkSummary, TensorSummary};
@@ -35,6 +36,7 @@ pub(crate) struct Network<'builder> {
     pub(crate) builder: &'builder Builder,
     tensors: Vec<NonNull<ITensor>>,
     kept: Vec<Bytes>,
+    pub(super) flows: Flows,
     serial: u64,
 }
 
@@ -44,6 +46,8 @@ pub(crate) enum Added {
     Layer(*mut ILayer),
     /// An attention, which stands for two layers, or null.
     Attention(*mut IAttention),
+    /// No layer: an operand of an earlier one was set.
+    Nothing,
 }
 
 impl<'builder> Network<'builder> {
@@ -54,7 +58,7 @@ impl<'builder> Network<'builder> {
         // The builder outlives the network by the lifetime.
         let network = unsafe { Owned::new(pointer) }.ok_or_else(|| Error::Build { log: builder.log().take_lines() })?;
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { network, builder, tensors: Vec::new(), kept: Vec::new(), serial })
+        Ok(Self { network, builder, tensors: Vec::new(), kept: Vec::new(), flows: Flows::default(), serial })
     }
 
     /// The network that `spec` describes. `progress` hears the name of each layer before it is added.
@@ -98,7 +102,7 @@ impl<'builder> Network<'builder> {
         let name = c_string(&layer.name).map_err(|problem| refuse(self, problem))?;
         let tags: String = layer.origins.iter().map(|origin| origin_tag(origin)).collect();
         let tags = c_string(&tags).map_err(|problem| refuse(self, problem))?;
-        let added = self.add(spec, &layer.layer).map_err(|problem| refuse(self, problem))?;
+        let added = self.add(spec, layer).map_err(|problem| refuse(self, problem))?;
         let n_results = layer.layer.n_results() as i32;
         let results: Vec<*mut ITensor> = match added {
             Added::Layer(pointer) => {
@@ -118,6 +122,7 @@ impl<'builder> Network<'builder> {
                 }
                 (0..n_results).map(|at| added.getOutput(at)).collect()
             }
+            Added::Nothing => Vec::new(),
         };
         for (result, name) in results.into_iter().zip(&layer.result_names) {
             let handle = self.keep_tensor(result).map_err(|problem| refuse(self, problem))?;
@@ -227,9 +232,11 @@ impl<'builder> Network<'builder> {
         NetworkSummary { inputs, outputs, histogram, layers }
     }
 
-    fn add(&mut self, spec: &NetworkSpec, layer: &Layer) -> Result<Added, String> {
+    fn add(&mut self, spec: &NetworkSpec, added: &LayerSpec) -> Result<Added, String> {
         use Layer::*;
+        let layer = &added.layer;
         match layer {
+            Flow(flow) => self.add_flow(*flow, added.first_result),
             Constant { .. }
             | Convolution { .. }
             | Deconvolution { .. }
