@@ -3,26 +3,27 @@
 usage: produce.py EUTECTIC MODEL PROCESS OUT
 
 The set `without` leaves a family out of everything there is, the set `only` uses it alone; the family `fusions` is all fused
-operators, `nothing` and `everything` are what the words say. The first process runs each result beside the original and gives
-counts; the others give times. A graph that is that of `nothing` again is not timed. All programs of a set are timed in turns in
-one process by `benches/latency.rs`, which `cargo build --release --benches` builds; the program of `nothing` takes part twice,
-the second time as `nothing-again`.
+operators, `nothing` and `everything` are what the words say. The first process runs each result beside the original, gives
+counts, and leaves the graphs in target/ablation; the others give times. A graph that is that of `nothing` again is not timed. All
+programs of a set are timed in turns in one process by `benches/latency.rs`, which `cargo build --release --benches` builds; the
+program of `nothing` takes part twice, the second time as `nothing-again`.
 """
 
 import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+KEPT = REPOSITORY / "target" / "ablation"
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release"
 # Rules of `taso` count when somebody asks for them, and are not in the library of a usual run.
 FAMILIES = sorted(path.stem for path in (REPOSITORY / "passes" / "rules").glob("*.rules") if path.stem != "taso")
-N_WARM, N_SAMPLES = 3, 15
+N_WARM, N_SAMPLES = 2, 12
 
 
 def selection(which, family):
@@ -37,11 +38,11 @@ def selection(which, family):
     return ("none", "all") if family == "fusions" else (family, "none")
 
 
-def optimized(program, model, which, family, certificate, target):
+def optimized(program, model, which, family, target):
     rules, fusions = selection(which, family)
     # Without a limit of time the result does not depend on the machine. A result that differs from the original ends here.
     command = [program, "optimize", model, "-o", target, "--json", "-q", "--target", "cpu", "--cost", "roofline:cpu2"]
-    command += ["--seconds", "0", "--certify", certificate, "--rules", rules, "--fusions", fusions]
+    command += ["--seconds", "0", "--certify", "f32", "--rules", rules, "--fusions", fusions]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         lines = (done.stderr + done.stdout).splitlines()
@@ -82,37 +83,36 @@ def latencies(files, seed):
     return samples
 
 
-def counts(program, model, which, folder):
-    """A record of each graph of a set, and whether it gives the answer of the original."""
-    for family in ["nothing", *FAMILIES, "fusions", "everything"]:
-        target = folder / f"{family}.onnx"
-        yield {"set": which, "family": family} | optimized(program, model, which, family, "f32", target)
-        target.unlink(missing_ok=True)
-
-
-def times(program, model, which, folder, seed):
-    """A record of the times of each graph of a set that is not that of `nothing`."""
-    base = None
+def graphs(program, model, which):
+    """Optimizes each graph of a set, or takes it from an earlier process: the records, and the folder with the graphs."""
+    folder = KEPT / Path(model).stem / which
+    state = [[file, os.stat(file).st_size, os.stat(file).st_mtime] for file in (model, program)]
+    kept = folder / "records.json"
+    if kept.exists() and (found := json.loads(kept.read_text()))["state"] == state:
+        return found["records"], folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    records = []
     for family in ["nothing", *FAMILIES, "fusions", "everything"]:
         # The program that times takes files by how they end.
         target = folder / f"{family}.onnx"
-        graph = optimized(program, model, which, family, "none", target).get("graph")
-        base = base or graph
-        if family != "nothing" and graph == base:
-            target.unlink()
+        records.append({"set": which, "family": family} | optimized(program, model, which, family, target))
+        if family != "nothing" and records[-1].get("graph") in (None, records[0].get("graph")):
+            target.unlink(missing_ok=True)
     os.link(folder / "nothing.onnx", folder / "nothing-again.onnx")
-    for path, seconds in sorted(latencies(sorted(folder.glob("*.onnx")), seed).items()):
-        yield {"set": which, "family": path.stem, "seconds": seconds}
+    kept.write_text(json.dumps({"state": state, "records": records}))
+    return records, folder
 
 
 def main():
     program, model, process, out = sys.argv[1:]
     for which in ("without", "only"):
-        with tempfile.TemporaryDirectory() as name, open(out, "a", encoding="utf-8") as lines:
-            folder = Path(name)
-            gate = process == "0"
-            found = counts(program, model, which, folder) if gate else times(program, model, which, folder, process)
-            for record in found:
+        records, folder = graphs(program, model, which)
+        if process != "0":
+            samples = latencies(sorted(folder.glob("*.onnx")), process)
+            records = [{"set": which, "family": path.stem, "seconds": samples[path]} for path in sorted(samples)]
+        with open(out, "a", encoding="utf-8") as lines:
+            for record in records:
                 lines.write(json.dumps(record) + "\n")
 
 
