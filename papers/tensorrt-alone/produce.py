@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 
 def lower(program, model, *options):
@@ -38,6 +39,9 @@ def record(way, found):
 
 def main():
     program, model, out = sys.argv[1:]
+    # papers/models/export.py names a file by network and exporter.
+    network, exporter = Path(model).stem.rsplit("_", 1)
+    about = {"network": network, "exporter": exporter.removesuffix("bn")}
     as_is = lower(program, model, "--as-is", "--crossCheck")
     parser = as_is.get("parser", {"refused": "not reached"})
     records = [
@@ -47,7 +51,7 @@ def main():
     ]
     with open(out, "a", encoding="utf-8") as file:
         for one in records:
-            file.write(json.dumps(one) + "\n")
+            file.write(json.dumps(about | one) + "\n")
 
 
 if __name__ == "__main__":

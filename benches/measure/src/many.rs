@@ -34,12 +34,23 @@ pub fn share_estimate(n_hits: u64, n: u64) -> Estimate {
     let z2 = NORMAL_975 * NORMAL_975;
     let center = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
     let half = NORMAL_975 / (1.0 + z2 / n) * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
-    Estimate { value: share, low: (center - half).max(0.0), high: (center + half).min(1.0) }
+    // At the ends the bound is the share itself, which rounding would miss.
+    let low = if n_hits == 0 { share } else { (center - half).max(0.0) };
+    let high = if share == 1.0 { share } else { (center + half).min(1.0) };
+    Estimate { value: share, low, high }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_of_none_or_of_all_is_an_end_of_its_interval() {
+        for n in [1, 269, 283, 1884] {
+            assert_eq!(share_estimate(0, n).low, 0.0);
+            assert_eq!(share_estimate(n, n).high, 1.0);
+        }
+    }
 
     #[test]
     fn adjusted_values_never_fall_and_stay_within_one() {

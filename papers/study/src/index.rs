@@ -62,7 +62,9 @@ pub fn page(papers: &Path) -> Result<String, Trouble> {
 }
 
 fn shown(found: Estimate) -> String {
-    let number = |value: f64| if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.3}") };
+    // A share of a few per mille keeps two digits.
+    let digits = if found.value.abs() < 0.1 { 4 } else { 3 };
+    let number = |value: f64| if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.digits$}") };
     if found.low == found.high {
         return number(found.value);
     }

@@ -66,10 +66,10 @@ fn of_comparison(comparison: &Comparison) -> Table {
             ]);
         }
     }
-    let caption = format!(
-        "Medians of {}; the base is {}, a ratio is the base over the variant.",
-        comparison.metric, comparison.base
-    );
+    let mut variants = comparison.groups.iter().flat_map(|group| &group.variants);
+    let base = variants.find(|variant| variant.level == comparison.base).map_or("", |variant| variant.title.as_str());
+    let metric = &comparison.metric;
+    let caption = format!("Medians of {metric}; the base is {base}, a ratio is the base over the variant.");
     Table { name: comparison.name.clone(), caption, header, rows, csv }
 }
 

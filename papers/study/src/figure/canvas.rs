@@ -50,6 +50,9 @@ const STYLES: [Style; 6] = [
     Style { color: "#f0e442", dash: "1 2", mark: Mark::Ring },
 ];
 
+/// Series that styles tell apart.
+pub const N_STYLES: usize = STYLES.len();
+
 /// The style of series `at`.
 pub fn style(at: usize) -> Style {
     STYLES[at % STYLES.len()]

@@ -1,6 +1,6 @@
 //! Forest plots: ratios with their intervals, a row each.
 
-use super::canvas::{Anchor, Canvas, GRID, INK, WIDTH, style, width_of};
+use super::canvas::{Anchor, Canvas, GRID, INK, N_STYLES, WIDTH, style, width_of};
 use super::scale::Scale;
 use super::{bootstrap, counted, csv_cell, csv_number, range};
 use crate::analysis::Comparison;
@@ -20,14 +20,18 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
             }
         }
     }
-    let rows: usize = comparison.groups.iter().map(|group| group.ratios.len()).sum();
-    let height = 60.0 + ROW * rows as f64 + 13.0 * (levels.len() / 4) as f64;
+    // More levels than marks can tell apart: each row is named, below a row for its group.
+    let is_named = levels.len() > N_STYLES;
+    let ratios: usize = comparison.groups.iter().map(|group| group.ratios.len()).sum();
+    let rows = ratios + if is_named { comparison.groups.len() } else { 0 };
+    let in_legend = if is_named { &[] } else { levels.as_slice() };
+    let height = 60.0 + ROW * rows as f64 + 13.0 * (in_legend.len() / 4) as f64;
     let mut canvas = Canvas::new(height);
-    let names: Vec<String> = levels.iter().map(|(_, title)| title.clone()).collect();
+    let names: Vec<String> = in_legend.iter().map(|(_, title)| title.clone()).collect();
     let top = canvas.legend(&names, &mut |canvas, at, place| canvas.mark(place, style(at), 3.0)) + 4.0;
     let bottom = height - 34.0;
-    let left =
-        comparison.groups.iter().map(|group| width_of(&group.title)).fold(40.0, f64::max).min(WIDTH * 0.42) + 10.0;
+    let labels = comparison.groups.iter().map(|group| &group.title).chain(levels.iter().map(|(_, title)| title));
+    let left = labels.map(|label| width_of(label)).fold(40.0, f64::max).min(WIDTH * 0.42) + 10.0;
     let right = WIDTH - 96.0;
     let ends = comparison
         .groups
@@ -43,7 +47,12 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
     let mut csv = "group,variant,ratio,low,high,p_holm,verdict,base_median,variant_median\n".to_owned();
     let mut y = top + ROW * 0.6;
     for group in &comparison.groups {
-        canvas.text((left - 6.0, y + 3.0), Anchor::End, &group.title);
+        if is_named {
+            canvas.text((2.0, y + 3.0), Anchor::Start, &group.title);
+            y += ROW;
+        } else {
+            canvas.text((left - 6.0, y + 3.0), Anchor::End, &group.title);
+        }
         let median = |level: &str| {
             group
                 .variants
@@ -53,9 +62,13 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
         };
         for ratio in &group.ratios {
             let at = levels.iter().position(|(level, _)| *level == ratio.level).unwrap_or(0);
+            let style = if is_named { style(0) } else { style(at) };
+            if is_named {
+                canvas.text((left - 6.0, y + 3.0), Anchor::End, &levels[at].1);
+            }
             let estimate = ratio.ratio;
-            canvas.line((scale.place(estimate.low), y), (scale.place(estimate.high), y), style(at).color, 1.2, "");
-            canvas.mark((scale.place(estimate.value), y), style(at), 3.0);
+            canvas.line((scale.place(estimate.low), y), (scale.place(estimate.high), y), style.color, 1.2, "");
+            canvas.mark((scale.place(estimate.value), y), style, 3.0);
             let verdict = crate::analysis::verdict_name(ratio.verdict);
             canvas.text((right + 6.0, y + 3.0), Anchor::Start, &format!("{:.3}  {verdict}", estimate.value));
             let numbers = [estimate.value, estimate.low, estimate.high, ratio.p].map(csv_number).join(",");

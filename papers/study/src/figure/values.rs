@@ -8,6 +8,8 @@ use crate::analysis::Values;
 use crate::schema::{Figure, Study};
 
 const ROW: f64 = 15.0;
+/// How far the marks of a row lie apart, from the first column to the last.
+const SPREAD: f64 = 11.0;
 
 fn data(values: &Values) -> String {
     let columns: Vec<String> = values.columns.iter().map(|(level, _)| csv_cell(level)).collect();
@@ -46,7 +48,9 @@ pub(super) fn dots(figure: &Figure, values: &Values) -> (String, String, String)
         canvas.text((left - 6.0, y + 3.0), Anchor::End, &row.title);
         for (column, cell) in row.cells.iter().enumerate() {
             if let Some(cell) = cell {
-                canvas.mark((scale.place(cell.value), y), style(column), 3.2);
+                // Equal values lie below each other, not on each other.
+                let aside = (column as f64 - (row.cells.len() - 1) as f64 / 2.0) * SPREAD / row.cells.len() as f64;
+                canvas.mark((scale.place(cell.value), y + aside), style(column), 2.6);
             }
         }
     }

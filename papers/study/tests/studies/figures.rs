@@ -1,6 +1,7 @@
 //! Every kind of figure: that it shows its data, and that its CSV holds them.
 
 use crate::Case;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// `out/` of the study with one more figure.
@@ -31,6 +32,25 @@ fn a_forest_has_an_interval_and_a_mark_for_each_ratio() {
     assert!(csv.lines().nth(1).is_some_and(|line| line.starts_with("a,new,1.6") && line.contains("FASTER")), "{csv}");
     // One in the legend, one for each group.
     assert_eq!(count(&text(&files, "figures/ratios.svg"), "circle"), 3);
+}
+
+#[test]
+fn a_forest_of_more_variants_than_marks_names_each_row() {
+    let case = Case::new();
+    let more: Vec<String> = (1..=6).map(|at| format!("another {at}")).collect();
+    let levels = more.iter().map(|level| format!(", \"{level}\"")).collect::<String>();
+    case.edit("study.toml", "levels = [\"old\", \"new\"]", &format!("levels = [\"old\", \"new\"{levels}]"));
+    let name = "here/a-p0.jsonl";
+    let mut records = std::fs::read_to_string(case.path().join("raw").join(name)).expect("readable");
+    for level in &more {
+        records.push_str(&format!("{}\n", json!({ "variant": level, "size": 1, "seconds": [5e-3, 5e-3] })));
+    }
+    case.store(name, &records);
+    let files = case.generate().unwrap_or_else(|trouble| panic!("{trouble}")).files;
+    let svg = text(&files, "figures/ratios.svg");
+    assert!(more.iter().all(|level| svg.contains(level.as_str())), "{svg}");
+    // A mark for each ratio, and none for a legend.
+    assert_eq!(count(&svg, "circle"), more.len() + 2);
 }
 
 #[test]
