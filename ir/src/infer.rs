@@ -9,7 +9,7 @@ use crate::diag::{Diagnostic, Diagnostics, Kind, Severity};
 use crate::graph::{Def, Graph, Node, NodeId, Op, ValueId};
 use crate::model::Model;
 use crate::op::{Argument, Call, Fact, Reason, Work};
-use crate::types::{TensorType, Type};
+use crate::types::{MAX_RANK, TensorType, Type};
 use crate::walk;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -225,6 +225,10 @@ pub fn infer_graph(
             ),
             None => Ok(Vec::new()),
         };
+        let found = found.and_then(|found| match found.iter().flatten().find_map(too_many_dims) {
+            Some(n) => Err(Reason(format!("a result would have {n} dims, at most {MAX_RANK} are computed with"))),
+            None => Ok(found),
+        });
         let found = found.unwrap_or_else(|reason| {
             // Inference of most calls begins with a rank; that there is none yet is nothing wrong with the call.
             if !facts.reads_unranked(node) {
@@ -321,6 +325,14 @@ impl Argument<'_> {
     }
 }
 
+/// The dims of a type that has more than there may be.
+fn too_many_dims(fact: &Fact) -> Option<usize> {
+    match &fact.ty {
+        Type::Tensor(ty) => Some(ty.rank()).filter(|&n| n > MAX_RANK),
+        _ => None,
+    }
+}
+
 /// True when no value has both types.
 fn types_contradict(a: &Type, b: &Type) -> bool {
     match (a, b) {
@@ -401,5 +413,19 @@ mod tests {
         assert!(text.contains("declared: float[4]") && text.contains("inferred: float[3]"), "{text}");
         let y = model.graph.outputs()[0].value;
         assert_eq!(model.graph.ty(y), Some(&TensorType::of(Element::Float, &[3])));
+    }
+
+    #[test]
+    fn a_result_of_too_many_dims_is_refused() {
+        let mut graph = Graph::new("g");
+        let x = graph.add_input("x", Some(TensorType::of(Element::Float, &[2])), None);
+        let axes = graph.add_input("axes", Some(TensorType::of(Element::Int64, &[MAX_RANK as i64])), None);
+        let node = graph.add_node(builtin("Unsqueeze"), Attrs::new(), [Some(x), Some(axes)], ["y"]);
+        let y = graph.node(node).output();
+        graph.add_output("y", y);
+        let mut model = Model::new(graph);
+        let (_, problems) = infer(&mut model);
+        assert!(problems.to_string().contains("65 dims"), "{problems}");
+        assert_eq!(model.graph.ty(y), None);
     }
 }

@@ -171,6 +171,9 @@ impl TensorType {
     }
 }
 
+/// Dims that a tensor may have. ONNX states no limit; what has more is a damaged file.
+pub const MAX_RANK: usize = 64;
+
 /// Type of a value.
 ///
 /// Almost every value is a tensor of known rank; the others are what sequence and optional operators pass around. Rewriting

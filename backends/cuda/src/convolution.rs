@@ -235,7 +235,8 @@ impl Descriptor {
         Ok(made)
     }
 
-    /// Of a configuration: whether its engine sums in float32 the products of its inputs as they are; with `rounds`, it may
+    /// Of a configuration: whether its engine sums in float32, each time in the same order, the products of its inputs as they
+    /// are; with `rounds`, it may
     /// round them to tf32 before. When it cannot be told, it does not. Transforms of whole tiles
     /// lose digits of narrow types.
     fn is_exact(&self, rounds: bool) -> bool {
@@ -249,7 +250,6 @@ impl Descriptor {
         match engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, Type::CUDNN_TYPE_NUMERICAL_NOTE, &mut notes) {
             Ok(n) => notes[..n].iter().all(|note| match note {
                 Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE | Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS => rounds,
-                Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC => true,
                 Note::CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP => true,
                 _ => false,
             }),

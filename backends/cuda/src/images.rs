@@ -4,7 +4,7 @@ use crate::convolution::Convolution;
 use crate::driver::Launch;
 use crate::flat::{FlatCall, Refusal, ValueAt};
 use crate::operators;
-use crate::plan::{Place, Places, Planner, Step, Ways, Work};
+use crate::plan::{Content, Place, Places, Planner, Step, Ways, Work};
 use crate::product::{Activation, Matrix, Product};
 use crate::region::{Generated, PRELUDE, literal};
 use crate::units::Epilogue;
@@ -74,30 +74,38 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
             .is_some_and(|tensor| tensor.to_f64s().is_some_and(|all| all.iter().all(|&x| x == 0.0)))
     };
     let bias = call.input(2).filter(|value| !is_zero(value));
+    let group =
+        usize::try_from(call.attrs.int("group").unwrap_or(1)).ok().filter(|&group| group > 0).ok_or_else(fits)?;
+    let scalar = planner.scalar(output)?;
+    let (image, window) = (shape(input)?, shape(filter)?);
+    if window[1] * group != image[1] || window[0] % group != 0 {
+        return Err(fits());
+    }
+    let flops = 2.0 * (shape(output)?.iter().product::<usize>() * window[1..].iter().product::<usize>()) as f64;
     let convolution = Convolution {
-        input: shape(input)?,
-        filter: shape(filter)?,
+        input: image,
+        filter: window,
         output: shape(output)?,
         pads: pads(call, is_flat).ok_or_else(fits)?,
         strides: pair(call, "strides", 1, is_flat).ok_or_else(fits)?,
         dilations: pair(call, "dilations", 1, is_flat).ok_or_else(fits)?,
-        scalar: planner.scalar(output)?,
+        scalar,
         tf32: planner.precision == Precision::Tf32,
         has_bias: bias.is_some(),
         has_residual: epilogue.residual.is_some(),
         activation: epilogue.activation,
     };
-    let images = planner.dense(input, &order, &call.name)?;
-    let filters = planner.dense(filter, &order, &call.name)?;
+    let cells = cell(&convolution).filter(|_| group == 1 && rank == 4 && flat.values[filter].constant.is_some());
+    let (convolution, images, filters) = match cells {
+        Some(channels) => over_cells(planner, call, [input, filter], &convolution, channels)?,
+        None => {
+            let images = planner.dense(input, &order, &call.name)?;
+            (convolution, images, planner.dense(filter, &order, &call.name)?)
+        }
+    };
     let bias = bias.map(|value| planner.dense(value, &[0], &call.name)).transpose()?;
     let residual = epilogue.residual.map(|value| planner.dense(value, &order, &call.name)).transpose()?;
-    let scalar = planner.scalar(output)?;
     let out = planner.fresh(scalar, &flat.values[output].shape, &order);
-    let group =
-        usize::try_from(call.attrs.int("group").unwrap_or(1)).ok().filter(|&group| group > 0).ok_or_else(fits)?;
-    if convolution.filter[1] * group != convolution.input[1] || convolution.filter[0] % group != 0 {
-        return Err(fits());
-    }
     let otherwise = direct(
         &convolution,
         group,
@@ -110,7 +118,6 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         .map(|view| view.buffer)
         .collect();
     let counts: usize = images.count() + filters.count() + out.count() + residual.as_ref().map_or(0, View::count);
-    let flops = 2.0 * out.count() as f64 * convolution.filter[1..].iter().product::<usize>() as f64;
     let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
     planner.plan.steps.push(Step {
         name: names.join("+"),
@@ -137,6 +144,81 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     });
     planner.views[output] = Some(out);
     Ok(())
+}
+
+/// Channels of a cell of two by two pixels, zeros at the end included, when matrix units read cells better than pixels: a
+/// network's first convolution steps over every second pixel of three channels, too few for a vector. In tf32 the library is
+/// slower with cells.
+fn cell(convolution: &Convolution) -> Option<usize> {
+    let [_, channels, rows, columns] = convolution.filter;
+    let is_sparse = channels < 5 && rows > 2 && columns > 2 && convolution.strides == [2, 2];
+    let is_narrow = convolution.scalar.is_narrow();
+    (is_sparse && is_narrow && convolution.dilations == [1, 1]).then_some((4 * channels).next_multiple_of(8))
+}
+
+/// The same convolution over cells instead of pixels, its image and its filters; `value` and `filter` are what it reads.
+fn over_cells(
+    planner: &mut Planner,
+    call: &FlatCall,
+    [value, filter]: [ValueAt; 2],
+    pixels: &Convolution,
+    channels: usize,
+) -> Result<(Convolution, View, View), Refusal> {
+    let [n, present, height, width] = pixels.input;
+    let [k, _, rows, columns] = pixels.filter;
+    let [_, _, p, q] = pixels.output;
+    let [top, left, ..] = pixels.pads;
+    let window = [k, channels, rows.div_ceil(2), columns.div_ceil(2)];
+    let image = [n, channels, p + window[2] - 1, q + window[3] - 1];
+    let view = planner.view(value)?;
+    let cells = planner.fresh(pixels.scalar, &image, &channels_last(4));
+    let views = [&view, &cells];
+    let too_many = || Refusal::new("", "it has too many elements");
+    let mut text = opening(&views, [n, 1, image[2], image[3]]).ok_or_else(too_many)?;
+    let [by_image, by_channel, by_row, by_column] = view.strides[..] else { return Err(too_many()) };
+    let _ = write!(
+        text,
+        "  Pack<{channels}, {written}> cell;\n#pragma unroll\n  for (int i = 0; i < {channels}; ++i) put(cell.element[i], 0.f);\n\
+#pragma unroll\n  for (int part = 0; part < 4; ++part) {{\n    \
+         const int y = 2 * p + part / 2 - {top}, x = 2 * q + part % 2 - {left};\n    \
+         if (y < 0 || y >= {height} || x < 0 || x >= {width}) continue;\n    \
+         const {read}* from = p0 + {offset}u + n * {by_image}u + y * {by_row}u + x * {by_column}u;\n\
+#pragma unroll\n    for (int c = 0; c < {present}; ++c) put(cell.element[part * {present} + c], get(from[c * {by_channel}u]));\n  }}\n  \
+         reinterpret_cast<Pack<{channels}, {written}>*>(p1)[at] = cell;\n}}\n",
+        read = view.scalar.spelled(),
+        written = cells.scalar.spelled(),
+        offset = view.offset,
+    );
+    let generated = generated(text, &views, n * image[2] * image[3]).ok_or_else(too_many)?;
+    planner.plan.steps.push(Step {
+        work: Work::Kernel(generated),
+        name: "cells".into(),
+        nodes: vec![call.name.clone()],
+        reads: vec![view.buffer],
+        writes: vec![cells.buffer],
+        flops: 0.0,
+        bytes: (view.count() * view.scalar.bytes() + cells.count() * cells.scalar.bytes()) as f64,
+    });
+    let filters = planner.constant(filter, &channels_last(4))?;
+    let Content::Constant(bytes) = &planner.plan.buffers[filters.buffer].content else {
+        return Err(Refusal::new("", "a constant is expected"));
+    };
+    let size = filters.scalar.bytes();
+    let mut spread = vec![0; window.iter().product::<usize>() * size];
+    for (at, element) in spread.chunks_exact_mut(size).enumerate() {
+        let (channel, column, row) = (at % channels, at / channels % window[3], at / channels / window[3] % window[2]);
+        let (part, channel) = (channel / present, channel % present);
+        let (row, column) = (2 * row + part / 2, 2 * column + part % 2);
+        if part < 4 && row < rows && column < columns {
+            let filter = at / (channels * window[3] * window[2]);
+            let from = ((filter * rows + row) * columns + column) * present + channel;
+            element.copy_from_slice(&bytes[from * size..][..size]);
+        }
+    }
+    let buffer = planner.buffer(spread.len(), Content::Constant(spread));
+    let filters = View::dense(buffer, filters.scalar, &window, &channels_last(4));
+    let over_cells = Convolution { input: image, filter: window, pads: [0; 4], strides: [1, 1], ..*pixels };
+    Ok((over_cells, cells, filters))
 }
 
 /// The product that a convolution of single elements is: pixels times channels, channels times filters.

@@ -224,11 +224,10 @@ fn direct(
         rank - 1,
         rank - 2,
     );
-    for added in [bias.map(|bias| bias.broadcast(&shape)), residual.map(|residual| residual.reshaped(&shape))] {
-        if let Some(view) = added {
-            let _ = writeln!(body, "  sum += X{}(o);", inputs.len());
-            inputs.push(view?);
-        }
+    let added = [bias.map(|bias| bias.broadcast(&shape)), residual.map(|residual| residual.reshaped(&shape))];
+    for view in added.into_iter().flatten() {
+        let _ = writeln!(body, "  sum += X{}(o);", inputs.len());
+        inputs.push(view?);
     }
     let result = match activation {
         Activation::None => "sum",

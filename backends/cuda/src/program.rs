@@ -11,11 +11,13 @@ use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Strea
 use crate::libraries::Library;
 use crate::plan::{Content, Place, Places, Plan, Work};
 use crate::product::{CublasLt, Operands, ProductPlan, WORKSPACE};
+use crate::tuning::Way;
 use crate::view::{Precision, Scalar, View};
 use eutectic_backend::{Error, HostTensor, Launch as Listed, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -48,6 +50,9 @@ pub struct CudaProgram {
     /// The launches of each step.
     pub(crate) steps: Vec<Vec<Ready>>,
     pub(crate) convolutions: Vec<ConvolutionPlan>,
+    /// The way of each kind of product and convolution, with its name in the cache, and the names of those given up.
+    pub(crate) chosen: HashMap<String, (String, Way)>,
+    pub(crate) refused: HashMap<String, BTreeSet<String>>,
     /// Generated kernels that compute the same as steps that a library computes, with the number of the step.
     pub(crate) references: Vec<(usize, Ready)>,
     pub(crate) libraries: Libraries,
@@ -117,6 +122,10 @@ impl CudaProgram {
         }
         memory.write(0, &fixed)?;
         noise(&memory, arena_at, arena.bytes)?;
+        for input in plan.inputs.iter().filter(|input| input.element == Element::Float) {
+            let buffer = input.buffer.map(|at| (offsets[at] as usize, plan.buffers[at].bytes));
+            buffer.map_or(Ok(()), |(at, bytes)| noise(&memory, at, bytes))?;
+        }
         stage("weights");
         let stream = Stream::new()?;
         let ways = || {
@@ -140,6 +149,8 @@ impl CudaProgram {
             copies: vec![Copy { memory, graph: None }],
             steps: Vec::new(),
             convolutions: Vec::new(),
+            chosen: HashMap::new(),
+            refused: HashMap::new(),
             references: Vec::new(),
             libraries: Libraries { cudnn, cublas, stream },
             device,
@@ -150,7 +161,7 @@ impl CudaProgram {
         };
         let kernels = program.kernels(cache)?;
         stage("kernels");
-        program.prepare_steps(cache, &kernels)?;
+        program.settle(cache, &kernels)?;
         stage("ways");
         // The constants are on the device now.
         for buffer in &mut program.plan.buffers {
@@ -158,8 +169,6 @@ impl CudaProgram {
                 *bytes = Vec::new();
             }
         }
-        program.record(0)?;
-        stage("first run");
         program.stages = stages;
         Ok(program)
     }
@@ -234,7 +243,7 @@ impl CudaProgram {
 
     /// Records all steps on copy `at` as one graph. The first run is outside of it: libraries load kernels when they
     /// first need them.
-    fn record(&mut self, at: usize) -> Result<(), Diagnostic> {
+    pub(crate) fn record(&mut self, at: usize) -> Result<(), Diagnostic> {
         let base = self.base(at);
         let all = || self.steps.iter().flatten().try_for_each(|ready| self.enqueue_one(ready, base));
         all()?;

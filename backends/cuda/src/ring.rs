@@ -1,4 +1,4 @@
-//! Memory full of numbers that trials read: weights from changing places, and operands that arrive late.
+//! Memory full of numbers that trials read: weights from changing places, and operands.
 
 use crate::compile::Cache;
 use crate::driver::{Address, Device, Kernel, Launch, Memory, Stream};
@@ -6,39 +6,31 @@ use crate::program::noise;
 use eutectic_ir::diag::Diagnostic;
 use std::sync::Arc;
 
-/// Lets what follows on the stream start at once, if that asks to, and writes its results 20 microseconds later. Few blocks
-/// run it, so that there is room for what follows.
-const LATE: &str = r#"typedef unsigned long long u64;
+const FILL: &str = r#"typedef unsigned long long u64;
 extern "C" __global__ void region(const uint4* from, u64 n, uint4* a, u64 n_a, uint4* b, u64 n_b, uint4* c, u64 n_c) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-  u64 begun, now;
-  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(begun));
-  do { asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now)); } while (now - begun < 20000);
   const u64 first = (u64)blockIdx.x * blockDim.x + threadIdx.x, step = (u64)gridDim.x * blockDim.x;
   for (u64 at = first; at < n_a; at += step) a[at] = from[at % n];
   for (u64 at = first; at < n_b; at += step) b[at] = from[(at + 1) % n];
   for (u64 at = first; at < n_c; at += step) c[at] = from[(at + 2) % n];
 }
 "#;
-const BLOCKS: u32 = 24;
-const THREADS: u32 = 512;
+const BLOCKS: u32 = 1024;
+const THREADS: u32 = 256;
 /// Bytes that one thread copies at a time.
 const UNIT: usize = 16;
 
 /// Memory larger than the cache.
 pub(crate) struct Ring {
     memory: Memory,
-    late: Kernel,
+    fill: Kernel,
 }
 
 impl Ring {
     pub fn new(device: &Arc<Device>, cache: &Cache) -> Result<Self, Diagnostic> {
         let memory = Memory::new(device, 2 * device.cache_bytes.max(1 << 20))?;
         noise(&memory, 0, memory.len())?;
-        let late = Kernel::load(&cache.compiled(LATE, device.architecture)?, "region", false)?;
-        Ok(Self { memory, late })
+        let fill = Kernel::load(&cache.compiled(FILL, device.architecture)?, "region", false)?;
+        Ok(Self { memory, fill })
     }
 
     /// Where launch number `at` reads `bytes` of weights.
@@ -48,16 +40,15 @@ impl Ring {
         (n > 0).then(|| self.memory.address() + ((at % n) * bytes) as Address)
     }
 
-    /// Enqueues a kernel that fills `places`, at most three addresses with their bytes. `turn` selects which numbers.
-    pub fn fill(&self, stream: &Stream, places: &[(Address, usize)], turn: usize) -> Result<(), Diagnostic> {
-        let skipped = 1000 * turn;
-        let mut arguments =
-            vec![self.memory.address() + (skipped * UNIT) as Address, (self.memory.len() / UNIT - skipped) as u64];
+    /// Fills `places`, at most three addresses with their bytes.
+    pub fn fill(&self, stream: &Stream, places: &[(Address, usize)]) -> Result<(), Diagnostic> {
+        let mut arguments = vec![self.memory.address(), (self.memory.len() / UNIT) as u64];
         for at in 0..3 {
             let (address, bytes) = places.get(at).copied().unwrap_or((0, 0));
             arguments.extend([address, bytes.div_ceil(UNIT) as u64]);
         }
         let launch = Launch { grid: [BLOCKS, 1], threads: THREADS, shared_bytes: 0 };
-        stream.launch(&self.late, launch, &arguments)
+        stream.launch(&self.fill, launch, &arguments)?;
+        stream.synchronize()
     }
 }

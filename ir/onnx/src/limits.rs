@@ -1,5 +1,6 @@
 //! The budgets under which a file is read.
 
+use eutectic_ir::types::MAX_RANK;
 use std::fmt;
 
 /// What a file may ask for. Every field is a stated number, so that a refusal can name it.
@@ -39,7 +40,7 @@ impl Limits {
             nested_graphs: 32,
             nodes: 256 << 10,
             expanded_nodes: 1_000_000,
-            rank: 64,
+            rank: MAX_RANK as u32,
             name_bytes: 4 << 10,
             text_bytes: 16 << 20,
         }
