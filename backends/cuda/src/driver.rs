@@ -7,6 +7,8 @@
 use crate::libraries::{Library, require};
 use cudarc::driver::sys;
 use eutectic_ir::diag::{Diagnostic, Kind};
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -192,7 +194,11 @@ impl Drop for Memory {
 
 /// An order of work.
 #[derive(Debug)]
-pub struct Stream(sys::CUstream);
+pub struct Stream {
+    stream: sys::CUstream,
+    /// Kernels of ours that were launched here and wait, by themselves, for what is before them.
+    waiting: RefCell<HashSet<usize>>,
+}
 
 // SAFETY: a stream may be used from any thread in which its context is current.
 unsafe impl Send for Stream {}
@@ -203,43 +209,78 @@ impl Stream {
         let mut stream = ptr::null_mut();
         // SAFETY: the context is current; 1 is CU_STREAM_NON_BLOCKING.
         check(unsafe { sys::cuStreamCreate(&mut stream, 1) }, "a stream")?;
-        Ok(Self(stream))
+        Ok(Self { stream, waiting: RefCell::default() })
     }
 
     /// The driver's handle, which the libraries take.
     pub fn handle(&self) -> *mut c_void {
-        self.0.cast()
+        self.stream.cast()
     }
 
     /// Waits for all work.
     pub fn synchronize(&self) -> Result<(), Diagnostic> {
         // SAFETY: the stream lives.
-        check(unsafe { sys::cuStreamSynchronize(self.0) }, "to finish")
+        check(unsafe { sys::cuStreamSynchronize(self.stream) }, "to finish")
     }
 
     /// Records what `work` enqueues as a graph instead of running it.
     pub fn capture(&self, work: &mut dyn FnMut() -> Result<(), Diagnostic>) -> Result<Graph, Diagnostic> {
         let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives; the capture is ended below on every path.
-        check(unsafe { sys::cuStreamBeginCapture_v2(self.0, mode) }, "to record a graph")?;
+        check(unsafe { sys::cuStreamBeginCapture_v2(self.stream, mode) }, "to record a graph")?;
         let outcome = work();
         let (mut graph, mut replay) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: the graph is destroyed once; the executable form does not need it.
         unsafe {
-            let ended = check(sys::cuStreamEndCapture(self.0, &mut graph), "to record a graph");
+            let ended = check(sys::cuStreamEndCapture(self.stream, &mut graph), "to record a graph");
             outcome?;
             ended?;
-            let made = check(sys::cuGraphInstantiateWithFlags(&mut replay, graph, 0), "to prepare a graph");
+            let made = self
+                .serialize(graph)
+                .and_then(|()| check(sys::cuGraphInstantiateWithFlags(&mut replay, graph, 0), "to prepare a graph"));
             sys::cuGraphDestroy(graph);
             made?;
         }
         Ok(Graph(replay))
     }
 
+    /// Makes kernels of libraries in `graph` wait until what is before them has ended: a library may launch some of its kernels
+    /// earlier, and then everything depends on each of them waiting for what it reads.
+    fn serialize(&self, graph: sys::CUgraph) -> Result<(), Diagnostic> {
+        let mut n = 0;
+        // SAFETY: without places to write to, the driver only counts.
+        let counted =
+            unsafe { sys::cuGraphGetEdges_v2(graph, ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), &mut n) };
+        check(counted, "the edges of a graph")?;
+        let whole = sys::CUgraphEdgeData { from_port: 0, to_port: 0, type_: 0, reserved: [0; 5] };
+        let (mut from, mut to, mut edges) = (vec![ptr::null_mut(); n], vec![ptr::null_mut(); n], vec![whole; n]);
+        // SAFETY: each list has `n` places.
+        let listed =
+            unsafe { sys::cuGraphGetEdges_v2(graph, from.as_mut_ptr(), to.as_mut_ptr(), edges.as_mut_ptr(), &mut n) };
+        check(listed, "the edges of a graph")?;
+        for at in (0..n).filter(|&at| edges[at] != whole) {
+            let mut parameters = std::mem::MaybeUninit::<sys::CUDA_KERNEL_NODE_PARAMS>::zeroed();
+            // SAFETY: only kernels have such edges; zeros are valid in a structure of numbers and pointers, which the driver fills.
+            let function = unsafe {
+                check(sys::cuGraphKernelNodeGetParams_v2(to[at], parameters.as_mut_ptr()), "a node's kernel")?;
+                parameters.assume_init().func
+            };
+            if self.waiting.borrow().contains(&(function as usize)) {
+                continue;
+            }
+            // SAFETY: the edge is one of this graph; a whole one takes its place.
+            unsafe {
+                check(sys::cuGraphRemoveDependencies_v2(graph, &from[at], &to[at], &edges[at], 1), "an edge")?;
+                check(sys::cuGraphAddDependencies_v2(graph, &from[at], &to[at], &whole, 1), "an edge")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Enqueues `graph`.
     pub fn replay(&self, graph: &Graph) -> Result<(), Diagnostic> {
         // SAFETY: both live.
-        check(unsafe { sys::cuGraphLaunch(graph.0, self.0) }, "to replay a graph")
+        check(unsafe { sys::cuGraphLaunch(graph.0, self.stream) }, "to replay a graph")
     }
 
     /// Enqueues `kernel` with `arguments`, the addresses of its parameters.
@@ -264,10 +305,13 @@ impl Stream {
             blockDimY: 1,
             blockDimZ: 1,
             sharedMemBytes: shape.shared_bytes,
-            hStream: self.0,
+            hStream: self.stream,
             attrs: &mut early,
             numAttrs: u32::from(kernel.waits),
         };
+        if kernel.waits {
+            self.waiting.borrow_mut().insert(kernel.function as usize);
+        }
         // SAFETY: the driver copies the parameters and attributes before it returns.
         let status =
             unsafe { sys::cuLaunchKernelEx(&config, kernel.function, parameters.as_mut_ptr(), ptr::null_mut()) };
@@ -278,7 +322,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: nothing else holds the stream.
-        unsafe { sys::cuStreamDestroy_v2(self.0) };
+        unsafe { sys::cuStreamDestroy_v2(self.stream) };
     }
 }
 
@@ -323,7 +367,7 @@ impl Event {
     /// Marks the present end of `stream`.
     pub fn record(&self, stream: &Stream) -> Result<(), Diagnostic> {
         // SAFETY: both live.
-        check(unsafe { sys::cuEventRecord(self.0, stream.0) }, "to record an event")
+        check(unsafe { sys::cuEventRecord(self.0, stream.stream) }, "to record an event")
     }
 
     /// Waits for this event; the seconds since `start`, which was recorded before.
