@@ -103,6 +103,13 @@ impl Device {
 /// An address in the device's memory.
 pub type Address = u64;
 
+/// The driver's stream of the calling thread. Copies on it can be waited for; one without a stream returns while its last bytes
+/// are still on their way, and waiting for the whole device is forbidden while another thread records a graph.
+fn this_thread() -> sys::CUstream {
+    // The value that the driver's header gives to CU_STREAM_PER_THREAD.
+    ptr::without_provenance_mut(2)
+}
+
 /// Memory of the device, freed when dropped.
 #[derive(Debug)]
 pub struct Memory {
@@ -148,12 +155,12 @@ impl Memory {
             return Ok(());
         }
         let to = self.range(at, bytes.len())?;
-        // SAFETY: both ranges have the length, and the call returns when the source may be changed.
-        let copied = unsafe { sys::cuMemcpyHtoD_v2(to, bytes.as_ptr().cast::<c_void>(), bytes.len()) };
-        check(copied, "a copy to the device")?;
-        // By then the last bytes are on their way from a staging buffer, and streams of ours do not wait for them.
-        // SAFETY: the context is current.
-        check(unsafe { sys::cuCtxSynchronize() }, "to finish")
+        // SAFETY: both ranges have the length, and the source lives until the copy has ended.
+        unsafe {
+            let copied = sys::cuMemcpyHtoDAsync_v2(to, bytes.as_ptr().cast::<c_void>(), bytes.len(), this_thread());
+            check(copied, "a copy to the device")?;
+            check(sys::cuStreamSynchronize(this_thread()), "to finish")
+        }
     }
 
     /// Copies `len` bytes from position `at` to the host, behind all work that is not on another stream.
@@ -174,10 +181,10 @@ impl Memory {
     pub fn copy_from(&self, other: &Memory) -> Result<(), Diagnostic> {
         let from = other.range(0, self.len)?;
         // SAFETY: both ranges have the length.
-        check(unsafe { sys::cuMemcpyDtoD_v2(self.address, from, self.len) }, "a copy on the device")?;
-        // Copies on the device do not wait, and streams do not wait for them.
-        // SAFETY: as above.
-        check(unsafe { sys::cuCtxSynchronize() }, "to finish")
+        unsafe {
+            check(sys::cuMemcpyDtoDAsync_v2(self.address, from, self.len, this_thread()), "a copy on the device")?;
+            check(sys::cuStreamSynchronize(this_thread()), "to finish")
+        }
     }
 }
 
@@ -252,6 +259,9 @@ impl Stream {
         let counted =
             unsafe { sys::cuGraphGetEdges_v2(graph, ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), &mut n) };
         check(counted, "the edges of a graph")?;
+        if n == 0 {
+            return Ok(());
+        }
         let whole = sys::CUgraphEdgeData { from_port: 0, to_port: 0, type_: 0, reserved: [0; 5] };
         let (mut from, mut to, mut edges) = (vec![ptr::null_mut(); n], vec![ptr::null_mut(); n], vec![whole; n]);
         // SAFETY: each list has `n` places.
