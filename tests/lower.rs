@@ -46,7 +46,7 @@ impl Bench {
         program.args(arguments).current_dir(self.0.path());
         // The test runs elsewhere than the environment of the repository.
         let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
-        if std::env::var_os("VIRTUAL_ENV").is_none() && environment.is_dir() {
+        if environment.is_dir() {
             program.env("VIRTUAL_ENV", environment);
         }
         program.output().expect("the program starts")
