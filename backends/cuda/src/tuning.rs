@@ -370,8 +370,8 @@ fn key(ways: &Ways) -> String {
 impl CudaProgram {
     /// Chooses other ways until the program computes as a whole what its steps compute one by one.
     ///
-    /// Some kernels of cuDNN 9.14 for convolution, residual and ReLU give other results when the kernels in front of them follow
-    /// each other closely; alone, each of them is right. Errors: no other ways are left.
+    /// Steps that are right alone were wrong together before graphs made kernels of libraries wait; whatever makes them differ,
+    /// such a program is not handed out. Errors: no other ways are left.
     pub(crate) fn settle(&mut self, cache: &Cache, kernels: &HashMap<String, Kernel>) -> Result<(), Diagnostic> {
         self.prepare_steps(cache, kernels)?;
         self.record(0)?;
