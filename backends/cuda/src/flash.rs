@@ -14,6 +14,10 @@ use crate::view::{Precision, Scalar, View};
 const KEYS: usize = 64;
 /// Queries of a warp.
 const QUERIES: usize = 16;
+/// Longest mask of one query that is kept in shared memory.
+const MOST_KEPT: usize = 1024;
+/// Bytes of shared memory that a kernel has without asking.
+const STATIC_SHARED: usize = 48 << 10;
 
 /// Whether the kernel runs `call` in a program of `precision`: no cache, no window, one output, heads of ordinary depth.
 pub(crate) fn has_kernel(flat: &Flat, call: &FlatCall, precision: Precision) -> bool {
@@ -123,35 +127,54 @@ fn source(views: &[View], mask: Option<&View>, out: &View, form: &Form) -> Strin
     let step = |view: &View| view.strides[2];
     let mask_parameter =
         mask.map_or(String::new(), |mask| format!("const {}* __restrict__ mask, ", mask.scalar.spelled()));
-    // A mask that is the same for all queries is read once for each block of keys.
-    let is_shared = mask.is_some_and(|mask| mask.strides[2] == 0);
+    // A mask that is the same for all queries is read once, if it is not too long to be kept.
+    let is_shared = mask.is_some_and(|mask| mask.strides[2] == 0 && n_keys <= MOST_KEPT);
     let at_key = |mask: &View, query: String| {
         format!("get(mask[{} + {query} * {}u + key * {}u])", base(mask), mask.strides[2], mask.strides[3])
     };
+    let kept = n_keys.next_multiple_of(KEYS);
     let staged = mask.filter(|_| is_shared).map_or(String::new(), |mask| {
         let element = at_key(mask, "0u".into());
-        let value = if mask.scalar == Scalar::Bool { format!("{element} ? 0.f : never") } else { format!("(float){element}") };
+        let value = match mask.scalar {
+            Scalar::Bool => format!("{element} ? 0.f : never"),
+            _ => format!("in_base_2({element})"),
+        };
         format!(
-            "for (int at = threadIdx.x; at < {KEYS}; at += {}) {{ const int key = start + at; added[at] = key < {n_keys} ? {value} : 0.f; }}",
+            "__shared__ float added[{kept}];\n  for (int key = threadIdx.x; key < {kept}; key += {}) added[key] = key < {n_keys} ? {value} : 0.f;",
             n_warps * 32
         )
     });
     let masked = mask.map_or(String::new(), |mask| {
         let element = at_key(mask, format!("(query < {n_queries} ? query : {})", n_queries - 1));
         match mask.scalar {
-            _ if is_shared => "score += added[tile * 8 + pair + at % 2];".into(),
+            _ if is_shared => "score += added[key];".into(),
             Scalar::Bool => format!("if (key < {n_keys} && !{element}) score = never;"),
-            _ => format!("if (key < {n_keys}) score += (float){element};"),
+            _ => format!("if (key < {n_keys}) score += in_base_2({element});"),
         }
     });
+    let beyond = match n_keys % KEYS {
+        0 => String::new(),
+        _ => format!("if (key >= {n_keys}) score = never;"),
+    };
     let causal = if is_causal { "if (key > query) score = never;" } else { "" };
     let threads = n_warps * 32;
     let (pitch, vectors, tiles, parts) = (depth + 8, depth / 8, depth / 8, depth / 16);
     let queries = n_warps * QUERIES;
+    // Weights are powers of 2 instead of e.
+    let log2_e = std::f32::consts::LOG2_E;
     let scaled = match form.softcap {
-        cap if cap > 0.0 => format!("{cap:e}f * tanh(s[tile][at] * {:e}f)", form.scale / cap),
-        _ => format!("s[tile][at] * {:e}f", form.scale),
+        cap if cap > 0.0 => format!("{:e}f * tanh(s[tile][at] * {:e}f)", cap * log2_e, form.scale / cap),
+        _ => format!("s[tile][at] * {:e}f", form.scale * log2_e),
     };
+    // Two blocks of keys at a time: one is computed with while the other is on its way.
+    let stages = if 4 * KEYS * pitch * 2 + 4 * MOST_KEPT <= STATIC_SHARED { 2 } else { 1 };
+    let blocks = n_keys.div_ceil(KEYS);
+    // Keys after the last query of a block are seen by none of it.
+    let n_blocks = match is_causal {
+        true => format!("min({blocks}, (int)(blockIdx.x * {queries} + {}) / {KEYS} + 1)", queries - 1),
+        false => blocks.to_string(),
+    };
+    let resident = if depth <= 64 { 512 } else { 384 } / threads;
     let element = out.scalar.spelled();
     let narrow = if out.scalar == Scalar::Bf16 { "bf16" } else { "f16" };
     format!(
@@ -164,14 +187,37 @@ __device__ __forceinline__ void multiply(float* c, const u32* a, u32 b0, u32 b1)
 __device__ __forceinline__ u32 packed(float low, float high) {{
   u32 both; asm("cvt.rn.{narrow}x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low)); return both;
 }}
-extern "C" __global__ void __launch_bounds__({threads}) region(
+__device__ __forceinline__ float power_of_2(float x) {{ float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }}
+// A logarithm of a weight to base e, to base 2; what is finite stays finite, since masks of -3.4e38 do not forbid.
+__device__ __forceinline__ float in_base_2(float x) {{
+  const float most = 3.40282347e38f;
+  return fabsf(x) <= most ? fminf(fmaxf(x * {log2_e:e}f, -most), most) : x;
+}}
+// Brings 16 bytes to shared memory, or zeros.
+__device__ __forceinline__ void bring({element}* to, const {element}* from, bool is_there) {{
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"((u32)__cvta_generic_to_shared(to)), "l"(from), "r"(is_there ? 16 : 0) : "memory");
+}}
+extern "C" __global__ void __launch_bounds__({threads}, {resident}) region(
     const {element}* __restrict__ q, const {element}* __restrict__ k, const {element}* __restrict__ v, {mask_parameter}{element}* __restrict__ out) {{
-  __shared__ alignas(16) {element} keys[{KEYS} * {pitch}], values[{KEYS} * {pitch}];
-  __shared__ float added[{KEYS}];
+  __shared__ alignas(16) {element} keys[{stages}][{KEYS} * {pitch}], values[{stages}][{KEYS} * {pitch}];
   BEGIN;
   const float never = -__int_as_float(0x7f800000);
   const int lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;
   const u32 batch = blockIdx.y / {heads}u, head = blockIdx.y % {heads}u;
+  const {element}* key_rows = k + {k_base};
+  const {element}* value_rows = v + {v_base};
+  auto load = [&](int block) {{
+    for (int at = threadIdx.x; at < {KEYS} * {vectors}; at += {threads}) {{
+      const int row = at / {vectors}, column = at % {vectors} * 8, key = block * {KEYS} + row, to = row * {pitch} + column;
+      const bool is_there = key < {n_keys};
+      bring(keys[block % {stages}] + to, key_rows + (is_there ? key : 0) * {k_step}u + column, is_there);
+      bring(values[block % {stages}] + to, value_rows + (is_there ? key : 0) * {v_step}u + column, is_there);
+    }}
+  }};
+  const int n_blocks = {n_blocks};
+  load(0);
+  asm volatile("cp.async.commit_group;");
+  {staged}
   const int first = blockIdx.x * {queries} + threadIdx.x / 32 * {QUERIES} + group;
   const {element}* query_rows = q + {q_base};
   u32 a[{parts}][4];
@@ -187,26 +233,19 @@ extern "C" __global__ void __launch_bounds__({threads}) region(
   float top[2] = {{never, never}}, total[2] = {{0.f, 0.f}}, sum[{tiles}][4];
 #pragma unroll
   for (int tile = 0; tile < {tiles}; ++tile) sum[tile][0] = sum[tile][1] = sum[tile][2] = sum[tile][3] = 0.f;
-  for (int start = 0; start < {n_keys}; start += {KEYS}) {{
+  for (int block = 0; block < n_blocks; ++block) {{
+    if ({stages} > 1 && block + 1 < n_blocks) load(block + 1);
+    asm volatile("cp.async.commit_group; cp.async.wait_group %0;" :: "n"({stages} - 1) : "memory");
     __syncthreads();
-    for (int at = threadIdx.x; at < {KEYS} * {vectors}; at += {threads}) {{
-      const int row = at / {vectors}, column = at % {vectors} * 8, key = start + row;
-      Pack<4, u32> x = {{0u, 0u, 0u, 0u}}, y = {{0u, 0u, 0u, 0u}};
-      if (key < {n_keys}) {{
-        x = *reinterpret_cast<const Pack<4, u32>*>(k + {k_base} + key * {k_step}u + column);
-        y = *reinterpret_cast<const Pack<4, u32>*>(v + {v_base} + key * {v_step}u + column);
-      }}
-      *reinterpret_cast<Pack<4, u32>*>(keys + row * {pitch} + column) = x;
-      *reinterpret_cast<Pack<4, u32>*>(values + row * {pitch} + column) = y;
-    }}
-    {staged}
-    __syncthreads();
+    const int start = block * {KEYS};
+    const {element}* key_tile = keys[block % {stages}];
+    const {element}* value_tile = values[block % {stages}];
     float s[{key_tiles}][4];
     float highest[2] = {{top[0], top[1]}};
 #pragma unroll
     for (int tile = 0; tile < {key_tiles}; ++tile) {{
       s[tile][0] = s[tile][1] = s[tile][2] = s[tile][3] = 0.f;
-      const u32 row = (u32)__cvta_generic_to_shared(keys + (tile * 8 + lane % 8) * {pitch} + lane / 8 * 8);
+      const u32 row = (u32)__cvta_generic_to_shared(key_tile + (tile * 8 + lane % 8) * {pitch} + lane / 8 * 8);
 #pragma unroll
       for (int part = 0; part < {parts}; part += 2) {{
         u32 b[4];
@@ -227,7 +266,7 @@ extern "C" __global__ void __launch_bounds__({threads}) region(
         float score = {scaled};
         {masked}
         {causal}
-        if (key >= {n_keys}) score = never;
+        {beyond}
         s[tile][at] = score;
         highest[at / 2] = fmaxf(highest[at / 2], score);
       }}
@@ -238,7 +277,7 @@ extern "C" __global__ void __launch_bounds__({threads}) region(
       highest[half] = fmaxf(highest[half], __shfl_xor_sync(~0u, highest[half], 1));
       highest[half] = fmaxf(highest[half], __shfl_xor_sync(~0u, highest[half], 2));
       offset[half] = highest[half] == never ? 0.f : highest[half];
-      shrink[half] = exp2f((top[half] - offset[half]) * {log2_e});
+      shrink[half] = power_of_2(top[half] - offset[half]);
       top[half] = highest[half];
       total[half] *= shrink[half];
     }}
@@ -250,14 +289,14 @@ extern "C" __global__ void __launch_bounds__({threads}) region(
     for (int tile = 0; tile < {key_tiles}; ++tile)
 #pragma unroll
       for (int at = 0; at < 4; ++at) {{
-        s[tile][at] = exp2f((s[tile][at] - offset[at / 2]) * {log2_e});
+        s[tile][at] = power_of_2(s[tile][at] - offset[at / 2]);
         total[at / 2] += s[tile][at];
       }}
 #pragma unroll
     for (int part = 0; part < {key_parts}; ++part) {{
       const u32 p[4] = {{packed(s[2 * part][0], s[2 * part][1]), packed(s[2 * part][2], s[2 * part][3]),
                         packed(s[2 * part + 1][0], s[2 * part + 1][1]), packed(s[2 * part + 1][2], s[2 * part + 1][3])}};
-      const u32 row = (u32)__cvta_generic_to_shared(values + (part * 16 + lane % 16) * {pitch} + lane / 16 * 8);
+      const u32 row = (u32)__cvta_generic_to_shared(value_tile + (part * 16 + lane % 16) * {pitch} + lane / 16 * 8);
 #pragma unroll
       for (int tile = 0; tile < {tiles}; tile += 2) {{
         u32 b[4];
@@ -267,6 +306,8 @@ extern "C" __global__ void __launch_bounds__({threads}) region(
         multiply(sum[tile + 1], p, b[2], b[3]);
       }}
     }}
+    __syncthreads();
+    if ({stages} == 1 && block + 1 < n_blocks) load(block + 1);
   }}
 #pragma unroll
   for (int half = 0; half < 2; ++half) {{
@@ -286,7 +327,6 @@ extern "C" __global__ void __launch_bounds__({threads}) region(
         q_base = base(&views[0]),
         k_base = shared(&views[1]),
         v_base = shared(&views[2]),
-        log2_e = "1.4426950408889634f",
         out_base = base(out),
         q_step = step(&views[0]),
         k_step = step(&views[1]),
