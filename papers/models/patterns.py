@@ -54,9 +54,12 @@ def operands_of(name, shapes, dtype, device):
     if name.startswith("matmul"):
         weights = [drawn(shapes[1], shapes[1][0])]
         return [drawn(x), *weights] + ([drawn(shapes[1][1:], 1)] if name != "matmul" else [])
+    if name == "attention":
+        n, heads, tokens, width = x
+        # Heads lie inside of their tokens, as linear layers make them.
+        return [drawn([n, tokens, heads, width]).transpose(1, 2) for _ in range(3)]
     row = x[-1:]
     more = {
-        "attention": lambda: [drawn(x), drawn(x)],
         "bias-gelu": lambda: [drawn(row, 1)],
         "layernorm": lambda: [drawn(row, 1), drawn(row, 1)],
         "rmsnorm": lambda: [drawn(row, 1)],

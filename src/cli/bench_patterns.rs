@@ -11,13 +11,14 @@ use crate::ir::types::Element;
 pub(super) struct Form {
     /// The type of every operand, weight and result.
     pub element: Element,
-    /// Images with their channels last, as the kernels of a program hand them on; else first, as in ONNX.
-    pub channels_last: bool,
+    /// Laid out as the kernels of a program hand them on, images with their channels last and heads of attention inside of their
+    /// tokens; else as in ONNX.
+    pub is_handed_on: bool,
 }
 
 impl Form {
     /// Operands as ONNX has them.
-    pub(super) const ONNX: Self = Self { element: Element::Float, channels_last: false };
+    pub(super) const ONNX: Self = Self { element: Element::Float, is_handed_on: false };
 }
 
 /// What `--kernel` knows: the name, the operands whose sizes `--shape` gives, and an example.
@@ -61,13 +62,17 @@ pub(super) fn pattern(name: &str, shapes: &str, form: Form) -> Result<Model, Dia
         text.split('x').map(|size| size.trim().parse().ok().filter(|&size| size > 0)).collect()
     };
     let operands: Option<Vec<Vec<usize>>> = shapes.split(',').map(sizes).collect();
-    let text = text_of(name, &operands.ok_or_else(misfit)?, form.channels_last).ok_or_else(misfit)?;
+    let text = text_of(name, &operands.ok_or_else(misfit)?, form.is_handed_on).ok_or_else(misfit)?;
     // Bodies are written for single precision.
     Ok(parse_model(&text.replace("float[", &format!("{}[", form.element)))?.0)
 }
 
-fn text_of(name: &str, operands: &[Vec<usize>], channels_last: bool) -> Option<String> {
-    let graph = if name.starts_with("conv") { image(name, operands, channels_last)? } else { matrix(name, operands)? };
+fn text_of(name: &str, operands: &[Vec<usize>], is_handed_on: bool) -> Option<String> {
+    let graph = if name.starts_with("conv") {
+        image(name, operands, is_handed_on)?
+    } else {
+        matrix(name, operands, is_handed_on)?
+    };
     Some(format!("<ir_version: 11, opset_import: [\"\": 24]>\npattern {graph}"))
 }
 
@@ -86,7 +91,7 @@ fn weight(name: &str, shape: &[usize], seed: usize, depth: usize) -> String {
     )
 }
 
-fn image(name: &str, operands: &[Vec<usize>], channels_last: bool) -> Option<String> {
+fn image(name: &str, operands: &[Vec<usize>], is_handed_on: bool) -> Option<String> {
     let (x, filter, step) = match operands {
         [x, filter] => (x, filter, 1),
         [x, filter, step] => (x, filter, *step.first()?),
@@ -97,14 +102,14 @@ fn image(name: &str, operands: &[Vec<usize>], channels_last: bool) -> Option<Str
     let along = |size: usize, kernel: usize| Some((size + 2 * (kernel / 2)).checked_sub(kernel)? / step + 1);
     let (out_height, out_width) = (along(height, rows)?, along(width, columns)?);
     let image = |channels: usize, height: usize, width: usize| {
-        typed(&if channels_last { [n, height, width, channels] } else { [n, channels, height, width] })
+        typed(&if is_handed_on { [n, height, width, channels] } else { [n, channels, height, width] })
     };
     let out = image(k, out_height, out_width);
     // A view of what lies in memory otherwise.
     let (from, to) = ("Transpose <perm: ints = [0,3,1,2]>", "Transpose <perm: ints = [0,2,3,1]>");
-    let (image_of, residual, result) = if channels_last { ("i", "q", "l") } else { ("x", "r", "y") };
+    let (image_of, residual, result) = if is_handed_on { ("i", "q", "l") } else { ("x", "r", "y") };
     let mut body = Vec::new();
-    if channels_last {
+    if is_handed_on {
         body.push(format!("i = {from} (x)"));
     }
     let convolved = if name == "conv-bias" { result } else { "c" };
@@ -117,13 +122,13 @@ fn image(name: &str, operands: &[Vec<usize>], channels_last: bool) -> Option<Str
         "conv-bias-relu" => body.push(format!("{result} = Relu (c)")),
         _ => {
             more = format!(", {out} r");
-            if channels_last {
+            if is_handed_on {
                 body.push(format!("q = {from} (r)"));
             }
             body.extend([format!("s = Add (c, {residual})"), format!("{result} = Relu (s)")]);
         }
     }
-    if channels_last {
+    if is_handed_on {
         body.push(format!("y = {to} (l)"));
     }
     Some(format!(
@@ -135,7 +140,7 @@ fn image(name: &str, operands: &[Vec<usize>], channels_last: bool) -> Option<Str
     ))
 }
 
-fn matrix(name: &str, operands: &[Vec<usize>]) -> Option<String> {
+fn matrix(name: &str, operands: &[Vec<usize>], is_handed_on: bool) -> Option<String> {
     let x = operands.first()?;
     let ty = typed(x);
     if name.starts_with("matmul") {
@@ -157,6 +162,7 @@ fn matrix(name: &str, operands: &[Vec<usize>]) -> Option<String> {
     let n = [*x.last()?];
     let (scale, bias) = (weight("g", &n, 1, 1), weight("b", &n, 2, 1));
     let (inputs, weights, body) = match name {
+        "attention" if is_handed_on && operands.len() == 1 => return tokens_first(x),
         "attention" if x.len() == 4 => {
             (format!("{ty} x, {ty} k, {ty} v"), String::new(), "y = Attention (x, k, v)".to_string())
         }
@@ -177,16 +183,36 @@ fn matrix(name: &str, operands: &[Vec<usize>]) -> Option<String> {
     (operands.len() == 1).then(|| format!("({inputs}) => ({ty} y){weights} {{\n  {body}\n}}"))
 }
 
+/// Attention whose operands and result have their heads inside of their tokens, as linear layers make them.
+fn tokens_first(sizes: &[usize]) -> Option<String> {
+    let &[n, heads, tokens, width] = sizes else { return None };
+    let ty = typed(&[n, tokens, heads, width]);
+    let swapped = "Transpose <perm: ints = [0,2,1,3]>";
+    Some(format!(
+        "({ty} x, {ty} k, {ty} v) => ({ty} y) {{
+  q = {swapped} (x)
+  j = {swapped} (k)
+  u = {swapped} (v)
+  z = Attention (q, j, u)
+  y = {swapped} (z)
+}}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda::{Cuda, Precision};
+    use crate::fused::{cost, divided, optimized};
+    use crate::passes::regions::Fusions;
+    use crate::passes::rules::Library;
 
     #[test]
     fn every_pattern_takes_its_own_example() {
         for (name, example) in PATTERNS {
             let shapes = example.rsplit(' ').next().expect("sizes");
-            for (element, channels_last) in [(Element::Float, false), (Element::Float16, true)] {
-                let model = pattern(name, shapes, Form { element, channels_last });
+            for (element, is_handed_on) in [(Element::Float, false), (Element::Float16, true)] {
+                let model = pattern(name, shapes, Form { element, is_handed_on });
                 let model = model.unwrap_or_else(|problems| panic!("{name}: {problems}"));
                 let types: Vec<_> = model.graph.outputs().iter().filter_map(|&id| model.graph.ty(id)).collect();
                 assert!(matches!(types[..], [ty] if ty.element == element), "{name}");
@@ -206,5 +232,27 @@ mod tests {
         assert_eq!(list, [("softmax".into(), "4x8".into()), ("gelu".into(), "2x3".into())]);
         let problem = listed("softmax").expect_err("no sizes").to_string();
         assert!(problem.contains("`softmax` has no sizes"), "{problem}");
+    }
+
+    #[test]
+    fn a_pattern_as_programs_hand_it_on_is_one_kernel_without_copies() {
+        let (library, fusions) = (Library::built_in().expect("it loads"), Fusions::all());
+        let form = Form { element: Element::Float16, is_handed_on: true };
+        for (name, sizes) in [
+            ("conv-bias-relu", "1x64x56x56,64x64x3x3,1"),
+            ("conv-bias-add-relu", "8x64x56x56,256x64x1x1,1"),
+            ("attention", "8x12x128x64"),
+            ("add-layernorm", "128x768"),
+            ("rmsnorm", "128x768"),
+            ("softmax", "128x768"),
+            ("bias-gelu", "128x768"),
+        ] {
+            let mut model = pattern(name, sizes, form).expect("it fits");
+            optimized(&mut model, &library, &fusions, cost()).expect("it optimizes");
+            let cuda = Cuda { precision: Precision::F16, cache: None };
+            let (expanded, _) = divided(&cuda, &model, &fusions, &[]).expect("it expands");
+            let kernels: Vec<_> = cuda.listing(&expanded).expect("kernels").into_iter().map(|one| one.name).collect();
+            assert_eq!(kernels.len(), 1, "{name}: {kernels:?}");
+        }
     }
 }

@@ -54,7 +54,7 @@ impl Bench {
             super::Precision::Bf16 => Element::Bfloat16,
             super::Precision::F32 | super::Precision::Tf32 => Element::Float,
         };
-        let form = Form { element, channels_last: true };
+        let form = Form { element, is_handed_on: true };
         if self.explain {
             for (name, sizes) in &patterns {
                 println!("{name} {sizes}");
