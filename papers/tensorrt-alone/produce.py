@@ -32,8 +32,11 @@ def lower(program, model, *options):
     done = subprocess.run(command, capture_output=True, text=True)
     # 1 says that the parser's network has another interface.
     if done.returncode not in (0, 1) or not done.stdout.startswith("{"):
-        lines = done.stderr.splitlines()
-        return {"refused": next((line for line in lines if "error" in line), done.stderr[-300:])}
+        reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[-300:])
+        if "B0501" in reason:
+            # Without the library nothing is refused; nothing was asked.
+            sys.exit(reason)
+        return {"refused": reason}
     return json.loads(done.stdout)
 
 
