@@ -1,7 +1,7 @@
 //! `eutectic bench`: a model on a backend, fused against unfused, with its correctness first and its raw samples kept.
 
 use super::bench_kernels::{explain, print_kernels};
-use super::bench_patterns::pattern;
+use super::bench_patterns::{Form, pattern};
 use super::{Global, Outcome, misuse, print_json, render};
 use crate::backend::{Backend, Calls, Error, Options as BackendOptions, Program};
 use crate::batch;
@@ -25,6 +25,8 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
+mod list;
+
 /// Bytes that a program may take on a device.
 const MEMORY: usize = 64 << 30;
 /// Seconds that one sample lasts at least, so that a timer's grain does not show.
@@ -39,7 +41,7 @@ const DEVIATIONS: usize = 5;
 #[derive(Args)]
 pub(super) struct Bench {
     /// The model
-    #[arg(required_unless_present = "kernel")]
+    #[arg(required_unless_present_any = ["kernel", "patterns"])]
     model: Option<PathBuf>,
     /// A pattern in place of a model: conv-bias-relu, matmul-bias-gelu, add-layernorm, softmax, ...
     #[arg(long, value_name = "PATTERN", conflicts_with = "model")]
@@ -47,6 +49,10 @@ pub(super) struct Bench {
     /// Sizes of the pattern's operands, and for convolutions the step: 1x64x56x56,64x64x3x3,1
     #[arg(long, value_name = "SIZES", default_value = "", requires = "kernel")]
     shape: String,
+    /// Many patterns in one process, each with its sizes on a line of this file; timed on the GPU as graphs of many runs, with
+    /// operands as programs hand them on, out of the cache and in it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "kernel", "backend", "in_cache", "ablate", "kernels"])]
+    patterns: Option<PathBuf>,
     /// What runs it
     #[arg(long, value_enum, default_value_t = On::Cuda)]
     backend: On,
@@ -220,9 +226,12 @@ impl Variant {
 
 impl Bench {
     pub(super) fn run(&self, global: &Global) -> Outcome {
+        if let Some(list) = &self.patterns {
+            return self.run_list(list, global);
+        }
         let mut model = match (&self.model, &self.kernel) {
             (Some(path), _) => global.load(path)?,
-            (None, Some(name)) => pattern(name, &self.shape)?,
+            (None, Some(name)) => pattern(name, &self.shape, Form::ONNX)?,
             (None, None) => return Err(misuse("a model or --kernel is needed")),
         };
         let sizes = sizes_from_shapes(&model.graph, &self.shapes)?;

@@ -50,6 +50,6 @@ pub use compile::Cache;
 pub use compile::compile;
 pub use expanded::Expanded;
 pub use libraries::{Library, require};
-pub use measure::{Ceilings, Profile};
+pub use measure::{Ceilings, Chain, Profile};
 pub use program::{CudaProgram, Footprint};
 pub use view::Precision;

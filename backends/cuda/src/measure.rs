@@ -2,7 +2,7 @@
 
 use crate::backend::listed;
 use crate::compile::compile;
-use crate::driver::{Kernel, Launch, Memory};
+use crate::driver::{Event, Graph, Kernel, Launch, Memory};
 use crate::product::{Activation, CublasLt, Matrix, Operands, Product, WORKSPACE};
 use crate::program::{CudaProgram, kinds, noise};
 use crate::view::{Precision, Scalar};
@@ -29,6 +29,12 @@ pub struct Ceilings {
     pub bytes_per_second: f64,
     /// Floating-point operations a second of a square product of 8192 in the given precision.
     pub flops_per_second: f64,
+}
+
+/// Many runs of a program as one graph, so that what the launch of a graph costs is no part of a short program's time.
+pub struct Chain {
+    graph: Graph,
+    n: usize,
 }
 
 const COPY: &str = r#"extern "C" __global__ void region(const float4* __restrict__ from, float4* __restrict__ to) {
@@ -63,6 +69,31 @@ impl CudaProgram {
             profiles.push(Profile { launch, seconds, flops: step.flops, bytes: step.bytes });
         }
         Ok(profiles)
+    }
+
+    /// At least `n` runs as one graph, each on the next of `n_copies` copies of the memory, of which there are as many as
+    /// [`Self::spread`] made; every copy has the same number of runs.
+    pub fn chain(&self, n: usize, n_copies: usize) -> Result<Chain, Error> {
+        self.device.bind()?;
+        let n_copies = n_copies.clamp(1, self.n_copies());
+        let n = n.max(1).next_multiple_of(n_copies);
+        let run = |at: usize| {
+            let base = self.base(at % n_copies);
+            self.steps.iter().flatten().try_for_each(|ready| self.enqueue_one(ready, base))
+        };
+        let graph = self.libraries.stream.capture(&mut || (0..n).try_for_each(run))?;
+        Ok(Chain { graph, n })
+    }
+
+    /// Seconds of one run of `chain`, which this program made.
+    pub fn chained_seconds(&self, chain: &Chain) -> Result<f64, Error> {
+        self.device.bind()?;
+        let stream = &self.libraries.stream;
+        let (start, end) = (Event::new()?, Event::new()?);
+        start.record(stream)?;
+        stream.replay(&chain.graph)?;
+        end.record(stream)?;
+        Ok(end.seconds_since(&start)? / chain.n as f64)
     }
 
     /// The ceilings of programs in `precision`. Errors: out of memory.

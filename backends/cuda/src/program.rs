@@ -23,6 +23,8 @@ use std::time::Instant;
 
 /// Alignment of every buffer, in bytes.
 const ALIGNMENT: usize = 256;
+/// Copies of the memory at most: with the scratch of the libraries in each, they still fit on the device.
+const MOST_COPIES: usize = 256;
 
 /// A launch that is ready to be enqueued. Addresses count from the beginning of a copy of the memory.
 #[derive(Clone)]
@@ -269,7 +271,7 @@ impl CudaProgram {
     /// Copies of the memory that together exceed twice the device's second-level cache.
     pub fn copies_beyond_cache(&self) -> usize {
         let touched = self.copies[0].memory.len().saturating_sub(WORKSPACE).max(1);
-        (2 * self.device.cache_bytes).div_ceil(touched).clamp(1, 64)
+        (2 * self.device.cache_bytes).div_ceil(touched).clamp(1, MOST_COPIES)
     }
 
     fn replay(&self, at: usize, stream: &Stream) -> Result<(), Diagnostic> {

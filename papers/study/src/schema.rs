@@ -397,15 +397,25 @@ pub enum FigureKind {
 #[serde(deny_unknown_fields)]
 pub struct Roofline {
     /// Peak arithmetic rate, in operations a second.
-    pub peak: f64,
+    pub peak: Ceiling,
     /// Bandwidth of memory, in bytes a second.
-    pub bandwidth: f64,
+    pub bandwidth: Ceiling,
     /// Where both are from.
     pub source: String,
     /// The metric of operations.
     pub operations: String,
     /// The metric of bytes.
     pub bytes: String,
+}
+
+/// The most that a device reaches.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Ceiling {
+    /// As its maker states it.
+    Stated(f64),
+    /// The median of this metric, measured in the same study.
+    Measured(String),
 }
 
 impl Study {

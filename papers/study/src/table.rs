@@ -26,7 +26,45 @@ pub(crate) fn tables(results: &Results) -> Vec<Table> {
     comparisons.chain(results.counts.iter().map(of_counts)).chain(results.values.iter().map(of_values)).collect()
 }
 
+/// Groups from which on the variants of a comparison stand side by side: a row for each ratio would fill pages.
+const MANY_GROUPS: usize = 20;
+
 fn of_comparison(comparison: &Comparison) -> Table {
+    let mut levels: Vec<(String, String)> = Vec::new();
+    for variant in comparison.groups.iter().flat_map(|group| &group.variants) {
+        if variant.level != comparison.base && !levels.iter().any(|(level, _)| *level == variant.level) {
+            levels.push((variant.level.clone(), variant.title.clone()));
+        }
+    }
+    let table = one_by_one(comparison);
+    if comparison.groups.len() < MANY_GROUPS || levels.len() < 2 {
+        table
+    } else {
+        side_by_side(comparison, &levels, table)
+    }
+}
+
+/// `table` with a row for each group and a column for the ratio to each level.
+fn side_by_side(comparison: &Comparison, levels: &[(String, String)], table: Table) -> Table {
+    let mut header = vec![String::new(), "base".to_owned()];
+    header.extend(levels.iter().map(|(_, title)| title.clone()));
+    let rows = comparison.groups.iter().map(|group| {
+        let base = group.variants.iter().find(|variant| variant.level == comparison.base);
+        let mut row = vec![group.title.clone()];
+        row.push(base.map_or(String::new(), |variant| significant(variant.quantiles[0].value)));
+        row.extend(levels.iter().map(|(level, _)| {
+            let ratio = group.ratios.iter().find(|ratio| ratio.level == *level).map(|ratio| ratio.ratio);
+            ratio
+                .map_or("–".to_owned(), |found| format!("{:.2} ({:.2} to {:.2})", found.value, found.low, found.high))
+        }));
+        row
+    });
+    let caption = format!("{} Under each variant stands its ratio with the 95 % interval.", table.caption);
+    Table { header, rows: rows.collect(), caption, ..table }
+}
+
+/// A row for each ratio.
+fn one_by_one(comparison: &Comparison) -> Table {
     let header = ["", "base", "variant", "ratio", "95 % interval", "p (Holm)", "verdict"].map(str::to_owned).to_vec();
     let mut rows = Vec::new();
     let mut csv = "group,variant,builds,processes,samples,median,low,high,p95,p99,warm_up,unsteady\n".to_owned();
@@ -180,6 +218,45 @@ fn latex(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::{Group, RatioOf, Variant};
+    use eutectic_measure::Nested;
+
+    /// A comparison of `levels` with the base `a` in `n` groups.
+    fn comparison(n: usize, levels: &[&str]) -> Comparison {
+        let estimate = |value: f64| Estimate { value, low: value, high: value };
+        let variant = |level: &str| Variant {
+            level: level.into(),
+            title: level.to_uppercase(),
+            steady: Nested { builds: vec![vec![vec![2.0]]] },
+            series: vec![vec![2.0]],
+            n_warm_up: 0,
+            n_unsteady: 0,
+            quantiles: [estimate(2.0); 3],
+        };
+        let group = |at: usize| Group {
+            key: at.to_string(),
+            title: format!("row {at}"),
+            variants: std::iter::once("a").chain(levels.iter().copied()).map(variant).collect(),
+            ratios: levels.iter().map(|level| RatioOf::exactly(level, 1.0)).collect(),
+            control: None,
+        };
+        Comparison {
+            name: "c".into(),
+            metric: "time".into(),
+            base: "a".into(),
+            groups: (0..n).map(group).collect(),
+            summary: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn variants_stand_side_by_side_where_there_are_many_groups() {
+        assert_eq!(of_comparison(&comparison(2, &["b", "c"])).rows.len(), 4);
+        assert_eq!(of_comparison(&comparison(30, &["b"])).rows.len(), 30);
+        let table = of_comparison(&comparison(30, &["b", "c"]));
+        assert_eq!(table.header, ["", "base", "B", "C"]);
+        assert_eq!(table.rows[29], ["row 29", "2.000", "1.00 (1.00 to 1.00)", "1.00 (1.00 to 1.00)"]);
+    }
 
     #[test]
     fn latex_has_one_line_a_row_and_no_bare_special_character() {

@@ -72,6 +72,15 @@ pub struct RatioOf {
     resamples: Vec<f64>,
 }
 
+#[cfg(test)]
+impl RatioOf {
+    /// A ratio without doubt.
+    pub(crate) fn exactly(level: &str, value: f64) -> Self {
+        let ratio = Estimate { value, low: value, high: value };
+        Self { level: level.into(), ratio, p: 1.0, verdict: Verdict::Same, resamples: vec![value] }
+    }
+}
+
 impl Comparison {
     pub(super) fn of(study: &Study, compare: &Compare, raw: &Raw, n_resamples: usize) -> Self {
         let base = compare.base.clone().unwrap_or_else(|| study.factors[&compare.of].levels[0].to_string());

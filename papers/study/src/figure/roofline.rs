@@ -6,13 +6,16 @@ use super::scale::Scale;
 use super::{csv_cell, csv_number};
 use crate::Trouble;
 use crate::analysis::Comparison;
-use crate::raw::Raw;
-use crate::schema::{Compare, Figure, Study};
+use crate::raw::{Raw, Record};
+use crate::schema::{Ceiling, Compare, Figure, Study};
+use eutectic_measure::median;
+use std::collections::BTreeSet;
 
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 54.0;
 
-/// The picture, its data, and its method. Errors: `study.toml` does not say what device it is (S0142).
+/// The picture, its data, and its method. Errors: `study.toml` does not say what device it is, or its ceilings were not measured
+/// (S0142).
 pub(super) fn roofline(
     study: &Study,
     figure: &Figure,
@@ -24,8 +27,14 @@ pub(super) fn roofline(
     else {
         return Err(Trouble::invalid("S0142", format!("figure `{}` has no [figure.roofline]", figure.name)));
     };
+    let ceiling = |of: &Ceiling| {
+        ceiling(of, compare, raw).ok_or_else(|| {
+            Trouble::invalid("S0142", format!("figure `{}` has no sample of the ceiling {of:?}", figure.name))
+        })
+    };
+    let (peak, bandwidth) = (ceiling(&device.peak)?, ceiling(&device.bandwidth)?);
     let points = points(study, compare, comparison, raw, &device.operations, &device.bytes);
-    let bound = |intensity: f64| (intensity * device.bandwidth).min(device.peak);
+    let bound = |intensity: f64| (intensity * bandwidth).min(peak);
     let names: Vec<String> = comparison
         .groups
         .first()
@@ -34,7 +43,7 @@ pub(super) fn roofline(
     let mut canvas = Canvas::new(HEIGHT);
     let top = lines_legend(&mut canvas, &names);
     let bottom = HEIGHT - 34.0;
-    let ridge = device.peak / device.bandwidth;
+    let ridge = peak / bandwidth;
     let intensities: Vec<f64> = points.iter().map(|point| point.intensity).chain([ridge / 4.0, ridge * 4.0]).collect();
     let x = Scale::over(intensities.iter().copied(), true, LEFT, WIDTH - 10.0);
     let rates = points.iter().map(|point| point.rate).chain(intensities.iter().map(|intensity| bound(*intensity)));
@@ -56,8 +65,27 @@ pub(super) fn roofline(
         let numbers = [point.intensity, point.rate, point.rate / bound(point.intensity)].map(csv_number).join(",");
         csv.push_str(&format!("{},{},{numbers}\n", csv_cell(&point.group), csv_cell(&point.variant)));
     }
-    let method = format!("The line is the roofline of {}; a point is a median time.", device.source);
+    let n = points.iter().map(|point| point.group.as_str()).collect::<BTreeSet<_>>().len();
+    let method =
+        format!("The line is the roofline of {}; a point is a median time, n = {n} for each variant.", device.source);
     Ok((canvas.finish(&figure.caption), csv, method))
+}
+
+/// The ceiling, among records that are of no other level than the comparison wants.
+fn ceiling(of: &Ceiling, compare: &Compare, raw: &Raw) -> Option<f64> {
+    let metric = match of {
+        Ceiling::Stated(number) => return Some(*number),
+        Ceiling::Measured(metric) => metric,
+    };
+    let is_other = |record: &Record| {
+        let mut others = compare.only.iter().filter(|(factor, _)| **factor != compare.of);
+        others.any(|(factor, levels)| {
+            record.text(factor).is_some_and(|found| levels.iter().all(|level| level.to_string() != found))
+        })
+    };
+    let found: Vec<f64> =
+        raw.records.iter().filter(|record| !is_other(record)).flat_map(|record| record.samples(metric)).collect();
+    (!found.is_empty()).then(|| median(&found))
 }
 
 struct Point {
@@ -80,7 +108,7 @@ fn points(
     let mut points = Vec::new();
     for group in &comparison.groups {
         for (series, variant) in group.variants.iter().enumerate() {
-            let of_variant = |record: &&crate::raw::Record| {
+            let of_variant = |record: &&Record| {
                 let levels: Vec<String> = compare.within.iter().filter_map(|factor| record.text(factor)).collect();
                 crate::analysis::key(&levels) == group.key
                     && record.text(&compare.of).as_deref() == Some(&variant.level)

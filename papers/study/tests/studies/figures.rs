@@ -1,6 +1,7 @@
 //! Every kind of figure: that it shows its data, and that its CSV holds them.
 
 use crate::Case;
+use eutectic_study::Trouble;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -81,27 +82,39 @@ fn values_are_drawn_as_points_lines_and_steps() {
     assert!(count(&steps, "rect") == 2 && steps.contains(">-3<"), "{steps}");
 }
 
-#[test]
-fn a_roofline_says_what_share_of_the_bound_is_reached() {
+/// The data of a roofline of a study whose records also have `fields`.
+fn roofline(peak: &str, bandwidth: &str, fields: &str) -> Result<String, Trouble> {
     let case = Case::new();
     case.edit(
         "study.toml",
         "[[figure]]\nname = \"ratios\"",
-        "[[figure]]\nname = \"r\"\nkind = \"roofline\"\nfrom = \"time\"\ncaption = \"R.\"\nroofline = { peak = 1e4, bandwidth = 1e3, source = \"a data sheet\", operations = \"operations\", bytes = \"bytes\" }\n\n[[figure]]\nname = \"ratios\"",
+        &format!(
+            "[[figure]]\nname = \"r\"\nkind = \"roofline\"\nfrom = \"time\"\ncaption = \"R.\"\nroofline = {{ peak = {peak}, bandwidth = {bandwidth}, source = \"a data sheet\", operations = \"operations\", bytes = \"bytes\" }}\n\n[[figure]]\nname = \"ratios\""
+        ),
     );
     for model in ["a", "b"] {
         let path = case.path().join(format!("raw/here/{model}-p0.jsonl"));
         let found = std::fs::read_to_string(path).expect("readable");
-        let with = found.replace("\"seconds\"", "\"operations\":16,\"bytes\":8,\"seconds\"");
+        let with = found.replace("\"seconds\"", &format!("{fields}\"seconds\""));
         case.store(&format!("here/{model}-p0.jsonl"), &with);
     }
-    let files = case.generate().unwrap_or_else(|trouble| panic!("{trouble}")).files;
-    let csv = text(&files, "figures/r.csv");
+    Ok(text(&case.generate()?.files, "figures/r.csv"))
+}
+
+#[test]
+fn a_roofline_says_what_share_of_the_bound_is_reached() {
+    let work = "\"operations\":16,\"bytes\":8,";
+    let csv = roofline("1e4", "1e3", work).unwrap_or_else(|trouble| panic!("{trouble}"));
     // 16 operations in 8 ms are the 2000 a second that two operations a byte allow.
     let row: Vec<&str> = csv.lines().nth(1).expect("a row").split(',').collect();
     let share: f64 = row[4].parse().expect("a number");
     assert_eq!((row[0], row[1], row[2]), ("a", "old", "2"));
     assert!((share - 1.0).abs() < 0.01, "{csv}");
+    let with_ceilings = format!("{work}\"product\":10000,\"copy\":1000,");
+    let measured = roofline("\"product\"", "\"copy\"", &with_ceilings).unwrap_or_else(|trouble| panic!("{trouble}"));
+    assert_eq!(measured, csv);
+    let trouble = roofline("\"product\"", "1e3", work).expect_err("it was not measured").to_string();
+    assert!(trouble.contains("product"), "{trouble}");
 }
 
 #[test]
