@@ -25,7 +25,7 @@ pub fn bind(model: &mut Model, sizes: &Sizes, batch: Option<usize>) -> Result<()
             dims.push(Dim::known(size));
         }
         if let (Some(batch), Some(first)) = (batch, dims.first_mut()) {
-            old = old.or(first.as_known());
+            old = old.or(ty.shape.first().and_then(Dim::as_known));
             *first = Dim::from(batch);
         }
         graph.value_mut(input).ty = Some(Type::Tensor(TensorType::new(ty.element, dims)));

@@ -1,7 +1,7 @@
 //! Programs on a GPU in which calls share kernels: the backend says what is possible, the passes decide, the backend compiles.
 
 use crate::backend::Error;
-use crate::cuda::{Cuda, CudaProgram, Expanded};
+use crate::cuda::{Cuda, CudaProgram, Expanded, Whole};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::{Model, Tensor};
 use crate::passes::cost::{CostModel, Device};
@@ -47,7 +47,9 @@ pub fn divided(
     fusions: &Fusions,
     bound: &[Option<Tensor>],
 ) -> Result<(Expanded, Vec<Formed>), Diagnostics> {
-    let expanded = cuda.expand(model, fusions.has_pattern("attention"), bound);
+    // A bias is what follows a product, too.
+    let whole = Whole { attention: fusions.has_pattern("attention"), biases: fusions.has_pattern("epilogues") };
+    let expanded = cuda.expand(model, whole, bound);
     let mut expanded = expanded.map_err(|Error(problems)| problems)?;
     let formed = form(&mut expanded.model, &expanded.abilities, fusions, &Device::h200());
     Ok((expanded, formed))

@@ -76,7 +76,7 @@ def architectures() -> list[Architecture]:
         vision("inception_v3", lambda weights: models.inception_v3(weights=weights, init_weights=False), images, 299),
         vision("deeplabv3_resnet50", segmentation, images),
         vision("convnext_tiny", models.convnext_tiny, ("ts17", "dy18", "dy18raw")),
-        vision("vit_b_16", models.vit_b_16, ("ts17", "dy18", "dy18raw")),
+        vision("vit_b_16", models.vit_b_16, ("ts17", "dy18", "dy18raw", "dy18dyn")),
         vision("swin_t", models.swin_t, ("ts17", "dy18", "dy18raw")),
         vision("nasnet_a", lambda weights: timm.create_model("nasnetalarge", pretrained=False), ("ts17bn", "dy18"), 331),
         Architecture(
@@ -94,6 +94,14 @@ def architectures() -> list[Architecture]:
             ("input_ids", "attention_mask"),
             ("last_hidden_state", "pooler_output"),
             sequences,
+        ),
+        Architecture(
+            "bert_base_unmasked",
+            lambda: BertOutputs(transformers.BertModel(eager(transformers.BertConfig()))),
+            lambda: token_example(transformers.BertConfig().vocab_size)[:1],
+            ("input_ids",),
+            ("last_hidden_state", "pooler_output"),
+            ("ts17",),
         ),
         Architecture(
             "gpt2",
@@ -158,7 +166,9 @@ class BertOutputs(torch.nn.Module):
         super().__init__()
         self.bert = bert
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         outputs = self.bert(input_ids=input_ids, attention_mask=attention_mask)
         return outputs.last_hidden_state, outputs.pooler_output
 

@@ -9,7 +9,7 @@ use crate::plan::{Plan, Step, Work, plan};
 use crate::program::CudaProgram;
 use crate::region::Generated;
 use crate::view::Precision;
-use crate::{expand, gather, gemm};
+use crate::{bias, expand, gather, gemm};
 use eutectic_backend::{Backend, Calls, Error, Launch as Listed, Options, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::graph::Use;
@@ -31,34 +31,51 @@ pub struct Cuda {
     pub cache: Option<PathBuf>,
 }
 
+/// Which composite operators stay one call where there is a kernel for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Attention.
+    pub attention: bool,
+    /// Convolutions with their biases. Those of a fused function keep them in any case.
+    pub biases: bool,
+}
+
+impl Whole {
+    /// All that can.
+    pub const ALL: Self = Self { attention: true, biases: true };
+}
+
 impl Backend for Cuda {
     fn name(&self) -> &'static str {
         "cuda"
     }
 
     fn unsupported(&self, model: &Model) -> Vec<Diagnostic> {
-        let planned = self.expand(model, true, &[]).and_then(|expanded| self.planned(&expanded));
+        let planned = self.expand(model, Whole::ALL, &[]).and_then(|expanded| self.planned(&expanded));
         planned.err().map(|Error(problems)| problems.0).unwrap_or_default()
     }
 
     /// Compiles each call to a kernel of its own; [`Cuda::expand`] is the way to kernels of several calls.
     fn compile(&self, model: &Model, options: &Options) -> Result<Box<dyn Program>, Error> {
-        let expanded = self.expand(model, options.calls == Calls::Claim, &[])?;
+        let expanded = self.expand(model, Whole { attention: options.calls == Calls::Claim, ..Whole::ALL }, &[])?;
         Ok(Box::new(self.prepare(&expanded, options.memory_limit)?))
     }
 }
 
 impl Cuda {
-    /// `model` in the calls that kernels run: functions inlined, composite operators as what they mean, with `attention` as one
-    /// call where there is a kernel for it. Inputs in `bound`, by position, have these contents.
+    /// `model` in the calls that kernels run: functions inlined, and composite operators as what they mean but for those that stay
+    /// `whole`. Inputs in `bound`, by position, have these contents.
     ///
     /// Errors: sizes that are not known, a call that does not fit its inputs.
-    pub fn expand(&self, model: &Model, attention: bool, bound: &[Option<Tensor>]) -> Result<Expanded, Error> {
+    pub fn expand(&self, model: &Model, whole: Whole, bound: &[Option<Tensor>]) -> Result<Expanded, Error> {
         let mut flat = flatten(model, bound).map_err(|refusal| Error(report(&refusal, 1).into()))?;
         gather::flatten_positions(&mut flat);
         gemm::expand(&mut flat);
         expand::operators(&mut flat);
-        decompose(&mut flat, &|flat, call| attention && has_kernel(flat, call, self.precision));
+        if !whole.biases {
+            bias::split(&mut flat);
+        }
+        decompose(&mut flat, &|flat, call| whole.attention && has_kernel(flat, call, self.precision));
         Ok(expanded(&flat, model, self.precision, bound))
     }
 

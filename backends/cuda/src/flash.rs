@@ -144,12 +144,39 @@ fn source(views: &[View], mask: Option<&View>, out: &View, form: &Form) -> Strin
             n_warps * 32
         )
     });
+    // Other masks are read before the keys are awaited, two neighbours at a time where they lie side by side.
+    let pairs = mask.filter(|mask| {
+        let are_even = mask.strides[..3].iter().all(|stride| stride % 2 == 0) && mask.offset % 2 == 0;
+        !is_shared && n_keys % KEYS == 0 && mask.strides[3] == 1 && are_even && mask.scalar.bytes() <= 4
+    });
+    let fetched = pairs.map_or(String::new(), |mask| {
+        format!(
+            r#"
+    Pack<2, {element}> seen[{tiles}][2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {{
+      const int query = min(first + half * 8, {last});
+#pragma unroll
+      for (int tile = 0; tile < {tiles}; ++tile)
+        seen[tile][half] = *reinterpret_cast<const Pack<2, {element}>*>(mask + {base} + query * {step}u + block * {KEYS} + tile * 8 + pair);
+    }}"#,
+            element = mask.scalar.spelled(),
+            tiles = KEYS / 8,
+            last = n_queries - 1,
+            base = base(mask),
+            step = mask.strides[2],
+        )
+    });
     let masked = mask.map_or(String::new(), |mask| {
-        let element = at_key(mask, format!("(query < {n_queries} ? query : {})", n_queries - 1));
+        let inside = if n_keys % KEYS == 0 { String::new() } else { format!("key < {n_keys} && ") };
+        let element = match pairs {
+            Some(_) => "get(seen[tile][at / 2].element[at % 2])".into(),
+            None => at_key(mask, format!("(query < {n_queries} ? query : {})", n_queries - 1)),
+        };
         match mask.scalar {
             _ if is_shared => "score += added[key];".into(),
-            Scalar::Bool => format!("if (key < {n_keys} && !{element}) score = never;"),
-            _ => format!("if (key < {n_keys}) score += in_base_2({element});"),
+            Scalar::Bool => format!("if ({inside}!{element}) score = never;"),
+            _ => format!("if ({inside}true) score += in_base_2({element});"),
         }
     });
     let beyond = match n_keys % KEYS {
@@ -174,7 +201,9 @@ fn source(views: &[View], mask: Option<&View>, out: &View, form: &Form) -> Strin
         true => format!("min({blocks}, (int)(blockIdx.x * {queries} + {}) / {KEYS} + 1)", queries - 1),
         false => blocks.to_string(),
     };
-    let resident = if depth <= 64 { 512 } else { 384 } / threads;
+    let is_light = depth <= 64 && pairs.is_none_or(|mask| mask.scalar.bytes() <= 2);
+    // Threads of a processor, as many as have registers for what they hold.
+    let resident = if is_light { 512 } else { 384 } / threads;
     let element = out.scalar.spelled();
     let narrow = if out.scalar == Scalar::Bf16 { "bf16" } else { "f16" };
     format!(
@@ -235,6 +264,7 @@ extern "C" __global__ void __launch_bounds__({threads}, {resident}) region(
   for (int tile = 0; tile < {tiles}; ++tile) sum[tile][0] = sum[tile][1] = sum[tile][2] = sum[tile][3] = 0.f;
   for (int block = 0; block < n_blocks; ++block) {{
     if ({stages} > 1 && block + 1 < n_blocks) load(block + 1);
+    {fetched}
     asm volatile("cp.async.commit_group; cp.async.wait_group %0;" :: "n"({stages} - 1) : "memory");
     __syncthreads();
     const int start = block * {KEYS};

@@ -18,6 +18,7 @@
 mod arena;
 mod attention;
 mod backend;
+mod bias;
 mod compile;
 mod convolution;
 mod direct;
@@ -45,7 +46,7 @@ mod units;
 mod view;
 mod views;
 
-pub use backend::Cuda;
+pub use backend::{Cuda, Whole};
 pub use compile::Cache;
 pub use compile::compile;
 pub use expanded::Expanded;

@@ -278,6 +278,20 @@ impl<'a> Planner<'a> {
         Ok(view)
     }
 
+    /// The constant matrix `value` with columns as rows in memory, filled up to `columns` of them by zeros.
+    pub fn filled(&mut self, value: ValueAt, columns: usize) -> Result<View, Refusal> {
+        let mut view = self.constant(value, &[1, 0])?;
+        let [rows, _] = view.shape[..] else { return Err(Refusal::new("", "a matrix is expected")) };
+        let bytes = rows * columns * view.scalar.bytes();
+        let buffer = &mut self.plan.buffers[view.buffer];
+        if let Content::Constant(content) = &mut buffer.content {
+            content.resize(bytes.max(content.len()), 0);
+            buffer.bytes = content.len();
+        }
+        view.shape[1] = columns;
+        Ok(view)
+    }
+
     /// `value` dense in `order` and stored as the program stores it: as it lies, laid out beforehand, or copied.
     pub fn dense(&mut self, value: ValueAt, order: &[usize], reader: &Name) -> Result<View, Refusal> {
         if self.views[value].is_none() && self.flat.values[value].constant.is_some() {

@@ -120,13 +120,24 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
             Ok((view, found))
         }
     };
-    // As a convolution, cuDNN has the exact GELU in its kernel; it wants filters as rows.
     let is_weight =
         call.input(1).filter(|&value| flat.values[value].constant.is_some() && flat.values[value].shape.len() == 2);
+    // As a convolution, cuDNN has the exact GELU in its kernel; it wants filters as rows.
     let filters = is_weight.filter(|_| epilogue.activation == Activation::Gelu && batch == 1);
     if let Some(value) = filters {
         right = planner.constant(value, &[1, 0])?;
     }
+    // Matrix units are slow where rows begin anywhere: an odd number of columns is filled up, by columns of zeros.
+    let is_bare = epilogue.activation == Activation::None && epilogue.residual.is_none() && epilogue.bias.is_none();
+    let filled = n.next_multiple_of(16 / scalar.bytes());
+    let is_filled = is_bare && batch == 1 && n >= WIDE && filled != n && flat.values[call.outputs[0]].shape.len() > 1;
+    let n_columns = match is_weight.filter(|_| is_filled) {
+        Some(value) => {
+            right = planner.filled(value, filled)?;
+            filled
+        }
+        None => n,
+    };
     let (left, left_matrix) = laid_out(planner, left)?;
     let (right, right_matrix) = laid_out(planner, right)?;
     let bias = epilogue.bias.map(|value| {
@@ -136,15 +147,18 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     let bias = bias.transpose()?;
     let residual =
         epilogue.residual.map(|value| planner.dense(value, &row_major(shape.len()), &call.name)).transpose()?;
-    let out = planner.fresh(scalar, &shape, &row_major(shape.len()));
+    let mut whole = shape.clone();
+    whole.last_mut().into_iter().for_each(|columns| *columns += n_columns - n);
+    let whole = planner.fresh(scalar, &whole, &row_major(shape.len()));
+    let out = View { shape, ..whole.clone() };
     let product = Product {
         m,
-        n,
+        n: n_columns,
         k,
         batch,
         left: left_matrix,
         right: right_matrix,
-        out: Matrix { is_transposed: false, leading: n, batch_stride: m * n },
+        out: Matrix { is_transposed: false, leading: n_columns, batch_stride: m * n_columns },
         scalar,
         tf32: planner.precision == Precision::Tf32,
         has_bias: bias.is_some(),
@@ -165,7 +179,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         has_residual: product.has_residual,
         activation: epilogue.activation,
     });
-    let otherwise = direct(&left, &right, bias.as_ref(), residual.as_ref(), &out, epilogue.activation);
+    let otherwise = direct(&left, &right, bias.as_ref(), residual.as_ref(), &whole, epilogue.activation);
     let after = match epilogue.activation {
         Activation::Gelu => {
             Some(regions::in_place(&out, "gelu($0)").ok_or_else(|| refuse("it has too many elements"))?)
@@ -198,6 +212,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     Ok(())
 }
 
+/// Columns from which on filling them up pays.
+const WIDE: usize = 256;
 /// Multiplications that a kernel without matrix units is worth trying for.
 const MOST_MULTIPLICATIONS: usize = 1 << 38;
 

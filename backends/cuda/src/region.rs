@@ -203,7 +203,9 @@ impl Region {
         let innermost = innermost.filter(|_| !scattered);
         let width = innermost.map_or(1, |last| self.width(&touched, &axes, last));
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
-        let mut code = Writer { text: prelude(touched.iter().map(|touched| touched.view)), width };
+        // Functions may be less exact than what is stored of them.
+        let narrow = if self.stores.iter().all(|(_, view)| view.scalar.is_narrow()) { "#define NARROW\n" } else { "" };
+        let mut code = Writer { text: [narrow, &prelude(touched.iter().map(|touched| touched.view))].concat(), width };
         let index = if touched.iter().any(|touched| touched.view.offset + extent(touched) >= 1 << 31)
             || rows.max(1).saturating_mul(columns) >= 1 << 31
         {

@@ -2,7 +2,7 @@
 //!
 //! NVRTC comes with `pip install nvidia-cuda-nvrtc`; where the loader does not find it, the test says so and passes.
 
-use eutectic_cuda::{Cuda, Expanded, Library, Precision, compile};
+use eutectic_cuda::{Cuda, Expanded, Library, Precision, Whole, compile};
 use eutectic_ir::diag::Severity;
 use eutectic_ir::eval::run_model;
 use eutectic_ir::region::Role;
@@ -35,7 +35,8 @@ fn models() -> Vec<PathBuf> {
 
 /// `model` divided into kernels with `fusions`.
 fn divided(cuda: &Cuda, model: &Model, fusions: &Fusions) -> Expanded {
-    let expanded = cuda.expand(model, fusions.has_pattern("attention"), &[]);
+    let whole = Whole { attention: fusions.has_pattern("attention"), biases: fusions.has_pattern("epilogues") };
+    let expanded = cuda.expand(model, whole, &[]);
     let mut expanded = expanded.unwrap_or_else(|problems| panic!("{problems}"));
     form(&mut expanded.model, &expanded.abilities, fusions, &Device::h200());
     expanded
@@ -284,7 +285,7 @@ fn a_region_that_no_kernel_runs_is_refused_by_name() {
         }"#;
     let (model, _) = eutectic_ir::text::parse_model(text).expect("it parses");
     let cuda = Cuda { precision: Precision::F32, cache: None };
-    let mut expanded = cuda.expand(&model, true, &[]).expect("known sizes");
+    let mut expanded = cuda.expand(&model, Whole::ALL, &[]).expect("known sizes");
     // A backend that promises more than it has.
     expanded.abilities.roles = vec![Some(Role::Pointwise); 2];
     form(&mut expanded.model, &expanded.abilities, &Fusions::all(), &Device::h200());
