@@ -6,7 +6,7 @@
 //! | operators as what they mean | `expand.rs`, `gemm.rs`, `gather.rs`, `attention.rs` |
 //! | that list as a model, in which regions are formed elsewhere | `expanded.rs` |
 //! | what each kernel runs, and what calls may share one | `units.rs` |
-//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `flash.rs`, `views.rs`, `operators/` |
+//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
 //! | CUDA C++ of regions, and of single operators | `region.rs`, `pointwise.rs`, `direct.rs` |
 //! | memory | `arena.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
@@ -37,6 +37,7 @@ mod pointwise;
 mod product;
 mod products;
 mod program;
+mod quantized;
 mod region;
 mod regions;
 mod ring;

@@ -6,7 +6,7 @@ use crate::product::Product;
 use crate::region::Generated;
 use crate::units::{Kind, Unit, units};
 use crate::view::{Precision, Scalar, View, row_major, strides_in_order};
-use crate::{flash, images, operators, products, regions, views};
+use crate::{flash, images, operators, products, quantized, regions, views};
 use eutectic_ir::attr::Name;
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
@@ -68,11 +68,49 @@ pub(crate) struct Ways {
     pub otherwise: Option<Generated>,
     /// The activation, in place, after a way that does not have it.
     pub after: Option<Generated>,
+    /// Ways that have sums only, in place of a result.
+    pub sums: Option<Box<Sums>>,
+}
+
+/// Sums of products of quantized numbers, in memory of their own, and the kernel that makes the result of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Sums {
+    /// As a matrix product.
+    pub product: Option<Product>,
+    /// As a convolution.
+    pub convolution: Option<Convolution>,
+    /// By a generated kernel, which needs no library.
+    pub otherwise: Generated,
+    /// The kernel that makes the result of them.
+    pub after: Generated,
+    /// Where they are.
+    pub place: Place,
+    /// Elements of the result, and how they are stored.
+    pub result: (usize, Scalar),
 }
 
 impl Ways {
+    /// Whether it is a convolution as long as nothing was tuned.
+    pub fn is_convolution(&self) -> bool {
+        let of_sums = |sums: &Sums| sums.convolution.is_some() && sums.product.is_none();
+        self.convolution.is_some() || self.sums.as_deref().is_some_and(of_sums)
+    }
+
+    /// All products and all convolutions among them: those of whole results, then those of sums.
+    pub fn products(&self) -> [Option<&Product>; 2] {
+        [self.product.as_ref(), self.sums.as_deref().and_then(|sums| sums.product.as_ref())]
+    }
+
+    /// As [`Ways::products`].
+    pub fn convolutions(&self) -> [Option<&Convolution>; 2] {
+        [self.convolution.as_ref(), self.sums.as_deref().and_then(|sums| sums.convolution.as_ref())]
+    }
+
     /// What is computed: the number of its elements, how they are stored, and whether tf32 is allowed.
     pub fn result(&self) -> (usize, Scalar, bool) {
+        if let Some(sums) = &self.sums {
+            return (sums.result.0, sums.result.1, false);
+        }
         match (&self.product, &self.convolution) {
             (Some(product), _) => (product.batch * product.m * product.n, product.scalar, product.tf32),
             (None, Some(convolution)) => (convolution.output.iter().product(), convolution.scalar, convolution.tf32),
@@ -92,6 +130,8 @@ pub(crate) struct Places {
     pub bias: Option<Place>,
     /// A tensor of the result's shape that is added.
     pub residual: Option<Place>,
+    /// What quantized operands are scaled by, as [`crate::product::Operands`] has it.
+    pub factors: Option<Place>,
     /// The result.
     pub out: Place,
 }
@@ -265,6 +305,11 @@ impl<'a> Planner<'a> {
     /// The constant `value`, its axes in `order`.
     pub fn constant(&mut self, value: ValueAt, order: &[usize]) -> Result<View, Refusal> {
         let scalar = self.scalar(value)?;
+        self.constant_as(value, scalar, order)
+    }
+
+    /// The constant `value`, its elements stored as `scalar`, its axes in `order`.
+    pub fn constant_as(&mut self, value: ValueAt, scalar: Scalar, order: &[usize]) -> Result<View, Refusal> {
         let key = (value, scalar, order.to_vec());
         if let Some(view) = self.constants.get(&key) {
             return Ok(view.clone());
@@ -323,6 +368,7 @@ impl<'a> Planner<'a> {
             Kind::Region => regions::lower(self, &unit.calls),
             Kind::Anchor(epilogue) if call.is("Conv") => images::convolution(self, &unit.calls, epilogue),
             Kind::Anchor(epilogue) => products::product(self, &unit.calls, epilogue),
+            Kind::Quantized => quantized::lower(self, &unit.calls),
             Kind::Single if flash::has_kernel(flat, call, self.precision) => flash::lower(self, call),
             Kind::Single if images::is_pool(self, call) => images::pool(self, call),
             Kind::Single => views::lower(self, call)
@@ -432,7 +478,8 @@ fn stored(tensor: &Tensor, scalar: Scalar, order: &[usize]) -> Option<Vec<u8>> {
     })
 }
 
-fn reals(tensor: &Tensor) -> Option<Vec<f32>> {
+/// The elements of `tensor` in float32; `None` when they are no numbers.
+pub(crate) fn reals(tensor: &Tensor) -> Option<Vec<f32>> {
     match tensor.view::<f32>() {
         Some(values) => Some(values.into_owned()),
         None => Some(tensor.to_f64s()?.into_iter().map(|value| value as f32).collect()),

@@ -146,6 +146,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         right: right_matrix,
         out: Matrix { is_transposed: false, leading: n, batch_stride: m * n },
         scalar,
+        result: scalar,
+        is_scaled: false,
         tf32: planner.precision == Precision::Tf32,
         has_bias: bias.is_some(),
         has_residual: residual.is_some(),
@@ -160,6 +162,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         strides: [1; 2],
         dilations: [1; 2],
         scalar,
+        result: scalar,
+        rescaled: None,
         tf32: product.tf32,
         has_bias: product.has_bias,
         has_residual: product.has_residual,
@@ -184,12 +188,13 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         flops: 2.0 * (m * n * k * batch) as f64,
         bytes: (elements * scalar.bytes()) as f64,
         work: Work::Contraction(
-            Box::new(Ways { product: Some(product), convolution, otherwise, after }),
+            Box::new(Ways { product: Some(product), convolution, otherwise, after, sums: None }),
             Places {
                 left: Place::of(&left),
                 right: Place::of(&right),
                 bias: bias.as_ref().map(Place::of),
                 residual: residual.as_ref().map(Place::of),
+                factors: None,
                 out: Place::of(&out),
             },
         ),
@@ -202,7 +207,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
 const MOST_MULTIPLICATIONS: usize = 1 << 38;
 
 /// The product without any library, one element a thread: `left` and `right` are matrices with the same outer axes.
-fn direct(
+pub(crate) fn direct(
     left: &View,
     right: &View,
     bias: Option<&View>,

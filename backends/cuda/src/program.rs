@@ -54,7 +54,7 @@ pub struct CudaProgram {
     pub(crate) chosen: HashMap<String, (String, Way)>,
     pub(crate) refused: HashMap<String, BTreeSet<String>>,
     /// Generated kernels that compute the same as steps that a library computes, with the number of the step.
-    pub(crate) references: Vec<(usize, Ready)>,
+    pub(crate) references: Vec<(usize, Vec<Ready>)>,
     pub(crate) libraries: Libraries,
     pub(crate) device: Arc<Device>,
     stages: Vec<(&'static str, f64)>,
@@ -136,9 +136,11 @@ impl CudaProgram {
         };
         // What has a generated kernel runs without the libraries.
         let wants = |library: Library, has: bool, must: bool| has && (must || library.is_present());
-        let is_bound = ways().any(|ways| ways.otherwise.is_none());
-        let (products, convolutions) =
-            (ways().any(|ways| ways.product.is_some()), ways().any(|ways| ways.convolution.is_some()));
+        let is_bound = ways().any(|ways| ways.otherwise.is_none() && ways.sums.is_none());
+        let (products, convolutions) = (
+            ways().any(|ways| ways.products().iter().any(Option::is_some)),
+            ways().any(|ways| ways.convolutions().iter().any(Option::is_some)),
+        );
         let cublas = if wants(Library::CublasLt, products, is_bound) { Some(CublasLt::new()?) } else { None };
         let cudnn = if wants(Library::Cudnn, convolutions, false) { Some(Cudnn::new(&stream)?) } else { None };
         stage("libraries");
@@ -178,7 +180,7 @@ impl CudaProgram {
         &self.stages
     }
 
-    fn address(&self, place: Place) -> Address {
+    pub(crate) fn address(&self, place: Place) -> Address {
         self.offsets[place.buffer] + place.offset as Address
     }
 
@@ -194,6 +196,7 @@ impl CudaProgram {
             right: self.address(places.right),
             bias: optional(places.bias),
             residual: optional(places.residual),
+            factors: optional(places.factors),
             out: self.address(places.out),
         }
     }
@@ -362,9 +365,9 @@ impl CudaProgram {
 impl Operands {
     /// The same places in the memory that begins at `base`.
     pub fn from(self, base: Address) -> Self {
-        let [left, right, bias, residual, out] =
-            [self.left, self.right, self.bias, self.residual, self.out].map(|at| base.wrapping_add(at));
-        Self { left, right, bias, residual, out }
+        let [left, right, bias, residual, factors, out] =
+            [self.left, self.right, self.bias, self.residual, self.factors, self.out].map(|at| base.wrapping_add(at));
+        Self { left, right, bias, residual, factors, out }
     }
 }
 
@@ -380,8 +383,9 @@ pub(crate) fn noise(memory: &Memory, at: usize, len: usize) -> Result<(), Diagno
             state ^= state << 17;
             state
         };
-        // Each half-word is a float16 between 0.125 and 2, of either sign, and each pair of them a float32 of like size.
-        (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fff)).to_le_bytes()).collect()
+        // Each half-word is a float16 between 0.125 and 2, of either sign, each pair of them a float32 of like size, and each byte
+        // a float8 below 2.
+        (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fbf)).to_le_bytes()).collect()
     });
     let mut done = 0;
     while done < len {

@@ -14,7 +14,9 @@ fn abilities(model: &Model, groups: &[(&str, &[usize])]) -> Abilities {
         "Softmax" => Some(Role::Row { columns: vec![rank - 1], reduces: false }),
         "ReduceMean" => Some(Role::Row { columns: vec![rank - 1], reduces: true }),
         "Gather" => Some(Role::Lookup),
-        "MatMul" => Some(Role::Anchor(Epilogues { bias: true, residual: true, activations: &["Relu"] })),
+        "MatMul" => {
+            Some(Role::Anchor(Epilogues { bias: true, residual: true, activations: &["Relu"], dequantizes: false }))
+        }
         _ => None,
     };
     let rank = |node: &eutectic_ir::Node| node.input(0).and_then(|id| graph.ty(id)).map_or(0, |ty| ty.rank());
