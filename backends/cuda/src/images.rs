@@ -1,5 +1,6 @@
 //! Convolutions and pools, channels last.
 
+use crate::constants::Constant;
 use crate::convolution::Convolution;
 use crate::driver::Launch;
 use crate::flat::{FlatCall, Refusal, ValueAt};
@@ -222,9 +223,10 @@ fn over_cells(
         bytes: (view.count() * view.scalar.bytes() + cells.count() * cells.scalar.bytes()) as f64,
     });
     let filters = planner.constant(filter, &channels_last(4))?;
-    let Content::Constant(bytes) = &planner.plan.buffers[filters.buffer].content else {
+    let Content::Constant(constant) = &planner.plan.buffers[filters.buffer].content else {
         return Err(Refusal::new("", "a constant is expected"));
     };
+    let bytes = constant.bytes().ok_or_else(|| Refusal::new("", "a constant cannot be converted"))?;
     let size = filters.scalar.bytes();
     let mut spread = vec![0; window.iter().product::<usize>() * size];
     for (at, element) in spread.chunks_exact_mut(size).enumerate() {
@@ -237,7 +239,7 @@ fn over_cells(
             element.copy_from_slice(&bytes[from * size..][..size]);
         }
     }
-    let buffer = planner.buffer(spread.len(), Content::Constant(spread));
+    let buffer = planner.buffer(spread.len(), Content::Constant(Constant::Bytes(spread)));
     let filters = View::dense(buffer, filters.scalar, &window, &channels_last(4));
     let over_cells = Convolution { input: image, filter: window, pads: [0; 4], strides: [1, 1], ..*pixels };
     Ok((over_cells, cells, filters))

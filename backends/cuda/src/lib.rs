@@ -8,9 +8,9 @@
 //! | what each kernel runs, and what calls may share one | `units.rs` |
 //! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
 //! | CUDA C++ of regions, and of single operators | `region.rs`, `pointwise.rs`, `direct.rs` |
-//! | memory | `arena.rs` |
+//! | memory, and what lies in it beforehand | `arena.rs`, `constants.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
-//! | tuning, execution, measurement | `backend.rs`, `tuning.rs`, `program.rs`, `measure.rs` |
+//! | tuning, execution, measurement | `warm.rs`, `backend.rs`, `tuning.rs`, `program.rs`, `measure.rs` |
 //!
 //! Everything above the wrappers runs and is tested without a GPU. Nothing panics without NVIDIA's libraries: they are
 //! opened at run time, and an absent one is an error that says what to install.
@@ -19,6 +19,7 @@ mod arena;
 mod attention;
 mod backend;
 mod compile;
+mod constants;
 mod convolution;
 mod direct;
 mod driver;
@@ -45,6 +46,7 @@ mod tuning;
 mod units;
 mod view;
 mod views;
+mod warm;
 
 pub use backend::Cuda;
 pub use compile::Cache;
@@ -54,3 +56,4 @@ pub use libraries::{Library, require};
 pub use measure::{Ceilings, Profile};
 pub use program::{CudaProgram, Footprint};
 pub use view::Precision;
+pub use warm::WarmUp;

@@ -1,5 +1,6 @@
 //! From a flat model to kernels with buffers: layouts are chosen, views cost nothing, weights are laid out once.
 
+use crate::constants::Constant;
 use crate::convolution::Convolution;
 use crate::flat::{Flat, Refusal, ValueAt};
 use crate::product::Product;
@@ -20,7 +21,7 @@ pub(crate) enum Content {
     /// The graph's input with this number.
     Input(usize),
     /// Known before the run.
-    Constant(Vec<u8>),
+    Constant(Constant),
 }
 
 /// Memory that kernels read and write.
@@ -236,8 +237,8 @@ fn drop_unread(plan: &mut Plan) {
     plan.steps.iter().flat_map(|step| &step.reads).for_each(|&buffer| is_read[buffer] = true);
     plan.outputs.iter().for_each(|(view, _)| is_read[view.buffer] = true);
     for (buffer, _) in plan.buffers.iter_mut().zip(is_read).filter(|(_, is_read)| !is_read) {
-        if let Content::Constant(bytes) = &mut buffer.content {
-            *bytes = Vec::new();
+        if let Content::Constant(constant) = &mut buffer.content {
+            *constant = Constant::Bytes(Vec::new());
             buffer.bytes = 0;
         }
     }
@@ -316,8 +317,8 @@ impl<'a> Planner<'a> {
         }
         let known = &self.flat.values[value];
         let tensor = known.constant.as_ref().ok_or_else(|| Refusal::new("", "a constant is expected"))?;
-        let bytes = stored(tensor, scalar, order).ok_or_else(|| Refusal::new("", "a constant cannot be converted"))?;
-        let buffer = self.buffer(bytes.len(), Content::Constant(bytes));
+        let constant = Constant::Tensor { tensor: tensor.clone(), scalar, order: order.to_vec() };
+        let buffer = self.buffer(tensor.count() * scalar.bytes(), Content::Constant(constant));
         let view = View::dense(buffer, scalar, tensor.shape(), order);
         self.constants.insert(key, view.clone());
         Ok(view)
@@ -423,12 +424,14 @@ fn wide(flat: &Flat) -> Vec<bool> {
         "Pad",
     ];
     let exceeds = |tensor: &Tensor| {
-        let outside = |x: f64| x.is_finite() && x.abs() > f64::from(half::f16::MAX.to_f32());
+        let outside = |x: f32| x.is_finite() && x.abs() > half::f16::MAX.to_f32();
         tensor.element() == Element::Float
             && match tensor.as_splat() {
-                Some(number) => outside(number),
+                Some(number) => outside(number as f32),
                 // Weights are many, and of ordinary size.
-                None => tensor.count() <= 1 << 20 && tensor.to_f64s().is_some_and(|all| all.into_iter().any(outside)),
+                None => {
+                    tensor.count() <= 1 << 20 && tensor.view::<f32>().is_some_and(|all| all.iter().any(|&x| outside(x)))
+                }
             }
     };
     let mut is_wide: Vec<bool> = flat.values.iter().map(|value| value.constant.as_ref().is_some_and(exceeds)).collect();
@@ -438,84 +441,6 @@ fn wide(flat: &Flat) -> Vec<bool> {
         }
     }
     is_wide
-}
-
-/// The bytes of `tensor` on the device: elements as `scalar`, axes in `order`.
-fn stored(tensor: &Tensor, scalar: Scalar, order: &[usize]) -> Option<Vec<u8>> {
-    let shape = tensor.shape();
-    let permuted: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
-    let strides = strides_in_order(shape, &row_major(shape.len()));
-    let steps: Vec<usize> = order.iter().map(|&axis| strides[axis]).collect();
-    let is_plain = order.iter().copied().eq(0..shape.len());
-    let positions = Positions { sizes: permuted, steps, count: tensor.count(), is_plain };
-    Some(match scalar {
-        Scalar::F64 => {
-            let values = tensor.to_f64s()?;
-            positions.map(|at| values[at].to_le_bytes())
-        }
-        Scalar::F32 => {
-            let values: Vec<f32> = reals(tensor)?;
-            positions.map(|at| values[at].to_le_bytes())
-        }
-        Scalar::F16 => {
-            let values: Vec<f32> = reals(tensor)?;
-            positions.map(|at| half::f16::from_f32(values[at]).to_le_bytes())
-        }
-        Scalar::Bf16 => {
-            let values: Vec<f32> = reals(tensor)?;
-            positions.map(|at| half::bf16::from_f32(values[at]).to_le_bytes())
-        }
-        // Integers and truth values lie on the device as they lie in the tensor.
-        _ => {
-            let bytes = scalar.unpacked(tensor.bytes(), tensor.count());
-            match scalar.bytes() {
-                1 => positions.map(|at| [bytes[at]]),
-                2 => positions.map(|at| [bytes[2 * at], bytes[2 * at + 1]]),
-                4 => positions.map(|at| std::array::from_fn::<u8, 4, _>(|byte| bytes[4 * at + byte])),
-                _ => positions.map(|at| std::array::from_fn::<u8, 8, _>(|byte| bytes[8 * at + byte])),
-            }
-        }
-    })
-}
-
-/// The elements of `tensor` in float32; `None` when they are no numbers.
-pub(crate) fn reals(tensor: &Tensor) -> Option<Vec<f32>> {
-    match tensor.view::<f32>() {
-        Some(values) => Some(values.into_owned()),
-        None => Some(tensor.to_f64s()?.into_iter().map(|value| value as f32).collect()),
-    }
-}
-
-struct Positions {
-    sizes: Vec<usize>,
-    steps: Vec<usize>,
-    count: usize,
-    is_plain: bool,
-}
-
-impl Positions {
-    fn map<const N: usize>(&self, bytes: impl Fn(usize) -> [u8; N]) -> Vec<u8> {
-        let mut all = Vec::with_capacity(self.count * N);
-        if self.is_plain {
-            (0..self.count).for_each(|at| all.extend(bytes(at)));
-            return all;
-        }
-        let mut index = vec![0usize; self.sizes.len()];
-        let mut at = 0;
-        for _ in 0..self.count {
-            all.extend(bytes(at));
-            for axis in (0..index.len()).rev() {
-                index[axis] += 1;
-                at += self.steps[axis];
-                if index[axis] < self.sizes[axis] {
-                    break;
-                }
-                at -= self.steps[axis] * self.sizes[axis];
-                index[axis] = 0;
-            }
-        }
-        all
-    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //! whatever follows element by element, each call as its operator defines it. Where a library can do that in its own kernel, it is
 //! one way more, and is checked against the other.
 
+use crate::constants::{Constant, reals};
 use crate::convolution::Convolution;
 use crate::flat::{Flat, FlatCall, Refusal, ValueAt};
 use crate::images::{as_product, direct, plain};
-use crate::plan::{Content, Place, Places, Planner, Step, Sums, Ways, Work, reals};
+use crate::plan::{Content, Place, Places, Planner, Step, Sums, Ways, Work};
 use crate::product::{Activation, Factors, Matrix, Product};
 use crate::region::Generated;
 use crate::units::{is_anchor, is_row};
@@ -71,7 +72,7 @@ fn symmetric(flat: &Flat, call: &FlatCall, axis: Option<usize>) -> Option<(Value
     }
     let (stored, scale) = (call.input(0)?, call.input(1)?);
     let is_centred = call.input(2).is_none_or(|zero| is_zero(flat, zero));
-    let scales = reals(flat.values[scale].constant.as_ref()?)?;
+    let scales = reals(flat.values[scale].constant.as_ref()?)?.into_owned();
     let shape = &flat.values[stored].shape;
     let along = normalize_axis(call.attrs.int("axis").unwrap_or(1), shape.len());
     let is_along =
@@ -305,7 +306,7 @@ impl Fused {
     ) -> Option<Self> {
         let mut fused =
             Self { added: None, row: None, residual: None, activation: Activation::None, result_factor: None };
-        let contents = |value: ValueAt| reals(flat.values[value].constant.as_ref()?);
+        let contents = |value: ValueAt| Some(reals(flat.values[value].constant.as_ref()?)?.into_owned());
         if let Some(bias) = anchor.input(2).filter(|&bias| !is_zero(flat, bias)) {
             fused.added = Some(contents(bias)?);
         }
@@ -370,5 +371,5 @@ fn table(planner: &mut Planner, stored: &Stored, fused: Option<&Fused>, n_rows: 
     }
     numbers[layout.rows() / 4..].fill(1.0);
     let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    planner.buffer(bytes.len(), Content::Constant(bytes))
+    planner.buffer(bytes.len(), Content::Constant(Constant::Bytes(bytes)))
 }
