@@ -119,7 +119,7 @@ pub(crate) fn kernels_of(work: &Work) -> Vec<&Generated> {
         Work::Kernel(generated) => vec![generated],
         Work::Contraction(ways, _) => {
             let sums = ways.sums.iter().flat_map(|sums| [&sums.otherwise, &sums.after]);
-            ways.otherwise.iter().chain(&ways.after).chain(sums).collect()
+            ways.otherwise.iter().chain(&ways.after).chain(&ways.units).chain(sums).collect()
         }
     }
 }

@@ -154,6 +154,7 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
                 otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),
                 after: None,
                 sums: None,
+                units: None,
             }),
             Places {
                 left: Place::of(&images),

@@ -7,7 +7,7 @@
 //! | that list as a model, in which regions are formed elsewhere | `expanded.rs` |
 //! | what each kernel runs, and what calls may share one | `units.rs` |
 //! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
-//! | CUDA C++ of regions, and of single operators | `region.rs`, `pointwise.rs`, `direct.rs` |
+//! | CUDA C++ of regions, of integer products, and of single operators | `region.rs`, `pointwise.rs`, `integer.rs`, `direct.rs` |
 //! | memory, and what lies in it beforehand | `arena.rs`, `constants.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
 //! | tuning, execution, measurement | `warm.rs`, `backend.rs`, `tuning.rs`, `program.rs`, `measure.rs` |
@@ -30,6 +30,7 @@ mod flat;
 mod gather;
 mod gemm;
 mod images;
+mod integer;
 mod libraries;
 mod measure;
 mod operators;

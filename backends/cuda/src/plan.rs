@@ -9,7 +9,7 @@ use crate::units::{Kind, Unit, units};
 use crate::view::{Precision, Scalar, View, row_major, strides_in_order};
 use crate::{flash, images, operators, products, quantized, regions, views};
 use eutectic_ir::attr::Name;
-use eutectic_ir::tensor::Tensor;
+use eutectic_ir::tensor::{Data, Tensor};
 use eutectic_ir::types::Element;
 use std::collections::HashMap;
 
@@ -71,6 +71,8 @@ pub(crate) struct Ways {
     pub after: Option<Generated>,
     /// Ways that have sums only, in place of a result.
     pub sums: Option<Box<Sums>>,
+    /// By a generated kernel that uses matrix units, and competes with libraries.
+    pub units: Option<Generated>,
 }
 
 /// Sums of products of quantized numbers, in memory of their own, and the kernel that makes the result of them.
@@ -428,10 +430,14 @@ fn wide(flat: &Flat) -> Vec<bool> {
         tensor.element() == Element::Float
             && match tensor.as_splat() {
                 Some(number) => outside(number as f32),
-                // Weights are many, and of ordinary size.
-                None => {
-                    tensor.count() <= 1 << 20 && tensor.view::<f32>().is_some_and(|all| all.iter().any(|&x| outside(x)))
-                }
+                None => match tensor.data() {
+                    Data::Seeded(seed) => outside(seed.low as f32) || outside(seed.high as f32),
+                    // Weights are many, and of ordinary size.
+                    _ => {
+                        tensor.count() <= 1 << 20
+                            && tensor.view::<f32>().is_some_and(|all| all.iter().any(|&x| outside(x)))
+                    }
+                },
             }
     };
     let mut is_wide: Vec<bool> = flat.values.iter().map(|value| value.constant.as_ref().is_some_and(exceeds)).collect();

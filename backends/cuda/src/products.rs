@@ -188,7 +188,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         flops: 2.0 * (m * n * k * batch) as f64,
         bytes: (elements * scalar.bytes()) as f64,
         work: Work::Contraction(
-            Box::new(Ways { product: Some(product), convolution, otherwise, after, sums: None }),
+            Box::new(Ways { product: Some(product), convolution, otherwise, after, sums: None, units: None }),
             Places {
                 left: Place::of(&left),
                 right: Place::of(&right),

@@ -13,7 +13,7 @@ use crate::product::{Activation, Factors, Matrix, Product};
 use crate::region::Generated;
 use crate::units::{is_anchor, is_row};
 use crate::view::{Class, Narrow, Scalar, View, channels_last, row_major};
-use crate::{products, regions};
+use crate::{integer, products, regions};
 use eutectic_ir::types::{Element, normalize_axis};
 
 /// Sizes that libraries multiply quantized numbers in are multiples of this: 16 bytes of one-byte numbers.
@@ -123,7 +123,7 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     row_strides[axis] = 1;
     let row = View { shape: shape.clone(), strides: row_strides, ..View::dense(factors, Scalar::F32, &[], &[]) };
     let bias = if is_product { None } else { call.input(2).filter(|&bias| !is_zero(flat, bias)) };
-    let (after, out, bytes) = regions::behind(planner, of, [&sums, &row], bias, &behind, calls)?;
+    let (after, region, out, bytes) = regions::behind(planner, of, [&sums, &row], bias, &behind, calls)?;
     let mut places = Places {
         left: Place::of(&contraction.left),
         right: Place::of(&contraction.right),
@@ -132,7 +132,10 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         factors: Some(Place { buffer: factors, offset: 0 }),
         out: Place::of(&out),
     };
-    let mut ways = Ways { product: None, convolution: None, otherwise: None, after: None, sums: None };
+    let mut ways = Ways { product: None, convolution: None, otherwise: None, after: None, sums: None, units: None };
+    if sum == Scalar::I32 {
+        ways.units = integer::kernel(&contraction.convolution, &contraction.left, &contraction.right, &region);
+    }
     let mut read = vec![contraction.left.buffer, contraction.right.buffer, factors];
     read.extend(after.parameters.iter().filter(|&&buffer| buffer != sums.buffer && buffer != out.buffer));
     if let Some(fused) = fused {

@@ -42,7 +42,7 @@ pub(crate) fn in_place(view: &View, template: &str) -> Option<Generated> {
 }
 
 /// The kernel that makes what `calls` compute of `sums`: scaled by `factors` and with `bias` added to each channel, they are the value
-/// `of`, and the calls `behind` are computed of it. Also where the one result lies, and the bytes that it moves.
+/// `of`, and the calls `behind` are computed of it. Also the region, where the one result lies, and the bytes that it moves.
 pub(crate) fn behind(
     planner: &mut Planner,
     of: ValueAt,
@@ -50,7 +50,7 @@ pub(crate) fn behind(
     bias: Option<ValueAt>,
     behind: &[usize],
     calls: &[usize],
-) -> Result<(Generated, View, f64), Refusal> {
+) -> Result<(Generated, Region, View, f64), Refusal> {
     let flat = planner.flat;
     let shape = sums.shape.clone();
     let axes = row_major(shape.len());
@@ -74,7 +74,7 @@ pub(crate) fn behind(
     match (generated, last, building.region.stores.len()) {
         (Some(generated), Some(value), 1) => {
             let view = building.planner.view(value)?;
-            Ok((generated, view, building.bytes))
+            Ok((generated, building.region, view, building.bytes))
         }
         _ => Err(Refusal::new("", "it has not one result")),
     }

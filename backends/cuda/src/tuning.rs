@@ -43,6 +43,9 @@ enum Runs {
     Product(Box<ProductPlan>),
     /// The plan with this number.
     Convolution(usize),
+    /// The generated kernel that uses matrix units.
+    Units,
+    /// The one that everything is checked against.
     Generated,
 }
 
@@ -50,6 +53,8 @@ enum Runs {
 struct Own {
     /// What computes the result without a library; empty where there is no such kernel.
     otherwise: Vec<Ready>,
+    /// What computes it with matrix units.
+    units: Option<Ready>,
     /// What makes the result of what an unfinished way gives.
     after: Option<Ready>,
     /// Where sums go.
@@ -204,14 +209,15 @@ impl CudaProgram {
     }
 
     fn own(&self, ways: &Ways, kernels: &HashMap<String, Kernel>) -> Result<Own, Diagnostic> {
+        let ready = |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels)).transpose();
         if let Some(sums) = &ways.sums {
             let after = self.ready(&sums.after, kernels)?;
             let otherwise = vec![self.ready(&sums.otherwise, kernels)?, after.clone()];
-            return Ok(Own { otherwise, after: Some(after), sums: Some(self.address(sums.place)) });
+            let units = ready(&ways.units)?;
+            return Ok(Own { otherwise, units, after: Some(after), sums: Some(self.address(sums.place)) });
         }
-        let ready = |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels)).transpose();
         let otherwise = ready(&ways.otherwise)?.into_iter().collect();
-        Ok(Own { otherwise, after: ready(&ways.after)?, sums: None })
+        Ok(Own { otherwise, units: ready(&ways.units)?, after: ready(&ways.after)?, sums: None })
     }
 
     fn choose(
@@ -285,6 +291,9 @@ impl CudaProgram {
             }
         };
         let mut is_found = false;
+        if own.units.is_some() {
+            is_found |= offer(self, "units".into(), Way { runs: Runs::Units, is_unfinished: false });
+        }
         for (of_sums, at, plan) in products {
             let way = Way { runs: Runs::Product(Box::new(plan)), is_unfinished: of_sums || ways.after.is_some() };
             is_found |= offer(self, named(of_sums, format_args!("product {at}")), way);
@@ -366,8 +375,11 @@ impl CudaProgram {
         let of_sums = kept.starts_with("sums ");
         let mut words = kept.trim_start_matches("sums ").split(' ');
         let (kind, last) = (words.next()?, words.next_back());
-        if (kind, last) == ("generated", None) {
-            return Some(Way { runs: Runs::Generated, is_unfinished: false });
+        let own = |runs| Some(Way { runs, is_unfinished: false });
+        match (kind, last) {
+            ("generated", None) => return own(Runs::Generated),
+            ("units", None) => return ways.units.as_ref().and_then(|_| own(Runs::Units)),
+            _ => {}
         }
         let place = last?.parse::<usize>().ok()?;
         match kind {
@@ -539,6 +551,7 @@ fn launches(way: &Way, operands: Operands, own: &Own) -> Vec<Ready> {
     let library = match &way.runs {
         Runs::Product(plan) => Ready::Product(plan.clone(), at),
         Runs::Convolution(plan) => Ready::Convolution(*plan, at),
+        Runs::Units => return own.units.iter().cloned().collect(),
         Runs::Generated => return own.otherwise.clone(),
     };
     [library].into_iter().chain(after).collect()
