@@ -52,9 +52,7 @@ pub(crate) fn operands(flat: &Flat, call: &FlatCall, producer: &dyn Fn(ValueAt) 
     }
     let (n, depth) = match (is_product, w.shape.as_slice()) {
         (true, &[k, n]) if x.shape.len() > 1 => (n, k),
-        (false, &[n, c, rows, columns]) if call.attrs.int("group") == Some(1) && c % GRAIN == 0 => {
-            (n, c * rows * columns)
-        }
+        (false, &[n, c, rows, columns]) if c % GRAIN == 0 && is_plain(call) => (n, c * rows * columns),
         _ => return None,
     };
     // Convolutions in eight-bit floating point are left to half precision; sums of integers must fit 32 bits.
@@ -62,6 +60,12 @@ pub(crate) fn operands(flat: &Flat, call: &FlatCall, producer: &dyn Fn(ValueAt) 
     let fits = n % GRAIN == 0 && depth % GRAIN == 0 && depth < 1 << 16 && x.shape.iter().all(|&size| size > 0);
     let factor = |channel: usize| scale[0] * scales[if scales.len() == 1 { 0 } else { channel }];
     (is_served && fits && n > 0).then(|| Stored { left, right, scalar, factors: (0..n).map(factor).collect() })
+}
+
+/// Whether a convolution has one group and padding that is given.
+fn is_plain(call: &FlatCall) -> bool {
+    let is_given = call.attrs.string("auto_pad").is_none_or(|auto_pad| !auto_pad.starts_with("SAME"));
+    is_given && call.attrs.int("group") == Some(1)
 }
 
 /// What `call` dequantizes around a zero point of zero by constant scales, and the scales: one for all or, where `axis` is given, one

@@ -21,6 +21,8 @@ use std::collections::{BTreeSet, HashMap};
 const PRODUCTS: usize = 24;
 /// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
 const ENGINES: usize = 12;
+/// Those of quantized numbers, of which twice as many forms are tried.
+const QUANTIZED_ENGINES: usize = 6;
 /// Ways that are given up before a program is.
 const MOST_REPAIRS: usize = 12;
 /// Counts up with what a way must pass to be chosen: those that were chosen before it are not taken from the cache.
@@ -255,7 +257,8 @@ impl CudaProgram {
                 if is_wanted(&named(of_sums, format_args!("convolution {in_other_form} ")))
                     && (!in_other_form || convolution.has_other_form())
                 {
-                    let found = cudnn.engines(convolution, in_other_form, ENGINES).unwrap_or_default();
+                    let n = if ways.sums.is_some() { QUANTIZED_ENGINES } else { ENGINES };
+                    let found = cudnn.engines(convolution, in_other_form, n).unwrap_or_default();
                     let offered = |(at, engine)| Offered { of_sums, in_other_form, at, engine };
                     engines.extend(found.into_iter().enumerate().map(offered));
                 }
