@@ -51,9 +51,17 @@ pub(super) fn leave_out_repeated(division: &mut Division) {
             let unit = division.units[division.unit_of[reader]].as_ref();
             unit.is_some_and(|unit| unit.copies.contains(&at))
         };
-        if !division.calls.is_output(value) && division.calls.readers(value).all(repeats) {
-            division.units[at].take_if(|unit| unit.calls == [at]);
+        if division.calls.is_output(value) || !division.calls.readers(value).all(repeats) {
+            continue;
         }
+        let home = division.unit_of[at];
+        if let Some(unit) = &mut division.units[home] {
+            unit.calls.retain(|&call| call != at);
+            if unit.members().len() == 1 {
+                unit.made_by.clear();
+            }
+        }
+        division.units[home].take_if(|unit| unit.calls.is_empty());
     }
 }
 
