@@ -380,3 +380,77 @@ fn table(planner: &mut Planner, stored: &Stored, fused: Option<&Fused>, n_rows: 
     let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     planner.buffer(bytes.len(), Content::Constant(Constant::Bytes(bytes)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expanded::read;
+    use crate::plan::plan;
+    use crate::view::Precision;
+    use crate::{Cuda, Expanded};
+    use eutectic_ir::text::parse_model;
+    use eutectic_passes::cost::Device;
+    use eutectic_passes::regions::{Fusions, form};
+
+    /// The one contraction of a convolution of ones, its operands scaled by 0.5 and 0.25, behind which `calls` compute `y`.
+    fn contraction(calls: &str) -> (Ways, Vec<f32>) {
+        let text = format!(
+            r#"<ir_version: 11, opset_import: ["": 24]>
+            g (int8[1,16,4,4] q, int8[1,16,4,4] r, float[1,16,4,4] z) => (float[1,16,4,4] y) <
+                float[16,16,1,1] w = ["location": "seed:1", "low": "-1", "high": "1"],
+                float[16] b = ["location": "seed:2", "low": "-1", "high": "1"],
+                float s = {{0.5}}, float[16] t = {{0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.75}},
+                float u = {{2}}
+            > {{
+                x = DequantizeLinear (q, s)
+                wq = QuantizeLinear <axis: int = 0, output_dtype: int = 3> (w, t)
+                wd = DequantizeLinear <axis: int = 0> (wq, t)
+                c = Conv (x, wd, b)
+                {calls}
+            }}"#
+        );
+        let (model, _) = parse_model(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        let cuda = Cuda { precision: Precision::F16, cache: None };
+        let mut expanded: Expanded = cuda.expand(&model, true, &[]).expect("known sizes");
+        form(&mut expanded.model, &expanded.abilities, &Fusions::all(), &Device::h200());
+        let flat = read(&expanded).expect("it is flat");
+        let plan = plan(&flat, Precision::F16).unwrap_or_else(|refusals| panic!("{refusals:?}"));
+        let contractions = plan.steps.iter().filter_map(|step| match &step.work {
+            Work::Contraction(ways, places) => Some((ways, places)),
+            Work::Kernel(_) => None,
+        });
+        let [(ways, places)] = contractions.collect::<Vec<_>>()[..] else { panic!("{} steps", plan.steps.len()) };
+        let Content::Constant(table) = &plan.buffers[places.factors.expect("scaled").buffer].content else {
+            panic!("the factors are computed")
+        };
+        let bytes = table.bytes().expect("numbers");
+        let numbers = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(std::array::from_fn(|at| four[at])));
+        ((**ways).clone(), numbers.collect())
+    }
+
+    #[test]
+    fn sums_are_scaled_and_a_shortcut_is_added_as_it_is_stored() {
+        let (ways, table) = contraction(
+            "rd = DequantizeLinear (r, u)\n a = Add (c, rd)\n e = Relu (a)\n \
+             yq = QuantizeLinear <output_dtype: int = 3> (e, s)\n y = DequantizeLinear (yq, s)",
+        );
+        let layout = Factors { n: 16 };
+        assert_eq!((table[0], table[15]), (0.125, 0.375));
+        assert_eq!((table[layout.residual() / 4], table[layout.result() / 4]), (2.0, 2.0));
+        let whole = ways.convolution.expect("cuDNN has all that follows");
+        assert_eq!((whole.scalar, whole.result, whole.rescaled), (Scalar::I8, Scalar::I8, Some(Scalar::I8)));
+        assert_eq!((whole.has_bias, whole.has_residual, whole.activation), (true, true, Activation::Relu));
+        let sums = ways.sums.expect("ways in two steps");
+        let product = sums.product.expect("single pixels are a product");
+        assert_eq!((product.scalar, product.result, product.right.is_transposed), (Scalar::I8, Scalar::I32, true));
+        assert_eq!(sums.convolution.map(|convolution| convolution.result), Some(Scalar::I32));
+        assert!(ways.units.is_some_and(|kernel| kernel.source.contains("mma.sync")));
+    }
+
+    #[test]
+    fn what_no_library_has_is_left_to_kernels_of_ours() {
+        let (ways, _) = contraction("e = HardSwish (c)\n y = Mul (e, z)");
+        assert_eq!((ways.convolution, ways.product), (None, None));
+        assert!(ways.units.is_some() && ways.sums.is_some());
+    }
+}

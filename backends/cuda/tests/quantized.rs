@@ -93,13 +93,13 @@ fn kernels(model: &Model, precision: Precision) -> Vec<String> {
         outputs[0].to_tensor().expect("a tensor").to_f64s().expect("numbers")
     };
     assert_eq!(values(model), values(&expanded.model));
-    if Library::Nvrtc.is_present() {
-        for source in cuda.sources(&expanded).unwrap_or_else(|problems| panic!("{problems}")) {
-            for architecture in [80, 90, 120] {
-                if let Err(problem) = compile(&source, architecture) {
-                    panic!("sm_{architecture}: {problem:?}\n{source}");
-                }
-            }
+    let sources = cuda.sources(&expanded).unwrap_or_else(|problems| panic!("{problems}"));
+    // Each for one architecture, all three in turn: those of one model are much alike.
+    for (source, architecture) in sources.iter().zip([80, 90, 120].into_iter().cycle()) {
+        if Library::Nvrtc.is_present()
+            && let Err(problem) = compile(source, architecture)
+        {
+            panic!("sm_{architecture}: {problem:?}\n{source}");
         }
     }
     let listing = cuda.listing(&expanded).unwrap_or_else(|problems| panic!("{problems}"));
