@@ -5,10 +5,21 @@
 mod common;
 
 use common::{models, root};
+use eutectic::calibrate::calibrate;
+use eutectic::cuda::{Cuda, Precision};
 use eutectic::files;
+use eutectic::fused::divided;
+use eutectic::inputs::seeded;
 use eutectic::ir::Model;
+use eutectic::ir::diag::Diagnostics;
 use eutectic::onnx::{ExportOptions, Limits};
+use eutectic::passes::dce::dce;
+use eutectic::passes::fold::{FoldBudget, fold};
 use eutectic::passes::optimize::{Engine, Options, optimize};
+use eutectic::passes::pass::Pipeline;
+use eutectic::passes::pipeline::types;
+use eutectic::passes::precision::{Calibrator, Format, Quantize, quantize};
+use eutectic::passes::regions::Fusions;
 use eutectic::passes::target::Target;
 use serde_json::Value;
 use std::io::Write;
@@ -108,5 +119,64 @@ fn optimized_models_are_valid_and_equal_in_onnx_runtime() {
             println!("{}: {verdict}", path.display());
             assert_accepted(&verdict, 1e-4);
         }
+    }
+}
+
+/// Two convolutions, one with a shortcut beside it, and two linear layers.
+const QUANTIZABLE: &str = r#"<ir_version: 11, opset_import: ["": 24]>
+    g (float[2,16,4,4] x) => (float[2,16] y) <
+        float[16,16,3,3] w = ["location": "seed:1", "low": "-0.1", "high": "0.1"],
+        float[16,16,1,1] u = ["location": "seed:2", "low": "-0.3", "high": "0.3"],
+        float[16] b = ["location": "seed:3", "low": "-0.1", "high": "0.1"],
+        float[256,32] v = ["location": "seed:4", "low": "-0.1", "high": "0.1"],
+        float[32] c = ["location": "seed:5", "low": "-0.1", "high": "0.1"],
+        float[32,16] z = ["location": "seed:6", "low": "-0.3", "high": "0.3"]
+    > {
+        c1 = Conv <pads: ints = [1,1,1,1]> (x, w, b)
+        r1 = Relu (c1)
+        c2 = Conv (r1, u, b)
+        s2 = Add (c2, x)
+        r2 = Relu (s2)
+        f = Flatten (r2)
+        p3 = MatMul (f, v)
+        a3 = Add (p3, c)
+        r3 = Relu (a3)
+        y = MatMul (r3, z)
+    }"#;
+
+// The kernels of a quantized program, each as a function of its calls, compute what the quantized model computes.
+#[test]
+fn regions_of_a_quantized_model_are_equal_in_onnx_runtime() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("float.onnxtxt");
+    std::fs::write(&path, QUANTIZABLE).expect("it writes");
+    let mut model = load(&path);
+    let fail = |problems: Diagnostics| problems.to_string();
+    optimize(&mut model, &Options::standard(Target::Onnx).expect("the library loads"))
+        .map_err(fail)
+        .expect("it optimizes");
+    let sample = seeded(&model, &Default::default(), 0).map_err(fail).expect("inputs");
+    let ranges = calibrate(&mut model, &mut std::iter::once(Ok(sample)), &mut |_| {}).map_err(fail).expect("it runs");
+    let mut pairs = Vec::new();
+    for format in [Format::Int8, Format::Float8] {
+        let mut quantized = model.clone();
+        let options =
+            Quantize { format, calibrator: Calibrator::Max, ranges: ranges.clone(), keep: Vec::new(), only: None };
+        let passes = vec![quantize(options), fold(FoldBudget::STANDARD, false), dce(), types()];
+        Pipeline(passes).run(&mut quantized).map_err(fail).expect("the passes");
+        let cuda = Cuda { precision: Precision::F32, cache: None };
+        let (expanded, formed) = divided(&cuda, &quantized, &Fusions::all(), &[]).map_err(fail).expect("it expands");
+        let n_quantized = formed.iter().filter(|region| region.made_by == "quantized").count();
+        // Convolutions are not computed in eight-bit floating point.
+        assert_eq!(n_quantized, if format == Format::Int8 { 4 } else { 2 }, "{formed:?}");
+        let files = ["quantized", "divided"].map(|name| dir.path().join(format!("{name}_{format:?}.onnx")));
+        for (model, file) in [&quantized, &expanded.model].into_iter().zip(&files) {
+            files::save(model, file, &EXPORT).expect("it writes");
+        }
+        pairs.push(files.into());
+    }
+    for verdict in judge(&pairs).unwrap_or_default() {
+        println!("{verdict}");
+        assert_accepted(&verdict, 1e-5);
     }
 }

@@ -40,6 +40,8 @@ pub struct Epilogues {
     pub residual: bool,
     /// Apply one of these operators.
     pub activations: &'static [&'static str],
+    /// Both operands are dequantized, and the kernel can read them as they are stored; then anything elementwise may follow.
+    pub dequantizes: bool,
 }
 
 /// What one kernel can hold, and the device that it runs on.

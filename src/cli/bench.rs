@@ -2,12 +2,13 @@
 
 use super::bench_kernels::{explain, print_kernels};
 use super::bench_patterns::{Form, pattern};
+use super::bench_precision::Numbers;
 use super::{Global, Outcome, misuse, print_json, render};
 use crate::backend::{Backend, Calls, Error, Options as BackendOptions, Program};
 use crate::batch;
 use crate::certificate::{difference, run_on_cpu};
 use crate::cpu::Cpu;
-use crate::cuda::{Cuda, CudaProgram};
+use crate::cuda::{Cuda, CudaProgram, WarmUp};
 use crate::fused::{self, Wanted, named, optimized};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
@@ -22,7 +23,7 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 mod list;
@@ -35,6 +36,8 @@ const SAMPLE_SECONDS: f64 = 2e-3;
 const THRESHOLD: f64 = 0.02;
 /// A right program's error is at most this many times that of rounding its weights and inputs: results are rounded too.
 const OWN_ERRORS: f64 = 4.0;
+/// How much further a right program with quantized numbers may be off: a number that lies between two steps is rounded to either.
+const STEPS: f64 = 4.0;
 /// Steps of a wrong program that are shown, those first that deviate most.
 const DEVIATIONS: usize = 5;
 
@@ -56,16 +59,15 @@ pub(super) struct Bench {
     /// What runs it
     #[arg(long, value_enum, default_value_t = On::Cuda)]
     backend: On,
-    /// Precision of the CUDA backend
-    #[arg(long, value_enum, default_value_t = Precision::F16)]
-    precision: Precision,
+    #[command(flatten)]
+    numbers: Numbers,
     /// Size of the first dim of every input
     #[arg(long)]
     batch: Option<usize>,
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
     shapes: String,
-    /// Which calls share a kernel in the fused program, joined by commas: patterns (epilogues, lookups, rows, pointwise, recompute,
+    /// Which calls share a kernel in the fused program, joined by commas: patterns (epilogues, quantized, lookups, rows, pointwise, recompute,
     /// attention) and fused functions such as ConvRelu; all, or none; a `-` before a name leaves it out: all,-rows
     #[arg(long, default_value = "all", value_delimiter = ',')]
     fusions: Vec<String>,
@@ -241,6 +243,8 @@ impl Bench {
             super::rules::load(&mut library, file)?;
         }
         let fusions = named(&self.fusions, &library)?;
+        let file = self.model.as_deref().unwrap_or(Path::new(""));
+        self.numbers.quantize(&mut model, &library, file, &self.shapes, global)?;
         if self.explain {
             let divided = explain(&self.cuda(), model, &library, &fusions, global.json)?;
             if let Some(path) = &self.regions {
@@ -264,10 +268,11 @@ impl Bench {
             variants.push(self.variant((&model, &library), name, &fusions, &given, &reference)?);
         }
         let precision = match self.backend {
-            On::Cuda => self.precision,
+            On::Cuda => self.numbers.stored(),
             On::Cpu => Precision::F32,
         };
-        let mut tolerance = self.tolerance.unwrap_or(precision.tolerance());
+        let allowed = precision.tolerance() * if self.numbers.is_quantized() { STEPS } else { 1.0 };
+        let mut tolerance = self.tolerance.unwrap_or(allowed);
         let worst = variants.iter().map(|variant| variant.error).fold(0.0, f64::max);
         if self.tolerance.is_none() && worst > tolerance {
             let rounded = with_rounded_operands(&model, &inputs, precision.bits())?;
@@ -310,7 +315,7 @@ impl Bench {
     }
 
     fn cuda(&self) -> Cuda {
-        Cuda { precision: self.precision.of_backend(), cache: self.cache.clone().or_else(default_cache) }
+        Cuda { precision: self.numbers.stored().of_backend(), cache: self.cache.clone().or_else(default_cache) }
     }
 
     fn variant(
@@ -322,6 +327,7 @@ impl Bench {
         reference: &[Tensor],
     ) -> Result<Variant, Diagnostics> {
         let start = Instant::now();
+        let warm_up = (self.backend == On::Cuda).then(WarmUp::begin);
         let mut model = model.clone();
         let cost = match self.backend {
             On::Cuda => fused::cost(),
@@ -332,7 +338,10 @@ impl Bench {
         let prepare_seconds;
         let (program, outputs, n_launches) = match self.backend {
             On::Cuda => {
-                let mut program = fused::prepare(&self.cuda(), &model, Wanted { fusions, memory: MEMORY })?;
+                let cuda = self.cuda();
+                let (expanded, _) = fused::divided(&cuda, &model, fusions, &[])?;
+                warm_up.into_iter().for_each(WarmUp::finish);
+                let mut program = cuda.prepare(&expanded, MEMORY).map_err(fail)?;
                 let prepared = start.elapsed().as_secs_f64();
                 let copies = if self.in_cache { 1 } else { program.copies_beyond_cache() };
                 program.spread(copies.max(self.streams)).map_err(fail)?;
@@ -402,7 +411,7 @@ impl Bench {
                 "kernel": self.kernel,
                 "shape": self.shape,
                 "backend": format!("{:?}", self.backend).to_lowercase(),
-                "precision": format!("{:?}", self.precision).to_lowercase(),
+                "precision": self.numbers.name(),
                 "batch": self.batch.unwrap_or(1),
                 "variant": variant.name,
                 "error": variant.error,
@@ -498,7 +507,7 @@ impl Bench {
                     self.print_streams(variant, program)?;
                 }
                 if self.kernels {
-                    print_kernels(program, self.precision)?;
+                    print_kernels(program, self.numbers.stored())?;
                 }
             }
         }

@@ -17,6 +17,7 @@ mod against;
 mod bench;
 mod bench_kernels;
 mod bench_patterns;
+mod bench_precision;
 mod calibrate;
 mod certify;
 mod check;

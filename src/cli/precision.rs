@@ -47,6 +47,25 @@ pub(super) struct Precision {
 }
 
 impl Precision {
+    /// Quantized to `format`, with the samples in `calib`.
+    pub(super) fn quantized(format: Format, calib: Option<PathBuf>, calibrator: Calibrator) -> Self {
+        let int4 = match format {
+            Format::Int4 { block } => Some(block),
+            _ => None,
+        };
+        Self {
+            fp16: false,
+            bf16: false,
+            int8: format == Format::Int8,
+            fp8: format == Format::Float8,
+            int4,
+            calib,
+            calib_cache: None,
+            calibrator,
+            keep: Vec::new(),
+        }
+    }
+
     /// Whether any precision but the model's own is asked for.
     pub(super) fn is_asked(&self) -> bool {
         self.fp16 || self.bf16 || self.format().is_some()

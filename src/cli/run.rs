@@ -3,6 +3,7 @@
 use super::bench::{Precision, on_cuda};
 use super::{Global, Outcome, misuse, print_json};
 use crate::certificate::run_on_cpu;
+use crate::cuda::WarmUp;
 use crate::files::{load_npy, save_npy};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
@@ -49,8 +50,10 @@ enum On {
 
 impl Run {
     pub(super) fn run(&self, global: &Global) -> Outcome {
+        let warm_up = (self.backend == On::Cuda).then(WarmUp::begin);
         let model = global.load(&self.model)?;
         let inputs = read_inputs(&model, &self.inputs, &self.shapes, self.seed)?;
+        warm_up.into_iter().for_each(WarmUp::finish);
         let start = Instant::now();
         let outputs = match self.backend {
             On::Cpu => run_on_cpu(&model, &inputs)?,

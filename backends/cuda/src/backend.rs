@@ -134,7 +134,10 @@ impl Cuda {
 pub(crate) fn kernels_of(work: &Work) -> Vec<&Generated> {
     match work {
         Work::Kernel(generated) => vec![generated],
-        Work::Contraction(ways, _) => ways.otherwise.iter().chain(&ways.after).collect(),
+        Work::Contraction(ways, _) => {
+            let sums = ways.sums.iter().flat_map(|sums| [&sums.otherwise, &sums.after]);
+            ways.otherwise.iter().chain(&ways.after).chain(&ways.units).chain(sums).collect()
+        }
     }
 }
 
@@ -142,7 +145,7 @@ pub(crate) fn kernels_of(work: &Work) -> Vec<&Generated> {
 pub(crate) fn listed(step: &Step) -> Listed {
     let kind = match &step.work {
         Work::Kernel(_) => "generated",
-        Work::Contraction(ways, _) if ways.convolution.is_some() => "cuDNN",
+        Work::Contraction(ways, _) if ways.is_convolution() => "cuDNN",
         Work::Contraction(..) => "cuBLASLt",
     };
     Listed { name: step.name.clone(), kind: kind.into(), nodes: step.nodes.clone() }

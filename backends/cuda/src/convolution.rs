@@ -4,7 +4,7 @@
 
 use crate::driver::{Address, Stream};
 use crate::libraries::{Library, require};
-use crate::product::{Activation, Operands};
+use crate::product::{Activation, Factors, Operands};
 use crate::view::Scalar;
 use cudarc::cudnn::sys;
 use eutectic_ir::diag::{Diagnostic, Kind};
@@ -29,8 +29,12 @@ pub struct Convolution {
     pub strides: [usize; 2],
     /// Distances of filter elements.
     pub dilations: [usize; 2],
-    /// How elements are stored: float32, float16 or bfloat16.
+    /// How elements of image and filter are stored: float32, float16 or bfloat16; or quantized, as int8 or float8 (E4M3).
     pub scalar: Scalar,
+    /// How those of the result are stored.
+    pub result: Scalar,
+    /// Sums are scaled, and the result is; the factors and the bias are in the table of [`Factors`], and the residual is stored so.
+    pub rescaled: Option<Scalar>,
     /// float32 may be rounded to tf32 before it is multiplied.
     pub tf32: bool,
     /// A value for each channel is added.
@@ -46,6 +50,9 @@ const FILTER: i64 = 2;
 const BIAS: i64 = 3;
 const RESIDUAL: i64 = 4;
 const OUT: i64 = 5;
+const FACTOR: i64 = 6;
+const RESIDUAL_FACTOR: i64 = 7;
+const OUT_FACTOR: i64 = 8;
 
 fn check(status: sys::cudnnStatus_t, call: &str) -> Result<(), Diagnostic> {
     if status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS {
@@ -84,15 +91,10 @@ impl Cudnn {
         unsafe { sys::cudnnGetVersion() }
     }
 
-    /// The engines that cuDNN's heuristics offer for `convolution`, in their order, at most `n`. Which of the additions comes
-    /// first selects different engines, and neither order is always faster. Errors: it cannot be described.
-    pub fn engines(
-        &self,
-        convolution: &Convolution,
-        residual_first: bool,
-        n: usize,
-    ) -> Result<Vec<Engine>, Diagnostic> {
-        let graph = std::rc::Rc::new(graph(self.handle, convolution, residual_first)?);
+    /// The engines that cuDNN's heuristics offer for `convolution`, in their order, at most `n`. What can be said in two ways
+    /// ([`Convolution::has_other_form`]) selects different engines, and neither is always faster. Errors: it cannot be described.
+    pub fn engines(&self, convolution: &Convolution, in_other_form: bool, n: usize) -> Result<Vec<Engine>, Diagnostic> {
+        let graph = std::rc::Rc::new(graph(self.handle, convolution, in_other_form)?);
         let mut engines = Vec::new();
         for mode in
             [sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A, sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK]
@@ -104,7 +106,8 @@ impl Cudnn {
                 continue;
             }
             let configurations = heuristics.configurations(n)?;
-            let rounds = convolution.scalar.is_narrow() || convolution.tf32;
+            // Products of narrow numbers are exact in matrix units.
+            let rounds = convolution.tf32 || !matches!(convolution.scalar, Scalar::F32);
             let useful = configurations.into_iter().filter(|configuration| configuration.is_exact(rounds));
             engines.extend(useful.map(|configuration| Engine { graph: std::rc::Rc::clone(&graph), configuration }));
             // The fallback engines are slow; they serve where nothing else does.
@@ -129,7 +132,16 @@ impl Cudnn {
             workspace: workspace[0].max(0) as usize,
             has_bias: convolution.has_bias,
             has_residual: convolution.has_residual,
+            factors: convolution.rescaled.map(|_| Factors { n: convolution.filter[0] }),
         })
+    }
+}
+
+impl Convolution {
+    /// Whether it can be described in another form: with the residual before the bias; sums of integers that stay integers until they
+    /// are scaled, or are copied.
+    pub fn has_other_form(&self) -> bool {
+        self.scalar == Scalar::I8 || (self.rescaled.is_none() && self.has_bias && self.has_residual)
     }
 }
 
@@ -151,6 +163,7 @@ pub struct ConvolutionPlan {
     pub workspace: usize,
     has_bias: bool,
     has_residual: bool,
+    factors: Option<Factors>,
 }
 
 // SAFETY: a plan is used by one thread at a time.
@@ -161,11 +174,19 @@ impl ConvolutionPlan {
     /// plan asks for.
     pub fn enqueue(&self, at: Operands, workspace: Address) -> Result<(), Diagnostic> {
         let mut places = vec![(INPUT, at.left), (FILTER, at.right), (OUT, at.out)];
+        let bias = self.factors.map_or(at.bias, |factors| at.factors + factors.bias() as Address);
         if self.has_bias {
-            places.push((BIAS, at.bias));
+            places.push((BIAS, bias));
         }
         if self.has_residual {
             places.push((RESIDUAL, at.residual));
+        }
+        if let Some(factors) = self.factors {
+            let table = |offset: usize| at.factors + offset as Address;
+            places.extend([(FACTOR, at.factors), (OUT_FACTOR, table(factors.result()))]);
+            if self.has_residual {
+                places.push((RESIDUAL_FACTOR, table(factors.residual())));
+            }
         }
         let ids: Vec<i64> = places.iter().map(|place| place.0).collect();
         let addresses: Vec<Address> = places.iter().map(|place| place.1).collect();
@@ -276,10 +297,12 @@ struct OperationGraph {
 fn tensor(dims: [usize; 4], id: i64, scalar: Scalar, is_virtual: bool) -> Result<Descriptor, Diagnostic> {
     let [_, channels, height, width] = dims;
     let strides = [height * width * channels, 1, width * channels, channels];
-    // Results between operations are kept as they are accumulated.
     let element = match scalar {
-        Scalar::F16 if !is_virtual => sys::cudnnDataType_t::CUDNN_DATA_HALF,
-        Scalar::Bf16 if !is_virtual => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        Scalar::F16 => sys::cudnnDataType_t::CUDNN_DATA_HALF,
+        Scalar::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        Scalar::I8 => sys::cudnnDataType_t::CUDNN_DATA_INT8,
+        Scalar::I32 => sys::cudnnDataType_t::CUDNN_DATA_INT32,
+        Scalar::Narrow(_) => sys::cudnnDataType_t::CUDNN_DATA_FP8_E4M3,
         _ => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
     };
     let tensor = Descriptor::new(Object::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?;
@@ -293,22 +316,62 @@ fn tensor(dims: [usize; 4], id: i64, scalar: Scalar, is_virtual: bool) -> Result
     Ok(tensor)
 }
 
+/// `to = mode(from)`, or `mode(from, other)`, in float32; what it is described by, and the operation.
+fn pointwise(
+    mode: sys::cudnnPointwiseMode_t,
+    from: &Descriptor,
+    other: Option<&Descriptor>,
+    to: &Descriptor,
+) -> Result<[Descriptor; 2], Diagnostic> {
+    let float = [sys::cudnnDataType_t::CUDNN_DATA_FLOAT];
+    let pointwise = Descriptor::new(Object::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?;
+    pointwise.set(Name::CUDNN_ATTR_POINTWISE_MODE, Type::CUDNN_TYPE_POINTWISE_MODE, &[mode])?;
+    pointwise.set(Name::CUDNN_ATTR_POINTWISE_MATH_PREC, Type::CUDNN_TYPE_DATA_TYPE, &float)?;
+    pointwise.finalize()?;
+    let operation = Descriptor::new(Object::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)?;
+    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, &[&pointwise])?;
+    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, &[from])?;
+    if let Some(other) = other {
+        operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, &[other])?;
+    }
+    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, &[to])?;
+    operation.finalize()?;
+    Ok([pointwise, operation])
+}
+
 fn graph(
     handle: sys::cudnnHandle_t,
     convolution: &Convolution,
-    residual_first: bool,
+    in_other_form: bool,
 ) -> Result<OperationGraph, Diagnostic> {
     use sys::cudnnPointwiseMode_t as Mode;
-    let scalar = convolution.scalar;
-    let float = [sys::cudnnDataType_t::CUDNN_DATA_FLOAT];
+    let is_integer = convolution.scalar == Scalar::I8;
+    let residual_first = in_other_form && convolution.rescaled.is_none();
+    // Rows are stored as results are, and in float32 where sums are rescaled.
+    let row = |id: i64| {
+        let scalar = if convolution.rescaled.is_some() { Scalar::F32 } else { convolution.result };
+        tensor([1, convolution.filter[0], 1, 1], id, scalar, false)
+    };
+    let number = |id: i64| tensor([1; 4], id, Scalar::F32, false);
     let mut following = Vec::new();
+    let (mut parts, mut operations) = (Vec::new(), Vec::new());
+    if convolution.rescaled.is_some() {
+        following.push((Mode::CUDNN_POINTWISE_MUL, Some(row(FACTOR)?)));
+    }
     if convolution.has_bias {
-        following
-            .push((Mode::CUDNN_POINTWISE_ADD, Some(tensor([1, convolution.filter[0], 1, 1], BIAS, scalar, false)?)));
+        following.push((Mode::CUDNN_POINTWISE_ADD, Some(row(BIAS)?)));
     }
     if convolution.has_residual {
-        let residual = (Mode::CUDNN_POINTWISE_ADD, Some(tensor(convolution.output, RESIDUAL, scalar, false)?));
-        following.insert(if residual_first { 0 } else { following.len() }, residual);
+        let stored = convolution.rescaled.unwrap_or(convolution.result);
+        let mut residual = tensor(convolution.output, RESIDUAL, stored, false)?;
+        if convolution.rescaled.is_some() {
+            let (factor, scaled) = (number(RESIDUAL_FACTOR)?, tensor(convolution.output, 9, Scalar::F32, true)?);
+            let [description, operation] = pointwise(Mode::CUDNN_POINTWISE_MUL, &residual, Some(&factor), &scaled)?;
+            operations.push(operation);
+            parts.extend([description, factor, std::mem::replace(&mut residual, scaled)]);
+        }
+        let at = if residual_first { 0 } else { following.len() };
+        following.insert(at, (Mode::CUDNN_POINTWISE_ADD, Some(residual)));
     }
     match convolution.activation {
         Activation::None => {}
@@ -316,14 +379,30 @@ fn graph(
         Activation::Gelu => following.push((Mode::CUDNN_POINTWISE_GELU_FWD, None)),
         Activation::GeluTanh => following.push((Mode::CUDNN_POINTWISE_GELU_APPROX_TANH_FWD, None)),
     }
-    let between = |at: usize, n: usize| {
-        let is_last = at == n;
-        tensor(convolution.output, if is_last { OUT } else { 10 + at as i64 }, scalar, !is_last)
+    if convolution.rescaled.is_some() {
+        following.push((Mode::CUDNN_POINTWISE_MUL, Some(number(OUT_FACTOR)?)));
+    }
+    if following.is_empty() && is_integer && in_other_form {
+        following.push((Mode::CUDNN_POINTWISE_IDENTITY, None));
+    }
+    let n = following.len();
+    // Results between operations are kept as they are accumulated.
+    let between = |at: usize| {
+        let scalar = match at {
+            _ if at == n => convolution.result,
+            0 if is_integer && in_other_form => Scalar::I32,
+            _ => Scalar::F32,
+        };
+        tensor(convolution.output, if at == n { OUT } else { 10 + at as i64 }, scalar, at < n)
     };
     let description = Descriptor::new(Object::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?;
     let mode = [sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION];
+    let sums = match is_integer {
+        true => [sys::cudnnDataType_t::CUDNN_DATA_INT32],
+        false => [sys::cudnnDataType_t::CUDNN_DATA_FLOAT],
+    };
     let [top, left, bottom, right] = convolution.pads;
-    description.set(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &float)?;
+    description.set(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &sums)?;
     description.set(Name::CUDNN_ATTR_CONVOLUTION_CONV_MODE, Type::CUDNN_TYPE_CONVOLUTION_MODE, &mode)?;
     description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, &[2])?;
     description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, &[top, left])?;
@@ -331,9 +410,9 @@ fn graph(
     description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, &convolution.strides)?;
     description.set_integers(Name::CUDNN_ATTR_CONVOLUTION_DILATIONS, &convolution.dilations)?;
     description.finalize()?;
-    let input = tensor(convolution.input, INPUT, scalar, false)?;
-    let filter = tensor(convolution.filter, FILTER, scalar, false)?;
-    let mut current = between(0, following.len())?;
+    let input = tensor(convolution.input, INPUT, convolution.scalar, false)?;
+    let filter = tensor(convolution.filter, FILTER, convolution.scalar, false)?;
+    let mut current = between(0)?;
     let operation = Descriptor::new(Object::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR)?;
     operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, &[&input])?;
     operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, &[&filter])?;
@@ -342,25 +421,13 @@ fn graph(
     operation.set(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, Type::CUDNN_TYPE_FLOAT, &[1.0f32])?;
     operation.set(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, Type::CUDNN_TYPE_FLOAT, &[0.0f32])?;
     operation.finalize()?;
-    let mut operations = vec![operation];
-    let mut parts = vec![description, input, filter];
-    let n = following.len();
+    operations.insert(0, operation);
+    parts.extend([description, input, filter]);
     for (at, (mode, other)) in following.into_iter().enumerate() {
-        let next = between(at + 1, n)?;
-        let pointwise = Descriptor::new(Object::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?;
-        pointwise.set(Name::CUDNN_ATTR_POINTWISE_MODE, Type::CUDNN_TYPE_POINTWISE_MODE, &[mode])?;
-        pointwise.set(Name::CUDNN_ATTR_POINTWISE_MATH_PREC, Type::CUDNN_TYPE_DATA_TYPE, &float)?;
-        pointwise.finalize()?;
-        let operation = Descriptor::new(Object::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)?;
-        operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, &[&pointwise])?;
-        operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, &[&current])?;
-        if let Some(other) = &other {
-            operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, &[other])?;
-        }
-        operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, &[&next])?;
-        operation.finalize()?;
+        let next = between(at + 1)?;
+        let [description, operation] = pointwise(mode, &current, other.as_ref(), &next)?;
         operations.push(operation);
-        parts.extend([pointwise, std::mem::replace(&mut current, next)]);
+        parts.extend([description, std::mem::replace(&mut current, next)]);
         parts.extend(other);
     }
     parts.push(current);

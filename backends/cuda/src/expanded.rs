@@ -2,7 +2,7 @@
 //!
 //! Every call is one that a kernel or a view can stand for, every size is known, and the only functions are regions.
 
-use crate::flat::{Flat, FlatCall, Known, Refusal, ValueAt};
+use crate::flat::{Flat, FlatCall, Known, Refusal, ValueAt, evaluate};
 use crate::units::offered;
 use crate::view::Precision;
 use eutectic_ir::graph::{Def, Graph, NodeId, Op, ValueId};
@@ -50,10 +50,11 @@ pub(crate) fn expanded(flat: &Flat, source: &Model, precision: Precision, bound:
         Precision::F32 | Precision::Tf32 => 4,
         Precision::F16 | Precision::Bf16 => 2,
     };
+    let producers = flat.producers();
     Expanded {
         model: Model { graph: writer.graph, functions: Vec::new(), opsets, ..source.clone() },
         abilities: Abilities {
-            roles: flat.calls.iter().map(|call| offered(flat, call)).collect(),
+            roles: flat.calls.iter().map(|call| offered(flat, call, &|value| producers[value])).collect(),
             origin_of: flat.calls.iter().map(|call| call.group).collect(),
             origins: flat.groups.clone(),
             limits: Limits {
@@ -145,6 +146,10 @@ impl Reader {
         Ok(self.flat.values.len() - 1)
     }
 
+    fn are_constant(&self, inputs: &[Option<ValueAt>]) -> bool {
+        inputs.iter().flatten().all(|&value| self.flat.values[value].constant.is_some())
+    }
+
     /// Adds the calls of `graph`, whose inputs stand in `at`; what its outputs are.
     fn calls(
         &mut self,
@@ -184,6 +189,15 @@ impl Reader {
                 self.calls(body, inside, Some(self.flat.groups.len() - 1))?
             }
             (Op::Function(_), _) => return Err(Refusal::new(node.op.to_string(), "it is a function, and no region")),
+            // Outside of a region that reads it as it is stored, a quantized weight is what it stands for.
+            (op, None) if op.is("DequantizeLinear") && self.are_constant(&inputs) => {
+                let constants: Vec<Option<&Tensor>> =
+                    inputs.iter().map(|input| self.flat.values[(*input)?].constant.as_ref()).collect();
+                let refuse = |reason| Refusal { call: format!("{op} `{}`", node.name), reason };
+                let tensors = evaluate(op, &node.attrs, &constants, node.outputs().len()).map_err(refuse)?;
+                let outputs = node.outputs().iter().zip(tensors);
+                outputs.map(|(&id, tensor)| self.value(graph, id, Some(tensor))).collect::<Result<_, _>>()?
+            }
             (op, _) => {
                 let outputs = node.outputs().iter().map(|&output| self.value(graph, output, None));
                 let outputs = outputs.collect::<Result<Vec<ValueAt>, Refusal>>()?;

@@ -36,6 +36,17 @@ pub(crate) struct FlatCall {
     pub group: Option<usize>,
 }
 
+impl Flat {
+    /// The position of the call that computes each value.
+    pub fn producers(&self) -> Vec<Option<usize>> {
+        let mut producers = vec![None; self.values.len()];
+        for (at, call) in self.calls.iter().enumerate() {
+            call.outputs.iter().for_each(|&value| producers[value] = Some(at));
+        }
+        producers
+    }
+}
+
 impl FlatCall {
     /// Whether it calls operator `name` of `ai.onnx`.
     pub fn is(&self, name: &str) -> bool {
@@ -279,6 +290,8 @@ impl Flattening {
             if let Some(constants) = constants
                 && !def.has(Law::Impure)
                 && def.eval.given
+                // A quantized weight says how the product that reads it may compute.
+                && def.name != "DequantizeLinear"
             {
                 return Ok((outputs, Some(evaluate(op, attrs, &constants, n_outputs)?)));
             }
@@ -287,7 +300,13 @@ impl Flattening {
     }
 }
 
-fn evaluate(op: &Op, attrs: &Attrs, inputs: &[Option<&Tensor>], n_outputs: usize) -> Result<Vec<Tensor>, Reason> {
+/// What a call of `op` on constants gives. Errors: what its evaluation refuses.
+pub(crate) fn evaluate(
+    op: &Op,
+    attrs: &Attrs,
+    inputs: &[Option<&Tensor>],
+    n_outputs: usize,
+) -> Result<Vec<Tensor>, Reason> {
     let inputs = inputs
         .iter()
         .map(|tensor| tensor.map(|tensor| Datum::<f32>::of_tensor(tensor).map(Value::Tensor)).transpose())

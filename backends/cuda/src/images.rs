@@ -1,12 +1,13 @@
 //! Convolutions and pools, channels last.
 
+use crate::constants::Constant;
 use crate::convolution::Convolution;
 use crate::driver::Launch;
 use crate::flat::{FlatCall, Refusal, ValueAt};
 use crate::operators;
 use crate::plan::{Content, Place, Places, Planner, Step, Ways, Work};
 use crate::product::{Activation, Matrix, Product};
-use crate::region::{Generated, PRELUDE, literal};
+use crate::region::{Generated, PRELUDE, literal, spelled};
 use crate::units::Epilogue;
 use crate::view::{Class, Precision, Scalar, View, channels_last};
 use std::fmt::Write;
@@ -48,6 +49,32 @@ fn four(shape: &[usize]) -> Option<[usize; 4]> {
     }
 }
 
+/// The convolution of `call` alone; `None` when its attributes do not fit.
+pub(crate) fn plain(
+    call: &FlatCall,
+    input: [usize; 4],
+    filter: [usize; 4],
+    output: [usize; 4],
+    is_flat: bool,
+    scalar: Scalar,
+) -> Option<Convolution> {
+    Some(Convolution {
+        input,
+        filter,
+        output,
+        pads: pads(call, is_flat)?,
+        strides: pair(call, "strides", 1, is_flat)?,
+        dilations: pair(call, "dilations", 1, is_flat)?,
+        scalar,
+        result: scalar,
+        rescaled: None,
+        tf32: false,
+        has_bias: false,
+        has_residual: false,
+        activation: Activation::None,
+    })
+}
+
 /// Plans a convolution with its epilogue.
 pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epilogue) -> Result<(), Refusal> {
     let flat = planner.flat;
@@ -83,17 +110,11 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     }
     let flops = 2.0 * (shape(output)?.iter().product::<usize>() * window[1..].iter().product::<usize>()) as f64;
     let convolution = Convolution {
-        input: image,
-        filter: window,
-        output: shape(output)?,
-        pads: pads(call, is_flat).ok_or_else(fits)?,
-        strides: pair(call, "strides", 1, is_flat).ok_or_else(fits)?,
-        dilations: pair(call, "dilations", 1, is_flat).ok_or_else(fits)?,
-        scalar,
         tf32: planner.precision == Precision::Tf32,
         has_bias: bias.is_some(),
         has_residual: epilogue.residual.is_some(),
         activation: epilogue.activation,
+        ..plain(call, image, window, shape(output)?, is_flat, scalar).ok_or_else(fits)?
     };
     let cells = cell(&convolution).filter(|_| group == 1 && rank == 4 && flat.values[filter].constant.is_some());
     let (convolution, images, filters) = match cells {
@@ -132,12 +153,15 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
                 convolution: Some(convolution),
                 otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),
                 after: None,
+                sums: None,
+                units: None,
             }),
             Places {
                 left: Place::of(&images),
                 right: Place::of(&filters),
                 bias: bias.as_ref().map(Place::of),
                 residual: residual.as_ref().map(Place::of),
+                factors: None,
                 out: Place::of(&out),
             },
         ),
@@ -200,9 +224,10 @@ fn over_cells(
         bytes: (view.count() * view.scalar.bytes() + cells.count() * cells.scalar.bytes()) as f64,
     });
     let filters = planner.constant(filter, &channels_last(4))?;
-    let Content::Constant(bytes) = &planner.plan.buffers[filters.buffer].content else {
+    let Content::Constant(constant) = &planner.plan.buffers[filters.buffer].content else {
         return Err(Refusal::new("", "a constant is expected"));
     };
+    let bytes = constant.bytes().ok_or_else(|| Refusal::new("", "a constant cannot be converted"))?;
     let size = filters.scalar.bytes();
     let mut spread = vec![0; window.iter().product::<usize>() * size];
     for (at, element) in spread.chunks_exact_mut(size).enumerate() {
@@ -215,14 +240,14 @@ fn over_cells(
             element.copy_from_slice(&bytes[from * size..][..size]);
         }
     }
-    let buffer = planner.buffer(spread.len(), Content::Constant(spread));
+    let buffer = planner.buffer(spread.len(), Content::Constant(Constant::Bytes(spread)));
     let filters = View::dense(buffer, filters.scalar, &window, &channels_last(4));
     let over_cells = Convolution { input: image, filter: window, pads: [0; 4], strides: [1, 1], ..*pixels };
     Ok((over_cells, cells, filters))
 }
 
 /// The product that a convolution of single elements is: pixels times channels, channels times filters.
-fn as_product(conv: &Convolution, group: usize) -> Option<Product> {
+pub(crate) fn as_product(conv: &Convolution, group: usize) -> Option<Product> {
     let [n, height, width] = [conv.output[0], conv.output[2], conv.output[3]];
     let (rows, depth, columns) = (n * height * width, conv.filter[1], conv.filter[0]);
     let is_pointwise = conv.filter[2..] == [1, 1] && conv.strides == [1, 1] && conv.pads == [0; 4] && group == 1;
@@ -236,6 +261,8 @@ fn as_product(conv: &Convolution, group: usize) -> Option<Product> {
         right: matrix(true, depth),
         out: matrix(false, columns),
         scalar: conv.scalar,
+        result: conv.result,
+        is_scaled: false,
         tf32: conv.tf32,
         has_bias: conv.has_bias,
         has_residual: conv.has_residual,
@@ -281,7 +308,7 @@ fn generated(source: String, views: &[&View], count: usize) -> Option<Generated>
 
 /// A convolution without any library: one output element a thread. It serves shapes that cuDNN declines, and depthwise
 /// convolutions, which have nothing for matrix units to do.
-fn direct(conv: &Convolution, group: usize, scalar: Scalar, views: [Option<&View>; 5]) -> Option<Generated> {
+pub(crate) fn direct(conv: &Convolution, group: usize, scalar: Scalar, views: [Option<&View>; 5]) -> Option<Generated> {
     let present: Vec<&View> = views.into_iter().flatten().collect();
     let [_, channels, height, width] = conv.input;
     let [k, depth, rows, columns] = conv.filter;
@@ -290,7 +317,7 @@ fn direct(conv: &Convolution, group: usize, scalar: Scalar, views: [Option<&View
     let offset = |view: usize| present[view].offset;
     let _ = write!(
         text,
-        "  const int first = k / {}u * {depth}u;\n  float sum = 0.f;\n  \
+        "  const int first = k / {}u * {depth}u;\n  {sums} sum = 0;\n  \
          for (int r = 0; r < {rows}; ++r) {{\n    const int y = p * {down} - {top} + r * {dilate_rows};\n    if (y < 0 || y >= {height}) continue;\n    \
          for (int s = 0; s < {columns}; ++s) {{\n      const int x = q * {across} - {left} + s * {dilate_columns};\n      if (x < 0 || x >= {width}) continue;\n      \
          const {element}* image = p0 + {}u + ((n * {height}u + y) * {width}u + x) * {channels}u + first;\n      \
@@ -300,6 +327,7 @@ fn direct(conv: &Convolution, group: usize, scalar: Scalar, views: [Option<&View
         offset(0),
         offset(1),
         element = scalar.spelled(),
+        sums = spelled(conv.result.class()),
     );
     let mut next = 2;
     if conv.has_bias {

@@ -6,11 +6,11 @@
 //! | operators as what they mean | `expand.rs`, `gemm.rs`, `gather.rs`, `attention.rs` |
 //! | that list as a model, in which regions are formed elsewhere | `expanded.rs` |
 //! | what each kernel runs, and what calls may share one | `units.rs` |
-//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `flash.rs`, `views.rs`, `operators/` |
-//! | CUDA C++ of regions, and of single operators | `region.rs`, `pointwise.rs`, `direct.rs` |
-//! | memory | `arena.rs` |
+//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
+//! | CUDA C++ of regions, of integer products, and of single operators | `region.rs`, `pointwise.rs`, `integer.rs`, `direct.rs` |
+//! | memory, and what lies in it beforehand | `arena.rs`, `constants.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
-//! | tuning, execution, measurement | `backend.rs`, `tuning.rs`, `program.rs`, `measure.rs` |
+//! | tuning, execution, measurement | `warm.rs`, `backend.rs`, `tuning.rs`, `program.rs`, `measure.rs` |
 //!
 //! Everything above the wrappers runs and is tested without a GPU. Nothing panics without NVIDIA's libraries: they are
 //! opened at run time, and an absent one is an error that says what to install.
@@ -20,6 +20,7 @@ mod attention;
 mod backend;
 mod bias;
 mod compile;
+mod constants;
 mod convolution;
 mod direct;
 mod driver;
@@ -30,6 +31,7 @@ mod flat;
 mod gather;
 mod gemm;
 mod images;
+mod integer;
 mod libraries;
 mod measure;
 mod operators;
@@ -38,6 +40,7 @@ mod pointwise;
 mod product;
 mod products;
 mod program;
+mod quantized;
 mod region;
 mod regions;
 mod ring;
@@ -45,6 +48,7 @@ mod tuning;
 mod units;
 mod view;
 mod views;
+mod warm;
 
 pub use backend::{Cuda, Whole};
 pub use compile::Cache;
@@ -54,3 +58,4 @@ pub use libraries::{Library, require};
 pub use measure::{Ceilings, Chain, Profile};
 pub use program::{CudaProgram, Footprint};
 pub use view::Precision;
+pub use warm::WarmUp;

@@ -120,13 +120,15 @@ impl CudaProgram {
             right: Matrix { is_transposed: true, ..matrix },
             out: matrix,
             scalar,
+            result: scalar,
+            is_scaled: false,
             tf32: precision == Precision::Tf32,
             has_bias: false,
             has_residual: false,
             activation: Activation::None,
         };
         let len = (SIZE * SIZE * scalar.bytes()) as u64;
-        let operands = Operands { left: at, right: at + len, bias: 0, residual: 0, out: at + 2 * len };
+        let operands = Operands { left: at, right: at + len, bias: 0, residual: 0, factors: 0, out: at + 2 * len };
         let mut multiplied = f64::INFINITY;
         let workspace = at + memory.len() as u64 - WORKSPACE as u64;
         for plan in CublasLt::new()?.plans(&product, 4)? {

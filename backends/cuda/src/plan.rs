@@ -1,14 +1,15 @@
 //! From a flat model to kernels with buffers: layouts are chosen, views cost nothing, weights are laid out once.
 
+use crate::constants::Constant;
 use crate::convolution::Convolution;
 use crate::flat::{Flat, Refusal, ValueAt};
 use crate::product::Product;
 use crate::region::Generated;
 use crate::units::{Kind, Unit, units};
 use crate::view::{Precision, Scalar, View, row_major, strides_in_order};
-use crate::{flash, images, operators, products, regions, views};
+use crate::{flash, images, operators, products, quantized, regions, views};
 use eutectic_ir::attr::Name;
-use eutectic_ir::tensor::Tensor;
+use eutectic_ir::tensor::{Data, Tensor};
 use eutectic_ir::types::Element;
 use std::collections::HashMap;
 
@@ -20,7 +21,7 @@ pub(crate) enum Content {
     /// The graph's input with this number.
     Input(usize),
     /// Known before the run.
-    Constant(Vec<u8>),
+    Constant(Constant),
 }
 
 /// Memory that kernels read and write.
@@ -68,11 +69,51 @@ pub(crate) struct Ways {
     pub otherwise: Option<Generated>,
     /// The activation, in place, after a way that does not have it.
     pub after: Option<Generated>,
+    /// Ways that have sums only, in place of a result.
+    pub sums: Option<Box<Sums>>,
+    /// By a generated kernel that uses matrix units, and competes with libraries.
+    pub units: Option<Generated>,
+}
+
+/// Sums of products of quantized numbers, in memory of their own, and the kernel that makes the result of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Sums {
+    /// As a matrix product.
+    pub product: Option<Product>,
+    /// As a convolution.
+    pub convolution: Option<Convolution>,
+    /// By a generated kernel, which needs no library.
+    pub otherwise: Generated,
+    /// The kernel that makes the result of them.
+    pub after: Generated,
+    /// Where they are.
+    pub place: Place,
+    /// Elements of the result, and how they are stored.
+    pub result: (usize, Scalar),
 }
 
 impl Ways {
+    /// Whether it is a convolution as long as nothing was tuned.
+    pub fn is_convolution(&self) -> bool {
+        let of_sums = |sums: &Sums| sums.convolution.is_some() && sums.product.is_none();
+        self.convolution.is_some() || self.sums.as_deref().is_some_and(of_sums)
+    }
+
+    /// All products and all convolutions among them: those of whole results, then those of sums.
+    pub fn products(&self) -> [Option<&Product>; 2] {
+        [self.product.as_ref(), self.sums.as_deref().and_then(|sums| sums.product.as_ref())]
+    }
+
+    /// As [`Ways::products`].
+    pub fn convolutions(&self) -> [Option<&Convolution>; 2] {
+        [self.convolution.as_ref(), self.sums.as_deref().and_then(|sums| sums.convolution.as_ref())]
+    }
+
     /// What is computed: the number of its elements, how they are stored, and whether tf32 is allowed.
     pub fn result(&self) -> (usize, Scalar, bool) {
+        if let Some(sums) = &self.sums {
+            return (sums.result.0, sums.result.1, false);
+        }
         match (&self.product, &self.convolution) {
             (Some(product), _) => (product.batch * product.m * product.n, product.scalar, product.tf32),
             (None, Some(convolution)) => (convolution.output.iter().product(), convolution.scalar, convolution.tf32),
@@ -92,6 +133,8 @@ pub(crate) struct Places {
     pub bias: Option<Place>,
     /// A tensor of the result's shape that is added.
     pub residual: Option<Place>,
+    /// What quantized operands are scaled by, as [`crate::product::Operands`] has it.
+    pub factors: Option<Place>,
     /// The result.
     pub out: Place,
 }
@@ -196,8 +239,8 @@ fn drop_unread(plan: &mut Plan) {
     plan.steps.iter().flat_map(|step| &step.reads).for_each(|&buffer| is_read[buffer] = true);
     plan.outputs.iter().for_each(|(view, _)| is_read[view.buffer] = true);
     for (buffer, _) in plan.buffers.iter_mut().zip(is_read).filter(|(_, is_read)| !is_read) {
-        if let Content::Constant(bytes) = &mut buffer.content {
-            *bytes = Vec::new();
+        if let Content::Constant(constant) = &mut buffer.content {
+            *constant = Constant::Bytes(Vec::new());
             buffer.bytes = 0;
         }
     }
@@ -265,14 +308,19 @@ impl<'a> Planner<'a> {
     /// The constant `value`, its axes in `order`.
     pub fn constant(&mut self, value: ValueAt, order: &[usize]) -> Result<View, Refusal> {
         let scalar = self.scalar(value)?;
+        self.constant_as(value, scalar, order)
+    }
+
+    /// The constant `value`, its elements stored as `scalar`, its axes in `order`.
+    pub fn constant_as(&mut self, value: ValueAt, scalar: Scalar, order: &[usize]) -> Result<View, Refusal> {
         let key = (value, scalar, order.to_vec());
         if let Some(view) = self.constants.get(&key) {
             return Ok(view.clone());
         }
         let known = &self.flat.values[value];
         let tensor = known.constant.as_ref().ok_or_else(|| Refusal::new("", "a constant is expected"))?;
-        let bytes = stored(tensor, scalar, order).ok_or_else(|| Refusal::new("", "a constant cannot be converted"))?;
-        let buffer = self.buffer(bytes.len(), Content::Constant(bytes));
+        let constant = Constant::Tensor { tensor: tensor.clone(), scalar, order: order.to_vec() };
+        let buffer = self.buffer(tensor.count() * scalar.bytes(), Content::Constant(constant));
         let view = View::dense(buffer, scalar, tensor.shape(), order);
         self.constants.insert(key, view.clone());
         Ok(view)
@@ -337,6 +385,7 @@ impl<'a> Planner<'a> {
             Kind::Region => regions::lower(self, &unit.calls),
             Kind::Anchor(epilogue) if call.is("Conv") => images::convolution(self, &unit.calls, epilogue),
             Kind::Anchor(epilogue) => products::product(self, &unit.calls, epilogue),
+            Kind::Quantized => quantized::lower(self, &unit.calls),
             Kind::Single if flash::has_kernel(flat, call, self.precision) => flash::lower(self, call),
             Kind::Single if images::is_pool(self, call) => images::pool(self, call),
             Kind::Single => views::lower(self, call)
@@ -391,12 +440,18 @@ fn wide(flat: &Flat) -> Vec<bool> {
         "Pad",
     ];
     let exceeds = |tensor: &Tensor| {
-        let outside = |x: f64| x.is_finite() && x.abs() > f64::from(half::f16::MAX.to_f32());
+        let outside = |x: f32| x.is_finite() && x.abs() > half::f16::MAX.to_f32();
         tensor.element() == Element::Float
             && match tensor.as_splat() {
-                Some(number) => outside(number),
-                // Weights are many, and of ordinary size.
-                None => tensor.count() <= 1 << 20 && tensor.to_f64s().is_some_and(|all| all.into_iter().any(outside)),
+                Some(number) => outside(number as f32),
+                None => match tensor.data() {
+                    Data::Seeded(seed) => outside(seed.low as f32) || outside(seed.high as f32),
+                    // Weights are many, and of ordinary size.
+                    _ => {
+                        tensor.count() <= 1 << 20
+                            && tensor.view::<f32>().is_some_and(|all| all.iter().any(|&x| outside(x)))
+                    }
+                },
             }
     };
     let mut is_wide: Vec<bool> = flat.values.iter().map(|value| value.constant.as_ref().is_some_and(exceeds)).collect();
@@ -406,83 +461,6 @@ fn wide(flat: &Flat) -> Vec<bool> {
         }
     }
     is_wide
-}
-
-/// The bytes of `tensor` on the device: elements as `scalar`, axes in `order`.
-fn stored(tensor: &Tensor, scalar: Scalar, order: &[usize]) -> Option<Vec<u8>> {
-    let shape = tensor.shape();
-    let permuted: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
-    let strides = strides_in_order(shape, &row_major(shape.len()));
-    let steps: Vec<usize> = order.iter().map(|&axis| strides[axis]).collect();
-    let is_plain = order.iter().copied().eq(0..shape.len());
-    let positions = Positions { sizes: permuted, steps, count: tensor.count(), is_plain };
-    Some(match scalar {
-        Scalar::F64 => {
-            let values = tensor.to_f64s()?;
-            positions.map(|at| values[at].to_le_bytes())
-        }
-        Scalar::F32 => {
-            let values: Vec<f32> = reals(tensor)?;
-            positions.map(|at| values[at].to_le_bytes())
-        }
-        Scalar::F16 => {
-            let values: Vec<f32> = reals(tensor)?;
-            positions.map(|at| half::f16::from_f32(values[at]).to_le_bytes())
-        }
-        Scalar::Bf16 => {
-            let values: Vec<f32> = reals(tensor)?;
-            positions.map(|at| half::bf16::from_f32(values[at]).to_le_bytes())
-        }
-        // Integers and truth values lie on the device as they lie in the tensor.
-        _ => {
-            let bytes = scalar.unpacked(tensor.bytes(), tensor.count());
-            match scalar.bytes() {
-                1 => positions.map(|at| [bytes[at]]),
-                2 => positions.map(|at| [bytes[2 * at], bytes[2 * at + 1]]),
-                4 => positions.map(|at| std::array::from_fn::<u8, 4, _>(|byte| bytes[4 * at + byte])),
-                _ => positions.map(|at| std::array::from_fn::<u8, 8, _>(|byte| bytes[8 * at + byte])),
-            }
-        }
-    })
-}
-
-fn reals(tensor: &Tensor) -> Option<Vec<f32>> {
-    match tensor.view::<f32>() {
-        Some(values) => Some(values.into_owned()),
-        None => Some(tensor.to_f64s()?.into_iter().map(|value| value as f32).collect()),
-    }
-}
-
-struct Positions {
-    sizes: Vec<usize>,
-    steps: Vec<usize>,
-    count: usize,
-    is_plain: bool,
-}
-
-impl Positions {
-    fn map<const N: usize>(&self, bytes: impl Fn(usize) -> [u8; N]) -> Vec<u8> {
-        let mut all = Vec::with_capacity(self.count * N);
-        if self.is_plain {
-            (0..self.count).for_each(|at| all.extend(bytes(at)));
-            return all;
-        }
-        let mut index = vec![0usize; self.sizes.len()];
-        let mut at = 0;
-        for _ in 0..self.count {
-            all.extend(bytes(at));
-            for axis in (0..index.len()).rev() {
-                index[axis] += 1;
-                at += self.steps[axis];
-                if index[axis] < self.sizes[axis] {
-                    break;
-                }
-                at -= self.steps[axis] * self.sizes[axis];
-                index[axis] = 0;
-            }
-        }
-        all
-    }
 }
 
 #[cfg(test)]

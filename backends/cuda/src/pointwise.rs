@@ -133,6 +133,7 @@ pub(crate) fn pointwise(
         "BitShift" if call.attrs.string("direction") == Some("LEFT") => same("($1 > 63 ? $T(0) : $0 << $1)"),
         // A sign fills all bits.
         "BitShift" => same("($0 >> ($1 > 63 ? $T(63) : $1) >> ($1 > 63 ? 1 : 0))"),
+        "QuantizeLinear" | "DequantizeLinear" => quantization(call, element, first),
         "Where" => Some(Pointwise { template: "($0 ? $1 : $2)".into(), class, wants: None }),
         "Equal" => truth("($0 == $1)"),
         "Less" => truth("($0 < $1)"),
@@ -143,6 +144,41 @@ pub(crate) fn pointwise(
         "Or" => logic("($0 || $1)"),
         "Xor" => logic("($0 != $1)"),
         "Not" => logic("(!$0)"),
+        _ => None,
+    }
+}
+
+/// What QuantizeLinear or DequantizeLinear with one scale for all, or for each position of an axis, computes of the number `$0`, the
+/// scale `$1` and the zero point `$2`.
+fn quantization(call: &FlatCall, element: Element, first: Class) -> Option<Pointwise> {
+    let class = Class::of(element);
+    let has_blocks = call.attrs.int("block_size").unwrap_or(0) != 0;
+    let template = match (call.is("QuantizeLinear"), integer_range(element)) {
+        _ if has_blocks || call.attrs.int("precision").unwrap_or(0) != 0 => return None,
+        // The conversion rounds halves to even, gives the nearest integer for what is beyond all, and zero for what is no number.
+        (true, Some((low, high))) => {
+            format!("(i64)max({low}, min({high}, max(-(1 << 20), min(1 << 20, __float2int_rn($0 / $1))) + (int)$2))")
+        }
+        // Conversions to narrow types saturate.
+        (true, None) if class == Class::Real && (element.bits() >= 16 || call.attrs.flag("saturate")) => {
+            "($0 / $1 + $2)".into()
+        }
+        (false, _) if class == Class::Real && matches!(first, Class::Integer | Class::Real) => {
+            "((float)($0 - $2) * $1)".into()
+        }
+        _ => return None,
+    };
+    Some(Pointwise { template, class, wants: None })
+}
+
+/// The least and the largest number of the integer types that numbers are quantized to.
+fn integer_range(element: Element) -> Option<(i64, i64)> {
+    let is_signed = matches!(element, Element::Int2 | Element::Int4 | Element::Int8 | Element::Int16);
+    let is_unsigned = matches!(element, Element::Uint2 | Element::Uint4 | Element::Uint8 | Element::Uint16);
+    let n = 1i64 << element.bits().min(16);
+    match (is_signed, is_unsigned) {
+        (true, _) => Some((-n / 2, n / 2 - 1)),
+        (_, true) => Some((0, n - 1)),
         _ => None,
     }
 }

@@ -55,8 +55,12 @@ pub struct Product {
     pub right: Matrix,
     /// The result, never transposed; the residual lies the same way.
     pub out: Matrix,
-    /// How elements are stored: float32, float16, bfloat16 or float64.
+    /// How elements of the operands are stored: float32, float16, bfloat16 or float64; or quantized, as int8 or float8 (E4M3).
     pub scalar: Scalar,
+    /// How those of the result, of the row and of the matrix that is added are stored.
+    pub result: Scalar,
+    /// Each column and each row of the result is scaled by the [`Factors`] that the operands come with.
+    pub is_scaled: bool,
     /// float32 may be rounded to tf32 before it is multiplied.
     pub tf32: bool,
     /// A row is added.
@@ -78,8 +82,40 @@ pub struct Operands {
     pub bias: Address,
     /// The residual, or 0.
     pub residual: Address,
+    /// The [`Factors`] of quantized operands, or 0.
+    pub factors: Address,
     /// The result.
     pub out: Address,
+}
+
+/// The table of float32 numbers that goes with quantized operands, of a product or convolution with `n` channels: for each channel the
+/// factor of its sums, then for each what is added, the factors of residual and result, and a one for each row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Factors {
+    /// Channels: columns of the result.
+    pub n: usize,
+}
+
+impl Factors {
+    /// Bytes before the first number that is added.
+    pub fn bias(self) -> usize {
+        4 * self.n
+    }
+
+    /// Bytes before the factor of the residual; 16 bytes of its own, as alignment wants.
+    pub fn residual(self) -> usize {
+        8 * self.n.next_multiple_of(4)
+    }
+
+    /// Bytes before the factor of the result; 16 bytes of its own.
+    pub fn result(self) -> usize {
+        self.residual() + 16
+    }
+
+    /// Bytes before the first one.
+    pub fn rows(self) -> usize {
+        self.residual() + 32
+    }
 }
 
 fn check(status: sys::cublasStatus_t, call: &str) -> Result<(), Diagnostic> {
@@ -121,10 +157,12 @@ impl CublasLt {
         let compute = match (product.scalar, product.tf32) {
             (Scalar::F32, true) => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
             (Scalar::F64, _) => Compute::CUBLAS_COMPUTE_64F,
+            (Scalar::I8, _) => Compute::CUBLAS_COMPUTE_32I,
             _ => Compute::CUBLAS_COMPUTE_32F,
         };
         let scalar = match product.scalar {
             Scalar::F64 => sys::cudaDataType_t::CUDA_R_64F,
+            Scalar::I8 => sys::cudaDataType_t::CUDA_R_32I,
             _ => sys::cudaDataType_t::CUDA_R_32F,
         };
         let mut description = ptr::null_mut();
@@ -151,10 +189,17 @@ impl CublasLt {
             (true, Activation::GeluTanh) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
         };
         set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as i32))?;
-        let Product { m, n: columns, k, .. } = *product;
-        let right = layout(product, product.right, k, columns)?;
-        let left = layout(product, product.left, m, k)?;
-        let out = layout(product, product.out, m, columns)?;
+        if product.is_scaled {
+            // What the library sees as its first operand is the right one.
+            let by_vector = sys::cublasLtMatmulMatrixScale_t::CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F as i32;
+            set(Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &by_vector)?;
+            set(Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &by_vector)?;
+            point_to_factors(description, product, ALIGNED)?;
+        }
+        let Product { m, n: columns, k, scalar, .. } = *product;
+        let right = layout(product, product.right, scalar, k, columns)?;
+        let left = layout(product, product.left, scalar, m, k)?;
+        let out = layout(product, product.out, product.result, m, columns)?;
         let mut preference = ptr::null_mut();
         let mut found = vec![blank(); n];
         let mut n_found = 0;
@@ -203,17 +248,43 @@ fn blank() -> sys::cublasLtMatmulHeuristicResult_t {
     unsafe { std::mem::zeroed() }
 }
 
+/// An address as aligned as all are, for heuristics that look at alignment only.
+const ALIGNED: Address = 256;
+
+/// Lets `description` find the factors of rows and columns at `factors`.
+fn point_to_factors(
+    description: sys::cublasLtMatmulDesc_t,
+    product: &Product,
+    factors: Address,
+) -> Result<(), Diagnostic> {
+    use sys::cublasLtMatmulDescAttributes_t as Attribute;
+    let rows = factors + Factors { n: product.n }.rows() as Address;
+    for (which, address) in [
+        (Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, factors),
+        (Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, rows),
+    ] {
+        let address = ptr::from_ref(&address).cast::<c_void>();
+        // SAFETY: the description lives; these attributes are addresses of 8 bytes.
+        check(unsafe { sys::cublasLtMatmulDescSetAttribute(description, which, address, 8) }, "factors")?;
+    }
+    Ok(())
+}
+
 fn layout(
     product: &Product,
     matrix: Matrix,
+    scalar: Scalar,
     rows: usize,
     columns: usize,
 ) -> Result<sys::cublasLtMatrixLayout_t, Diagnostic> {
     use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
-    let element = match product.scalar {
+    let element = match scalar {
         Scalar::F64 => sys::cudaDataType_t::CUDA_R_64F,
         Scalar::F16 => sys::cudaDataType_t::CUDA_R_16F,
         Scalar::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
+        Scalar::I8 => sys::cudaDataType_t::CUDA_R_8I,
+        Scalar::I32 => sys::cudaDataType_t::CUDA_R_32I,
+        Scalar::Narrow(_) => sys::cudaDataType_t::CUDA_R_8F_E4M3,
         _ => sys::cudaDataType_t::CUDA_R_32F,
     };
     let (rows, columns) = if matrix.is_transposed { (rows, columns) } else { (columns, rows) };
@@ -255,11 +326,15 @@ impl ProductPlan {
         // Factors have the type of the accumulator.
         let factor = |number: f64| match self.product.scalar {
             Scalar::F64 => number.to_bits(),
+            Scalar::I8 => number as u64,
             _ => u64::from((number as f32).to_bits()),
         };
         let (one, beta) = (factor(1.0), factor(f64::from(u8::from(self.product.has_residual))));
         let added = if self.product.has_residual { at.residual } else { at.out };
         let pointer = |address: Address| address as usize as *const c_void;
+        if self.product.is_scaled {
+            point_to_factors(self.description, &self.product, at.factors)?;
+        }
         // SAFETY: descriptors live; the planner gives addresses of operands with the planned sizes.
         unsafe {
             if self.product.has_bias {

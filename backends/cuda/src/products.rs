@@ -160,6 +160,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         right: right_matrix,
         out: Matrix { is_transposed: false, leading: n_columns, batch_stride: m * n_columns },
         scalar,
+        result: scalar,
+        is_scaled: false,
         tf32: planner.precision == Precision::Tf32,
         has_bias: bias.is_some(),
         has_residual: residual.is_some(),
@@ -174,6 +176,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         strides: [1; 2],
         dilations: [1; 2],
         scalar,
+        result: scalar,
+        rescaled: None,
         tf32: product.tf32,
         has_bias: product.has_bias,
         has_residual: product.has_residual,
@@ -198,12 +202,13 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         flops: 2.0 * (m * n * k * batch) as f64,
         bytes: (elements * scalar.bytes()) as f64,
         work: Work::Contraction(
-            Box::new(Ways { product: Some(product), convolution, otherwise, after }),
+            Box::new(Ways { product: Some(product), convolution, otherwise, after, sums: None, units: None }),
             Places {
                 left: Place::of(&left),
                 right: Place::of(&right),
                 bias: bias.as_ref().map(Place::of),
                 residual: residual.as_ref().map(Place::of),
+                factors: None,
                 out: Place::of(&out),
             },
         ),
@@ -218,7 +223,7 @@ const WIDE: usize = 256;
 const MOST_MULTIPLICATIONS: usize = 1 << 38;
 
 /// The product without any library, one element a thread: `left` and `right` are matrices with the same outer axes.
-fn direct(
+pub(crate) fn direct(
     left: &View,
     right: &View,
     bias: Option<&View>,

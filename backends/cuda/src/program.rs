@@ -6,6 +6,7 @@
 use crate::arena::{Arena, arena};
 use crate::backend::listed;
 use crate::compile::Cache;
+use crate::constants::Constant;
 use crate::convolution::{ConvolutionPlan, Cudnn};
 use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Stream};
 use crate::libraries::Library;
@@ -18,6 +19,7 @@ use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -56,7 +58,7 @@ pub struct CudaProgram {
     pub(crate) chosen: HashMap<String, (String, Way)>,
     pub(crate) refused: HashMap<String, BTreeSet<String>>,
     /// Generated kernels that compute the same as steps that a library computes, with the number of the step.
-    pub(crate) references: Vec<(usize, Ready)>,
+    pub(crate) references: Vec<(usize, Vec<Ready>)>,
     pub(crate) libraries: Libraries,
     pub(crate) device: Arc<Device>,
     stages: Vec<(&'static str, f64)>,
@@ -114,15 +116,16 @@ impl CudaProgram {
             return Err(Diagnostic::error(Kind::Limit, "B0303", message));
         }
         let memory = Memory::new(&device, end)?;
-        let mut fixed = vec![0u8; arena_at];
+        let mut constants = Vec::new();
         for (at, buffer) in plan.buffers.iter().enumerate() {
             match &buffer.content {
                 Content::Arena => offsets[at] = (arena_at + arena.offsets[at]) as Address,
-                Content::Constant(bytes) => fixed[offsets[at] as usize..][..bytes.len()].copy_from_slice(bytes),
-                Content::Input(_) => {}
+                Content::Constant(constant) => constants.push((offsets[at] as usize, buffer.bytes, constant)),
+                // Places that an input names are looked up before there is an input.
+                Content::Input(_) => memory.write(offsets[at] as usize, &vec![0; buffer.bytes])?,
             }
         }
-        memory.write(0, &fixed)?;
+        upload(&device, &memory, constants)?;
         noise(&memory, arena_at, arena.bytes)?;
         for input in plan.inputs.iter().filter(|input| input.element == Element::Float) {
             let buffer = input.buffer.map(|at| (offsets[at] as usize, plan.buffers[at].bytes));
@@ -138,9 +141,11 @@ impl CudaProgram {
         };
         // What has a generated kernel runs without the libraries.
         let wants = |library: Library, has: bool, must: bool| has && (must || library.is_present());
-        let is_bound = ways().any(|ways| ways.otherwise.is_none());
-        let (products, convolutions) =
-            (ways().any(|ways| ways.product.is_some()), ways().any(|ways| ways.convolution.is_some()));
+        let is_bound = ways().any(|ways| ways.otherwise.is_none() && ways.sums.is_none());
+        let (products, convolutions) = (
+            ways().any(|ways| ways.products().iter().any(Option::is_some)),
+            ways().any(|ways| ways.convolutions().iter().any(Option::is_some)),
+        );
         let cublas = if wants(Library::CublasLt, products, is_bound) { Some(CublasLt::new()?) } else { None };
         let cudnn = if wants(Library::Cudnn, convolutions, false) { Some(Cudnn::new(&stream)?) } else { None };
         stage("libraries");
@@ -167,8 +172,8 @@ impl CudaProgram {
         stage("ways");
         // The constants are on the device now.
         for buffer in &mut program.plan.buffers {
-            if let Content::Constant(bytes) = &mut buffer.content {
-                *bytes = Vec::new();
+            if let Content::Constant(constant) = &mut buffer.content {
+                *constant = Constant::Bytes(Vec::new());
             }
         }
         program.stages = stages;
@@ -180,7 +185,7 @@ impl CudaProgram {
         &self.stages
     }
 
-    fn address(&self, place: Place) -> Address {
+    pub(crate) fn address(&self, place: Place) -> Address {
         self.offsets[place.buffer] + place.offset as Address
     }
 
@@ -196,6 +201,7 @@ impl CudaProgram {
             right: self.address(places.right),
             bias: optional(places.bias),
             residual: optional(places.residual),
+            factors: optional(places.factors),
             out: self.address(places.out),
         }
     }
@@ -364,10 +370,30 @@ impl CudaProgram {
 impl Operands {
     /// The same places in the memory that begins at `base`.
     pub fn from(self, base: Address) -> Self {
-        let [left, right, bias, residual, out] =
-            [self.left, self.right, self.bias, self.residual, self.out].map(|at| base.wrapping_add(at));
-        Self { left, right, bias, residual, out }
+        let [left, right, bias, residual, factors, out] =
+            [self.left, self.right, self.bias, self.residual, self.factors, self.out].map(|at| base.wrapping_add(at));
+        Self { left, right, bias, residual, factors, out }
     }
+}
+
+/// Lays out `constants`, each with its place and its length, and writes them to `memory`: the largest first, on all processors.
+fn upload(device: &Device, memory: &Memory, mut constants: Vec<(usize, usize, &Constant)>) -> Result<(), Diagnostic> {
+    constants.sort_by_key(|&(_, len, _)| std::cmp::Reverse(len));
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(constants.len().max(1));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        device.bind()?;
+        while let Some((at, _, constant)) = constants.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let unreadable = || Diagnostic::error(Kind::Io, "B0302", "a constant cannot be converted");
+            memory.write(*at, &constant.bytes().ok_or_else(unreadable)?)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
+        let ended = || Diagnostic::error(Kind::Io, "B0302", "a thread that lays out constants ended");
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(ended())))
+    })
 }
 
 /// Fills memory with numbers of ordinary size: zeros make arithmetic units draw less power and run faster, so a choice that is
@@ -382,8 +408,9 @@ pub(crate) fn noise(memory: &Memory, at: usize, len: usize) -> Result<(), Diagno
             state ^= state << 17;
             state
         };
-        // Each half-word is a float16 between 0.125 and 2, of either sign, and each pair of them a float32 of like size.
-        (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fff)).to_le_bytes()).collect()
+        // Each half-word is a float16 between 0.125 and 2, of either sign, each pair of them a float32 of like size, and each byte
+        // a float8 below 2.
+        (0..1 << 20).flat_map(|_| (0x3000u16 | (next() as u16 & 0x8fbf)).to_le_bytes()).collect()
     });
     let mut done = 0;
     while done < len {

@@ -168,9 +168,27 @@ struct Touched<'a> {
     strides: Vec<usize>,
 }
 
+/// What a region becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Kernel,
+    /// A function of two neighbours of the first operand, which are in registers.
+    Function,
+}
+
 impl Region {
     /// The kernel. `None` when a row has too many elements to hold.
     pub fn generate(&self) -> Option<Generated> {
+        self.written(Form::Kernel)
+    }
+
+    /// The region without rows as the function `finish` of a position and two integers, the neighbours there of the first operand; its
+    /// other operands and what it writes are `ARGUMENTS`, declared as `PARAMETERS`. `None` when neighbours do not lie side by side.
+    pub fn function(&self) -> Option<Generated> {
+        self.written(Form::Function)
+    }
+
+    fn written(&self, form: Form) -> Option<Generated> {
         let rank = self.shape.len();
         let mut touched: Vec<Touched> = Vec::new();
         let mut touch = |view| {
@@ -202,6 +220,11 @@ impl Region {
         });
         let innermost = innermost.filter(|_| !scattered);
         let width = innermost.map_or(1, |last| self.width(&touched, &axes, last));
+        let is_function = form == Form::Function;
+        if is_function && (width < 2 || self.n_column_axes > 0) {
+            return None;
+        }
+        let width = if is_function { 2 } else { width };
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
         // Functions may be less exact than what is stored of them.
         let narrow = if self.stores.iter().all(|(_, view)| view.scalar.is_narrow()) { "#define NARROW\n" } else { "" };
@@ -214,16 +237,28 @@ impl Region {
             "unsigned"
         };
         let block = threads * rows_per_block;
-        code.line(format!("extern \"C\" __global__ void __launch_bounds__({block}) region("));
-        for (at, touched) in touched.iter().enumerate() {
-            let (constant, end) =
-                (if at < first_store { "const " } else { "" }, if at + 1 == strides.len() { ") {" } else { "," });
-            code.line(format!("    {constant}{}* __restrict__ p{at}{end}", touched.view.scalar.spelled()));
+        let parameter = |(at, touched): (usize, &Touched)| {
+            let constant = if at < first_store { "const " } else { "" };
+            format!("{constant}{}* __restrict__ p{at}", touched.view.scalar.spelled())
+        };
+        let parameters: Vec<String> = touched.iter().enumerate().map(parameter).collect();
+        if is_function {
+            let names: Vec<String> = (1..touched.len()).map(|at| format!("p{at}")).collect();
+            code.line(format!("#define PARAMETERS , {}", parameters[1..].join(", ")));
+            code.line(format!("#define ARGUMENTS , {}", names.join(", ")));
+            code.line("__device__ __forceinline__ void finish(const unsigned first, const int* held PARAMETERS) {");
+        } else {
+            code.line(format!("extern \"C\" __global__ void __launch_bounds__({block}) region("));
+            code.line(format!("    {}) {{", parameters.join(",\n    ")));
+            code.line("  BEGIN;");
         }
-        code.line("  BEGIN;");
         if self.n_column_axes == 0 {
-            code.line(format!("  const {index} first = ({index}(blockIdx.x) * {threads}u + threadIdx.x) * {width}u;"));
-            code.line(format!("  if (first >= {columns}u) return;"));
+            if !is_function {
+                code.line(format!(
+                    "  const {index} first = ({index}(blockIdx.x) * {threads}u + threadIdx.x) * {width}u;"
+                ));
+                code.line(format!("  if (first >= {columns}u) return;"));
+            }
             code.line("  const bool holds[1] = {true};");
         } else {
             code.line("  __shared__ double scratch[32];");
@@ -238,12 +273,20 @@ impl Region {
             ));
             coordinates(&mut code, index, "row", 0, &axes.sizes[..n_row_axes]);
         }
-        for (at, touched) in touched.iter().enumerate() {
+        for (at, touched) in touched.iter().enumerate().skip(usize::from(is_function)) {
             let terms = terms(&axes.strides[at][..n_row_axes], 0);
             code.line(format!("  const {index} row{at} = {}u{terms};", touched.view.offset));
         }
-        let parts =
-            Parts { axes: &axes, n_row_axes, index, n_vectors, threads, is_rows: self.n_column_axes > 0, columns };
+        let parts = Parts {
+            axes: &axes,
+            n_row_axes,
+            index,
+            n_vectors,
+            threads,
+            is_rows: self.n_column_axes > 0,
+            columns,
+            is_function,
+        };
         for register in 0..self.values.len() {
             self.compute(&mut code, register, &operands, &parts);
         }
@@ -259,7 +302,7 @@ impl Region {
             source: code.text,
             name: "region",
             launch: Launch { grid: [u32::try_from(blocks).ok()?.max(1), 1], threads: block as u32, shared_bytes: 0 },
-            parameters: touched.iter().map(|touched| touched.view.buffer).collect(),
+            parameters: touched.iter().skip(usize::from(is_function)).map(|touched| touched.view.buffer).collect(),
         })
     }
 
@@ -313,6 +356,9 @@ impl Region {
             Made::Load(operand) if value.is_row => {
                 let address = self.address(operands[*operand], *operand, "", "", parts.index);
                 code.line(format!("  const {ty} r{register} = get({address});"));
+            }
+            Made::Load(0) if parts.is_function => {
+                code.line(format!("  const {ty} v{register}[2] = {{held[0], held[1]}};"));
             }
             Made::Load(operand) => {
                 let (at, positions) = operands[*operand];
@@ -425,6 +471,8 @@ struct Parts<'a> {
     threads: usize,
     is_rows: bool,
     columns: usize,
+    /// The first operand is in registers.
+    is_function: bool,
 }
 
 struct Writer {

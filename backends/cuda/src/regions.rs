@@ -3,12 +3,12 @@
 use crate::flat::{FlatCall, Refusal, ValueAt};
 use crate::operators;
 use crate::plan::{Planner, Step, Work};
-use crate::pointwise::{Kind as Reduced, RowOperator, pointwise};
+use crate::pointwise::{Kind as Reduced, Pointwise, RowOperator, pointwise};
 use crate::region::{
     Generated, Input, Lookup, MAX_COLUMNS, Made, Operand, Reduction, Region, Register, Value, literal,
 };
 use crate::units::{Role, role, space};
-use crate::view::{Class, View, row_major};
+use crate::view::{Class, Scalar, View, row_major};
 use eutectic_ir::region::Space;
 use eutectic_ir::types::normalize_axis;
 use std::collections::HashMap;
@@ -39,6 +39,45 @@ pub(crate) fn in_place(view: &View, template: &str) -> Option<Generated> {
         stores: vec![(1, view.clone())],
     }
     .generate()
+}
+
+/// The kernel that makes what `calls` compute of `sums`: scaled by `factors` and with `bias` added to each channel, they are the value
+/// `of`, and the calls `behind` are computed of it. Also the region, where the one result lies, and the bytes that it moves.
+pub(crate) fn behind(
+    planner: &mut Planner,
+    of: ValueAt,
+    [sums, factors]: [&View; 2],
+    bias: Option<ValueAt>,
+    behind: &[usize],
+    calls: &[usize],
+) -> Result<(Generated, Region, View, f64), Refusal> {
+    let flat = planner.flat;
+    let shape = sums.shape.clone();
+    let axes = row_major(shape.len());
+    let region = Region { shape, n_column_axes: 0, operands: Vec::new(), values: Vec::new(), stores: Vec::new() };
+    let mut building = Building { planner, region, axes, registers: HashMap::new(), bytes: 0.0 };
+    let [sums, factors] = [sums, factors].map(|view| {
+        let class = view.scalar.class();
+        Input::Register(building.load(Operand { view: view.clone(), lookup: None }, class))
+    });
+    let mut register = building.expression("((float)$0 * $1)", vec![sums, factors], Class::Real);
+    if let Some(bias) = bias {
+        let bias = building.grain(bias, 1, Class::Real)?;
+        register = building.expression("($0 + $1)", vec![Input::Register(register), bias], Class::Real);
+    }
+    building.registers.insert(of, register);
+    for &at in behind {
+        building.pointwise(&flat.calls[at])?;
+    }
+    let generated = building.generated(calls)?;
+    let last = calls.iter().map(|&at| flat.calls[at].outputs[0]).find(|&value| building.planner.views[value].is_some());
+    match (generated, last, building.region.stores.len()) {
+        (Some(generated), Some(value), 1) => {
+            let view = building.planner.view(value)?;
+            Ok((generated, building.region, view, building.bytes))
+        }
+        _ => Err(Refusal::new("", "it has not one result")),
+    }
 }
 
 /// Plans one kernel for `calls`.
@@ -182,6 +221,54 @@ impl Building<'_, '_> {
         self.add(Made::Expression(template.into(), inputs), class, is_row)
     }
 
+    /// `value`, one number for all or for each position of `axis`, in float32 where it is constant, whatever the precision. It is read
+    /// from memory in any case, so that layers which differ in scales only share a kernel.
+    fn grain(&mut self, value: ValueAt, axis: usize, class: Class) -> Result<Input, Refusal> {
+        let known = &self.planner.flat.values[value];
+        let is_constant = known.constant.is_some() && Class::of(known.element) == Class::Real;
+        let view = match is_constant {
+            true => self.planner.constant_as(value, Scalar::F32, &row_major(known.shape.len()))?,
+            false => self.planner.view(value)?,
+        };
+        let rank = self.axes.len();
+        let (mut shape, mut strides) = (vec![1; rank], vec![0; rank]);
+        if view.count() != 1 {
+            (shape[axis], strides[axis]) = (view.shape[0], view.strides[0]);
+        }
+        let stored = view.scalar.class();
+        let view = self.over_region(&View { shape, strides, ..view });
+        let view = view.ok_or_else(|| Refusal::new("", "an input does not broadcast"))?;
+        let register = self.load(Operand { view, lookup: None }, stored);
+        Ok(self.converted(Input::Register(register), class))
+    }
+
+    fn quantization(&mut self, call: &FlatCall, found: Pointwise) -> Result<(), Refusal> {
+        let missing = || Refusal::new("", "an input is missing");
+        let (x, scale) = (call.input(0).ok_or_else(missing)?, call.input(1).ok_or_else(missing)?);
+        let rank = self.planner.flat.values[x].shape.len();
+        let axis = normalize_axis(call.attrs.int("axis").unwrap_or(1), rank).unwrap_or_default();
+        let mut number = self.input(x)?;
+        if call.is("QuantizeLinear") {
+            number = self.converted(number, Class::Real);
+        }
+        let scale = self.grain(scale, axis, Class::Real)?;
+        let zero = match call.input(2) {
+            Some(zero) if !self.is_zero(zero) => {
+                let class = self.class(zero)?;
+                self.grain(zero, axis, class)?
+            }
+            _ => Input::Literal("0".into()),
+        };
+        let register = self.expression(found.template, vec![number, scale, zero], found.class);
+        self.registers.insert(call.outputs[0], register);
+        Ok(())
+    }
+
+    fn is_zero(&self, value: ValueAt) -> bool {
+        let all = self.planner.flat.values[value].constant.as_ref().and_then(|tensor| tensor.to_f64s());
+        all.is_some_and(|all| all.iter().all(|&x| x == 0.0))
+    }
+
     fn pointwise(&mut self, call: &FlatCall) -> Result<(), Refusal> {
         let flat = self.planner.flat;
         let given: Vec<ValueAt> = call.inputs.iter().flatten().copied().collect();
@@ -190,6 +277,9 @@ impl Building<'_, '_> {
         let single = |at: usize| call.input(at).and_then(|value| self.single(value));
         let found = pointwise(call, flat.values[output].element, given.len(), first, &single);
         let found = found.ok_or_else(|| Refusal::new("", "there is no kernel for it"))?;
+        if call.is("QuantizeLinear") || call.is("DequantizeLinear") {
+            return self.quantization(call, found);
+        }
         let is_cast = call.is("CastLike");
         let mut inputs = Vec::new();
         for (at, &value) in given.iter().enumerate().filter(|(at, _)| !is_cast || *at == 0) {
@@ -345,8 +435,8 @@ impl Building<'_, '_> {
         Ok(())
     }
 
-    /// Writes what is read outside of the region, and adds the step.
-    fn finish(mut self, calls: &[usize]) -> Result<(), Refusal> {
+    /// The kernel, with what is read outside of the region written to memory; `None` when nothing is.
+    fn generated(&mut self, calls: &[usize]) -> Result<Option<Generated>, Refusal> {
         let flat = self.planner.flat;
         let mut outputs: Vec<ValueAt> = calls.iter().map(|&at| flat.calls[at].outputs[0]).collect();
         let is_read_outside = |value: ValueAt| {
@@ -390,10 +480,16 @@ impl Building<'_, '_> {
             self.planner.views[value] = Some(view);
         }
         if self.region.stores.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let generated =
-            self.region.generate().ok_or_else(|| Refusal::new("", "its rows are too long for one block"))?;
+        let generated = self.region.generate();
+        Ok(Some(generated.ok_or_else(|| Refusal::new("", "its rows are too long for one block"))?))
+    }
+
+    /// Adds the step, unless nothing of it is read.
+    fn finish(mut self, calls: &[usize]) -> Result<(), Refusal> {
+        let flat = self.planner.flat;
+        let Some(generated) = self.generated(calls)? else { return Ok(()) };
         let n_reads = generated.parameters.len() - self.region.stores.len();
         let (reads, writes) = generated.parameters.split_at(n_reads);
         let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();

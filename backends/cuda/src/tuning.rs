@@ -21,6 +21,8 @@ use std::collections::{BTreeSet, HashMap};
 const PRODUCTS: usize = 24;
 /// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
 const ENGINES: usize = 12;
+/// Those of quantized numbers, of which twice as many forms are tried.
+const QUANTIZED_ENGINES: usize = 6;
 /// Ways that are given up before a program is.
 const MOST_REPAIRS: usize = 12;
 /// Counts up with what a way must pass to be chosen: those that were chosen before it are not taken from the cache.
@@ -32,11 +34,46 @@ const HOPELESS: f64 = 1.5;
 
 /// A way that was chosen, before its operands are known.
 #[derive(Clone)]
-pub(crate) enum Way {
+pub(crate) struct Way {
+    runs: Runs,
+    /// A generated kernel makes the result of what it gives.
+    is_unfinished: bool,
+}
+
+#[derive(Clone)]
+enum Runs {
     Product(Box<ProductPlan>),
     /// The plan with this number.
     Convolution(usize),
+    /// The generated kernel that uses matrix units.
+    Units,
+    /// The one that everything is checked against.
     Generated,
+}
+
+/// The generated kernels of one step.
+struct Own {
+    /// What computes the result without a library; empty where there is no such kernel.
+    otherwise: Vec<Ready>,
+    /// What computes it with matrix units.
+    units: Option<Ready>,
+    /// What makes the result of what an unfinished way gives.
+    after: Option<Ready>,
+    /// Where sums go.
+    sums: Option<Address>,
+}
+
+/// What a way is called in the cache: sums before all others, since heuristics list both from the beginning.
+fn named(of_sums: bool, name: impl std::fmt::Display) -> String {
+    format!("{}{name}", if of_sums { "sums " } else { "" })
+}
+
+/// An engine of cuDNN: whether it has sums only, in which form it was asked for, and its place in the list.
+struct Offered {
+    of_sums: bool,
+    in_other_form: bool,
+    at: usize,
+    engine: Engine,
 }
 
 /// The results that a way must have: libraries also offer ways that add up in the type of the result, and those lose digits
@@ -76,9 +113,22 @@ fn numbers(scalar: Scalar, bytes: &[u8]) -> impl Iterator<Item = f64> {
     bytes.chunks_exact(scalar.bytes()).map(move |bytes| match (scalar, bytes) {
         (Scalar::F16, &[a, b]) => f64::from(half::f16::from_le_bytes([a, b])),
         (Scalar::Bf16, &[a, b]) => f64::from(half::bf16::from_le_bytes([a, b])),
+        (Scalar::Narrow(_), &[code]) => e4m3(code),
+        (_, &[a]) => f64::from(a as i8),
         (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
         (_, bytes) => <[u8; 8]>::try_from(bytes).map_or(f64::NAN, f64::from_le_bytes),
     })
+}
+
+/// The number of a float8 of four exponent and three mantissa bits, the only narrow type that results are checked in.
+fn e4m3(code: u8) -> f64 {
+    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f64::from(code & 7));
+    let magnitude = match exponent {
+        _ if code & 127 == 127 => f64::NAN,
+        0 => mantissa * 2f64.powi(-9),
+        _ => (8.0 + mantissa) * 2f64.powi(exponent - 10),
+    };
+    if code & 128 == 0 { magnitude } else { -magnitude }
 }
 
 /// The norm of the difference over the norm of what is expected.
@@ -96,24 +146,21 @@ impl CudaProgram {
                 Work::Kernel(generated) => vec![self.ready(generated, kernels)?],
                 Work::Contraction(ways, places) => {
                     let (ways, places) = (ways.clone(), *places);
-                    let generated =
-                        |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels));
-                    let (otherwise, after) =
-                        (generated(&ways.otherwise).transpose()?, generated(&ways.after).transpose()?);
+                    let own = self.own(&ways, kernels)?;
                     let key = key(&ways);
                     let way = match self.chosen.get(&key) {
                         Some((_, way)) => way.clone(),
                         None => {
-                            let (name, way) =
-                                self.choose(&key, &ways, &places, &otherwise, &after, cache, &mut ring)?;
+                            let (name, way) = self.choose(&key, &ways, &places, &own, cache, &mut ring)?;
                             self.chosen.insert(key, (name, way.clone()));
                             way
                         }
                     };
                     let operands = self.operands(&places);
-                    let step = launches(&way, operands, &otherwise, &after);
-                    let is_library = !matches!(way, Way::Generated);
-                    self.references.extend(otherwise.filter(|_| is_library).map(|otherwise| (at, otherwise)));
+                    let step = launches(&way, operands, &own);
+                    if !matches!(way.runs, Runs::Generated) && !own.otherwise.is_empty() {
+                        self.references.push((at, own.otherwise));
+                    }
                     step
                 }
             };
@@ -163,14 +210,24 @@ impl CudaProgram {
         Ok(Ready::Kernel(kernel, generated.launch, addresses))
     }
 
-    #[allow(clippy::too_many_arguments)]
+    fn own(&self, ways: &Ways, kernels: &HashMap<String, Kernel>) -> Result<Own, Diagnostic> {
+        let ready = |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels)).transpose();
+        if let Some(sums) = &ways.sums {
+            let after = self.ready(&sums.after, kernels)?;
+            let otherwise = vec![self.ready(&sums.otherwise, kernels)?, after.clone()];
+            let units = ready(&ways.units)?;
+            return Ok(Own { otherwise, units, after: Some(after), sums: Some(self.address(sums.place)) });
+        }
+        let otherwise = ready(&ways.otherwise)?.into_iter().collect();
+        Ok(Own { otherwise, units: ready(&ways.units)?, after: ready(&ways.after)?, sums: None })
+    }
+
     fn choose(
         &mut self,
         key: &str,
         ways: &Ways,
         places: &Places,
-        otherwise: &Option<Ready>,
-        after: &Option<Ready>,
+        own: &Own,
         cache: &Cache,
         ring: &mut Option<Ring>,
     ) -> Result<(String, Way), Diagnostic> {
@@ -182,21 +239,28 @@ impl CudaProgram {
         let key = format!("way {CHECKS} {versions:?} {} {key}", self.device.name);
         let kept = cache.get(&key).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let kept = if refused.contains(&kept) { String::new() } else { kept };
-        let products = match (&ways.product, &self.libraries.cublas) {
-            (Some(product), Some(cublas)) if kept.is_empty() || kept.starts_with("product") => {
-                cublas.plans(product, PRODUCTS).unwrap_or_default()
+        let mut products: Vec<(bool, usize, ProductPlan)> = Vec::new();
+        // Of what was chosen before, only the list that it is in is asked for.
+        let is_wanted = |name: &str| kept.is_empty() || kept.starts_with(name);
+        for (of_sums, product) in [false, true].into_iter().zip(ways.products()) {
+            if let (Some(product), Some(cublas)) = (product, &self.libraries.cublas)
+                && is_wanted(&named(of_sums, "product"))
+            {
+                let plans = cublas.plans(product, PRODUCTS).unwrap_or_default();
+                products.extend(plans.into_iter().enumerate().map(|(at, plan)| (of_sums, at, plan)));
             }
-            _ => Vec::new(),
-        };
-        // Of a convolution that was chosen before, only the engines in its order are asked for.
-        let mut engines: Vec<(bool, usize, Engine)> = Vec::new();
-        if let (Some(convolution), Some(cudnn)) = (&ways.convolution, &self.libraries.cudnn) {
-            for residual_first in [false, true] {
-                let is_wanted = kept.starts_with(&format!("convolution {residual_first} "));
-                let differs = !residual_first || (convolution.has_bias && convolution.has_residual);
-                if is_wanted || (kept.is_empty() && differs) {
-                    let found = cudnn.engines(convolution, residual_first, ENGINES).unwrap_or_default();
-                    engines.extend(found.into_iter().enumerate().map(|(at, engine)| (residual_first, at, engine)));
+        }
+        let mut engines: Vec<Offered> = Vec::new();
+        for (of_sums, convolution) in [false, true].into_iter().zip(ways.convolutions()) {
+            let (Some(convolution), Some(cudnn)) = (convolution, &self.libraries.cudnn) else { continue };
+            for in_other_form in [false, true] {
+                if is_wanted(&named(of_sums, format_args!("convolution {in_other_form} ")))
+                    && (!in_other_form || convolution.has_other_form())
+                {
+                    let n = if ways.sums.is_some() { QUANTIZED_ENGINES } else { ENGINES };
+                    let found = cudnn.engines(convolution, in_other_form, n).unwrap_or_default();
+                    let offered = |(at, engine)| Offered { of_sums, in_other_form, at, engine };
+                    engines.extend(found.into_iter().enumerate().map(offered));
                 }
             }
         }
@@ -210,14 +274,13 @@ impl CudaProgram {
             none => &*none.insert(Ring::new(&self.device, cache)?),
         };
         let operands = self.operands(places);
-        let check =
-            otherwise.as_ref().map(|otherwise| self.check(ways, places, otherwise, ring)).transpose()?.flatten();
+        let check = if own.otherwise.is_empty() { None } else { self.check(ways, places, own, ring)? };
         let mut best: Option<(f64, String, Way)> = None;
         let mut offer = |this: &Self, name: String, way: Way| -> bool {
             if refused.contains(&name) {
                 return false;
             }
-            let steps = launches(&way, operands, otherwise, after);
+            let steps = launches(&way, operands, own);
             let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
             match this.seconds_of(&steps, weights, ring, least) {
                 Ok(seconds)
@@ -231,18 +294,26 @@ impl CudaProgram {
             }
         };
         let mut is_found = false;
-        for (at, plan) in products.into_iter().enumerate() {
-            is_found |= offer(self, format!("product {at}"), Way::Product(Box::new(plan)));
+        if own.units.is_some() {
+            is_found |= offer(self, "units".into(), Way { runs: Runs::Units, is_unfinished: false });
         }
-        for (residual_first, at, engine) in &engines {
-            let (Some(convolution), Some(cudnn)) = (&ways.convolution, &self.libraries.cudnn) else { break };
+        for (of_sums, at, plan) in products {
+            let way = Way { runs: Runs::Product(Box::new(plan)), is_unfinished: of_sums || ways.after.is_some() };
+            is_found |= offer(self, named(of_sums, format_args!("product {at}")), way);
+        }
+        for Offered { of_sums, in_other_form, at, engine } in &engines {
+            let (Some(convolution), Some(cudnn)) = (ways.convolutions()[usize::from(*of_sums)], &self.libraries.cudnn)
+            else {
+                break;
+            };
             let Ok(plan) = cudnn.plan(convolution, engine) else { continue };
             if plan.workspace > WORKSPACE {
                 continue;
             }
             self.convolutions.push(plan);
-            let name = format!("convolution {residual_first} {at}");
-            let is_better = offer(self, name, Way::Convolution(self.convolutions.len() - 1));
+            let name = named(*of_sums, format_args!("convolution {in_other_form} {at}"));
+            let way = Way { runs: Runs::Convolution(self.convolutions.len() - 1), is_unfinished: *of_sums };
+            let is_better = offer(self, name, way);
             if !is_better {
                 self.convolutions.pop();
             }
@@ -250,8 +321,8 @@ impl CudaProgram {
         }
         // The generated kernel may win where there is one channel to a group; elsewhere it takes long to find that out.
         let is_depthwise = ways.convolution.as_ref().is_some_and(|convolution| convolution.filter[1] == 1);
-        if otherwise.is_some() && (is_depthwise || !is_found) {
-            offer(self, "generated".into(), Way::Generated);
+        if !own.otherwise.is_empty() && (is_depthwise || !is_found) {
+            offer(self, "generated".into(), Way { runs: Runs::Generated, is_unfinished: false });
         }
         let none = || Diagnostic::error(Kind::Unsupported, "B0305", format!("no library computes {key}"));
         let (_, name, way) = best.ok_or_else(none)?;
@@ -261,7 +332,7 @@ impl CudaProgram {
 
     /// What the generated kernel computes; `None` when that tells nothing. Parts of the whole result are compared: a library
     /// may compute its end in another way than its beginning.
-    fn check(&self, ways: &Ways, places: &Places, otherwise: &Ready, ring: &Ring) -> Result<Option<Check>, Diagnostic> {
+    fn check(&self, ways: &Ways, places: &Places, own: &Own, ring: &Ring) -> Result<Option<Check>, Diagnostic> {
         const PARTS: usize = 32;
         const PART: usize = 1 << 13;
         let (count, scalar, tf32) = ways.result();
@@ -273,6 +344,17 @@ impl CudaProgram {
             (0..PARTS).map(|part| (out + (first(part) * width) as Address, PART)).collect()
         };
         let limit = match scalar {
+            // A number that lies between two steps may be rounded to either.
+            Scalar::I8 => 2e-3,
+            Scalar::Narrow(_) => 4e-3,
+            // The sums of eight-bit floating-point numbers have fewer digits in matrix units.
+            _ if ways
+                .sums
+                .as_ref()
+                .is_some_and(|sums| sums.product.is_some_and(|product| product.scalar != Scalar::I8)) =>
+            {
+                4e-3
+            }
             Scalar::F16 => 1e-3,
             Scalar::Bf16 => 8e-3,
             Scalar::F64 => 1e-12,
@@ -280,7 +362,7 @@ impl CudaProgram {
             _ => 3e-5,
         };
         let mut check = Check { operands: self.written(places), parts, scalar, limit, expected: Vec::new() };
-        check.expected = check.found(self, ring, std::slice::from_ref(otherwise))?;
+        check.expected = check.found(self, ring, &own.otherwise)?;
         let norm: f64 = check.expected.iter().map(|x| x * x).sum();
         Ok((norm.is_finite() && norm > 0.0).then_some(check))
     }
@@ -290,18 +372,31 @@ impl CudaProgram {
         &mut self,
         kept: &str,
         ways: &Ways,
-        products: &[ProductPlan],
-        engines: &[(bool, usize, Engine)],
+        products: &[(bool, usize, ProductPlan)],
+        engines: &[Offered],
     ) -> Option<Way> {
-        let mut words = kept.split(' ');
-        match (words.next()?, words.next_back()) {
-            ("generated", None) => Some(Way::Generated),
-            ("product", Some(at)) => Some(Way::Product(Box::new(*products.get(at.parse::<usize>().ok()?)?))),
-            ("convolution", Some(at)) => {
-                let (_, _, engine) = engines.get(at.parse::<usize>().ok()?)?;
-                let plan = self.libraries.cudnn.as_ref()?.plan(ways.convolution.as_ref()?, engine).ok()?;
+        let of_sums = kept.starts_with("sums ");
+        let mut words = kept.trim_start_matches("sums ").split(' ');
+        let (kind, last) = (words.next()?, words.next_back());
+        let own = |runs| Some(Way { runs, is_unfinished: false });
+        match (kind, last) {
+            ("generated", None) => return own(Runs::Generated),
+            ("units", None) => return ways.units.as_ref().and_then(|_| own(Runs::Units)),
+            _ => {}
+        }
+        let place = last?.parse::<usize>().ok()?;
+        match kind {
+            "product" => {
+                let (.., plan) = products.iter().find(|(sums, at, _)| *sums == of_sums && *at == place)?;
+                let is_unfinished = of_sums || ways.after.is_some();
+                Some(Way { runs: Runs::Product(Box::new(*plan)), is_unfinished })
+            }
+            "convolution" => {
+                let Offered { engine, .. } = engines.get(place).filter(|offered| offered.at == place)?;
+                let convolution = ways.convolutions()[usize::from(of_sums)]?;
+                let plan = self.libraries.cudnn.as_ref()?.plan(convolution, engine).ok()?;
                 self.convolutions.push(plan);
-                Some(Way::Convolution(self.convolutions.len() - 1))
+                Some(Way { runs: Runs::Convolution(self.convolutions.len() - 1), is_unfinished: of_sums })
             }
             _ => None,
         }
@@ -364,7 +459,8 @@ impl CudaProgram {
 /// What two steps have in common that are computed in the same way. Kernels hold the addresses of one step; those of two
 /// steps that are else alike are alike.
 fn key(ways: &Ways) -> String {
-    format!("{:?} {:?} {}", ways.product, ways.convolution, ways.after.is_some())
+    let sums = ways.sums.as_ref().map(|sums| (&sums.product, &sums.convolution, &sums.after.source));
+    format!("{:?} {:?} {} {sums:?}", ways.product, ways.convolution, ways.after.is_some())
 }
 
 impl CudaProgram {
@@ -379,7 +475,7 @@ impl CudaProgram {
             let Some(step) = self.unsettled()? else { return Ok(()) };
             let Work::Contraction(ways, _) = &self.plan.steps[step].work else { break };
             let key = key(ways);
-            let (name, _) = self.chosen.remove(&key).unwrap_or_else(|| (String::new(), Way::Generated));
+            let name = self.chosen.remove(&key).map(|(name, _)| name).unwrap_or_default();
             self.refused.entry(key).or_default().insert(name);
             self.prepare_steps(cache, kernels)?;
             self.record(0)?;
@@ -443,7 +539,7 @@ impl CudaProgram {
             let len = count * scalar.bytes();
             let out = self.operands(places).out;
             let computed: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
-            self.enqueue_one(reference, base)?;
+            reference.iter().try_for_each(|ready| self.enqueue_one(ready, base))?;
             let expected: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
             found.push((Listed { kind: kinds(ready), ..listed(step) }, distance(&computed, &expected)));
         }
@@ -452,10 +548,14 @@ impl CudaProgram {
 }
 
 /// The launches of `way`.
-fn launches(way: &Way, operands: Operands, otherwise: &Option<Ready>, after: &Option<Ready>) -> Vec<Ready> {
-    match way {
-        Way::Product(plan) => [Ready::Product(plan.clone(), operands)].into_iter().chain(after.clone()).collect(),
-        Way::Convolution(plan) => vec![Ready::Convolution(*plan, operands)],
-        Way::Generated => otherwise.iter().cloned().collect(),
-    }
+fn launches(way: &Way, operands: Operands, own: &Own) -> Vec<Ready> {
+    let unfinished = Operands { out: own.sums.unwrap_or(operands.out), ..operands };
+    let (at, after) = if way.is_unfinished { (unfinished, own.after.clone()) } else { (operands, None) };
+    let library = match &way.runs {
+        Runs::Product(plan) => Ready::Product(plan.clone(), at),
+        Runs::Convolution(plan) => Ready::Convolution(*plan, at),
+        Runs::Units => return own.units.iter().cloned().collect(),
+        Runs::Generated => return own.otherwise.clone(),
+    };
+    [library].into_iter().chain(after).collect()
 }

@@ -3,14 +3,15 @@
 use crate::flat::{Flat, FlatCall, Refusal, ValueAt};
 use crate::pointwise::{RowOperator, pointwise, row_operator};
 use crate::product::Activation;
+use crate::quantized;
 use crate::region::MAX_COLUMNS;
 use crate::view::Class;
 use eutectic_ir::region::{self, Epilogues, Member, Operand, Space};
 
 /// What cuDNN's convolutions do to a result before they write it; their own third input is the bias.
-const CONVOLUTION: Epilogues = Epilogues { bias: false, residual: true, activations: &["Relu"] };
+const CONVOLUTION: Epilogues = Epilogues { bias: false, residual: true, activations: &["Relu"], dequantizes: false };
 /// What cuBLASLt's products do to a result before they write it.
-const PRODUCT: Epilogues = Epilogues { bias: true, residual: true, activations: &["Relu", "Gelu"] };
+const PRODUCT: Epilogues = Epilogues { bias: true, residual: true, activations: &["Relu", "Gelu"], dequantizes: false };
 
 /// Calls that one kernel runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(crate) enum Kind {
     Region,
     /// A product or convolution, the first call, with what follows it.
     Anchor(Epilogue),
+    /// A product or convolution of quantized numbers, with what dequantizes them and what follows.
+    Quantized,
     /// Anything else: one call.
     Single,
 }
@@ -82,15 +85,25 @@ pub(crate) fn role(flat: &Flat, call: &FlatCall) -> Option<Role> {
     pointwise(call, element, n, class, &|_| None).map(|_| Role::Pointwise)
 }
 
-/// The role that `call` may have in a region.
-pub(crate) fn offered(flat: &Flat, call: &FlatCall) -> Option<region::Role> {
+/// The role that `call` may have in a region. `producer` gives the call that computes a value.
+pub(crate) fn offered(
+    flat: &Flat,
+    call: &FlatCall,
+    producer: &dyn Fn(ValueAt) -> Option<usize>,
+) -> Option<region::Role> {
     let of = |at: usize| call.input(at).map(|value| &flat.values[value]);
     // Libraries have no epilogues in double precision, and no products of integers.
     let is_real = |call: &FlatCall| Class::of(flat.values[call.outputs[0]].element) == Class::Real;
     let is_image = || matches!(of(0).map(|value| value.shape.len()), Some(3 | 4));
+    let anchor = |epilogues: Epilogues| {
+        let dequantizes = quantized::operands(flat, call, producer).is_some();
+        Some(region::Role::Anchor(Epilogues { dequantizes, ..epilogues }))
+    };
     match call {
-        _ if call.is("MatMul") && is_real(call) => Some(region::Role::Anchor(PRODUCT)),
-        _ if call.is("Conv") && is_real(call) && is_image() => Some(region::Role::Anchor(CONVOLUTION)),
+        _ if call.is("MatMul") && is_real(call) => anchor(PRODUCT),
+        _ if call.is("Conv") && is_real(call) && is_image() => anchor(CONVOLUTION),
+        // Weights that no product reads as they are stored are dequantized once and for all.
+        _ if call.is("DequantizeLinear") && of(0)?.constant.is_some() => None,
         _ => role(flat, call).map(|role| role.offered()),
     }
 }
@@ -104,9 +117,9 @@ pub(crate) fn units(flat: &Flat) -> Result<Vec<Unit>, Vec<Refusal>> {
         |&a: &usize, &b: &usize| flat.calls[a].group.is_some() && flat.calls[a].group == flat.calls[b].group;
     for calls in positions.chunk_by(same_group) {
         let first = &flat.calls[calls[0]];
-        let is_anchor = first.is("Conv") || first.is("MatMul");
         let kind = match calls {
-            _ if is_anchor => epilogue(flat, calls).map(Kind::Anchor),
+            _ if is_anchor(first) => epilogue(flat, calls).map(Kind::Anchor),
+            _ if calls.iter().any(|&at| is_anchor(&flat.calls[at])) => Some(Kind::Quantized),
             [_] if role(flat, first).is_none() => Some(Kind::Single),
             _ => Some(Kind::Region),
         };
@@ -121,6 +134,11 @@ pub(crate) fn units(flat: &Flat) -> Result<Vec<Unit>, Vec<Refusal>> {
     if refusals.is_empty() { Ok(units) } else { Err(refusals) }
 }
 
+/// Whether `call` is a product or convolution.
+pub(crate) fn is_anchor(call: &FlatCall) -> bool {
+    call.is("Conv") || call.is("MatMul")
+}
+
 /// What follows the product or convolution `calls[0]`; `None` when it is not what its kernel can do.
 fn epilogue(flat: &Flat, calls: &[usize]) -> Option<Epilogue> {
     let mut epilogue = Epilogue::default();
@@ -128,7 +146,7 @@ fn epilogue(flat: &Flat, calls: &[usize]) -> Option<Epilogue> {
         return Some(epilogue);
     }
     let first = &flat.calls[calls[0]];
-    let region::Role::Anchor(able) = offered(flat, first)? else { return None };
+    let region::Role::Anchor(able) = offered(flat, first, &|_| None)? else { return None };
     let mut current = first.outputs[0];
     for &at in &calls[1..] {
         let call = &flat.calls[at];
@@ -160,7 +178,8 @@ fn epilogue(flat: &Flat, calls: &[usize]) -> Option<Epilogue> {
     Some(epilogue)
 }
 
-fn is_row(flat: &Flat, value: ValueAt, shape: &[usize]) -> bool {
+/// Whether `value` is a constant row for a result of `shape`.
+pub(crate) fn is_row(flat: &Flat, value: ValueAt, shape: &[usize]) -> bool {
     let known = &flat.values[value];
     known.constant.is_some()
         && known.shape.last() == shape.last()

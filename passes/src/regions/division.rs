@@ -68,6 +68,11 @@ impl<'a> Division<'a> {
         self.units[at].as_ref().is_some_and(|unit| unit.calls.iter().all(joins))
     }
 
+    /// Whether unit `at` is still the one call that it began as.
+    pub fn is_alone(&self, at: usize) -> bool {
+        self.units[at].as_ref().is_some_and(|unit| unit.made_by.is_empty())
+    }
+
     /// Lets `calls`, each in a unit of its own or in those listed, be unit `to`.
     pub fn replace(&mut self, to: usize, calls: Vec<usize>, made_by: String) {
         for &call in &calls {

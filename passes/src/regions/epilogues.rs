@@ -21,6 +21,9 @@ pub(super) fn claim(division: &mut Division) {
     for at in 0..division.calls.len() {
         let calls = division.calls;
         let (Some(Role::Anchor(epilogues)), Some(origin)) = (calls.role(at), calls.origin(at)) else { continue };
+        if !division.is_alone(at) {
+            continue;
+        }
         let function = calls.abilities.origins[origin].as_str();
         if division.fusions.admits(PATTERN.name, Some(function)).is_none() {
             continue;
@@ -87,7 +90,7 @@ fn is_row(calls: &Calls, value: ValueId, of: ValueId) -> bool {
 }
 
 /// Whether computing `value` needs the result of call `target`.
-fn needs(calls: &Calls, value: ValueId, target: usize) -> bool {
+pub(super) fn needs(calls: &Calls, value: ValueId, target: usize) -> bool {
     let (mut open, mut seen) = (vec![value], BTreeSet::new());
     while let Some(value) = open.pop() {
         match calls.producer(value) {

@@ -7,7 +7,7 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | products and convolutions take what follows them | `epilogues.rs` |
+//! | products and convolutions take what follows them | `epilogues.rs`; those of quantized numbers, `quantized.rs` |
 //! | calls join what they read: patterns by what a kernel holds | `lookups.rs`, `rows.rs`, `pointwise.rs` |
 //! | cheap calls are repeated instead of kept in memory | `recompute.rs` |
 //! | regions become functions | `outline.rs` |
@@ -22,6 +22,7 @@ mod lookups;
 mod outline;
 mod pointwise;
 mod price;
+mod quantized;
 mod recompute;
 mod rows;
 #[cfg(test)]
@@ -54,8 +55,15 @@ const ATTENTION: Pattern = Pattern {
 };
 
 /// Every pattern. The first that takes the calls of a kernel is the one that must be asked for.
-pub const PATTERNS: [Pattern; 6] =
-    [epilogues::PATTERN, lookups::PATTERN, rows::PATTERN, pointwise::PATTERN, recompute::PATTERN, ATTENTION];
+pub const PATTERNS: [Pattern; 7] = [
+    epilogues::PATTERN,
+    quantized::PATTERN,
+    lookups::PATTERN,
+    rows::PATTERN,
+    pointwise::PATTERN,
+    recompute::PATTERN,
+    ATTENTION,
+];
 
 /// Which fusions are asked for: patterns and fused functions by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,9 +154,11 @@ pub struct Formed {
 pub fn form(model: &mut Model, abilities: &Abilities, fusions: &Fusions, device: &Device) -> Vec<Formed> {
     let Some(calls) = Calls::new(&model.graph, abilities) else { return Vec::new() };
     let mut division = Division::new(&calls, fusions, device);
+    quantized::claim(&mut division);
     epilogues::claim(&mut division);
     division.merge();
     recompute::repeat(&mut division);
+    quantized::leave_out_repeated(&mut division);
     let units = division.scheduled();
     let outline::Outlined { graph, functions, formed } = outline::outlined(model, &calls, &units);
     model.graph = graph;

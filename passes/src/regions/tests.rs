@@ -2,19 +2,28 @@ use super::*;
 use crate::testing::{assert_same, call, drawn, graph_of, model_of};
 use eutectic_ir::graph::{Graph, Op, ValueId};
 use eutectic_ir::region::{Epilogues, Limits};
-use eutectic_ir::{Attr, Name, infer, verify};
+use eutectic_ir::{Attr, Element, Name, Tensor, infer, verify};
 
 const LIMITS: Limits = Limits { calls: 48, operands: 48, columns: 16 << 10, processors: 132, float_bytes: 4 };
 
 /// What a simple backend says of `model`: the calls of `groups`, by position, stem from fused functions of these names.
 fn abilities(model: &Model, groups: &[(&str, &[usize])]) -> Abilities {
     let graph = &model.graph;
-    let role = |op: &str, rank: usize| match op {
+    let is_dequantized = |value: Option<ValueId>| {
+        value.and_then(|id| graph.producer(id)).is_some_and(|(id, _)| graph.node(id).op.is("DequantizeLinear"))
+    };
+    let role = |node: &eutectic_ir::Node, rank: usize| match node.op.name() {
         "Add" | "Mul" | "Relu" | "Exp" | "Neg" | "Cast" => Some(Role::Pointwise),
+        "QuantizeLinear" | "DequantizeLinear" => Some(Role::Pointwise),
         "Softmax" => Some(Role::Row { columns: vec![rank - 1], reduces: false }),
         "ReduceMean" => Some(Role::Row { columns: vec![rank - 1], reduces: true }),
         "Gather" => Some(Role::Lookup),
-        "MatMul" => Some(Role::Anchor(Epilogues { bias: true, residual: true, activations: &["Relu"] })),
+        "MatMul" => Some(Role::Anchor(Epilogues {
+            bias: true,
+            residual: true,
+            activations: &["Relu"],
+            dequantizes: (0..2).all(|slot| is_dequantized(node.input(slot))),
+        })),
         _ => None,
     };
     let rank = |node: &eutectic_ir::Node| node.input(0).and_then(|id| graph.ty(id)).map_or(0, |ty| ty.rank());
@@ -23,7 +32,7 @@ fn abilities(model: &Model, groups: &[(&str, &[usize])]) -> Abilities {
         members.iter().for_each(|&at| origin_of[at] = Some(number));
     }
     Abilities {
-        roles: graph.nodes().map(|(_, node)| role(node.op.name(), rank(node))).collect(),
+        roles: graph.nodes().map(|(_, node)| role(node, rank(node))).collect(),
         origin_of,
         origins: groups.iter().map(|(name, _)| Name::from(*name)).collect(),
         limits: LIMITS,
@@ -202,4 +211,55 @@ fn any_graph_is_divided_into_kernels_that_compute_the_same() {
         n_regions += found.iter().filter(|kernel| kernel.contains(':')).count();
     }
     assert!(n_regions > 300, "{n_regions}");
+}
+
+/// `value` quantized to integers, and these dequantized.
+fn rounded(graph: &mut Graph, value: ValueId) -> [ValueId; 2] {
+    let scale = graph.add_weight("", Tensor::scalar(0.125f32));
+    let zero = graph.add_weight("", Tensor::full(Element::Int8, &[], 0.0).expect("small"));
+    let quantized = call(graph, "QuantizeLinear", &[], &[value, scale, zero]);
+    [quantized, call(graph, "DequantizeLinear", &[], &[quantized, scale, zero])]
+}
+
+/// A weight of integers, dequantized.
+fn stored(graph: &mut Graph, shape: &[usize]) -> ValueId {
+    let weight = graph.add_weight("", Tensor::full(Element::Int8, shape, 3.0).expect("small"));
+    let scale = graph.add_weight("", Tensor::scalar(0.25f32));
+    let zero = graph.add_weight("", Tensor::full(Element::Int8, &[], 0.0).expect("small"));
+    call(graph, "DequantizeLinear", &[], &[weight, scale, zero])
+}
+
+#[test]
+fn a_product_reads_quantized_operands_as_they_are_stored() {
+    let (mut graph, x) = graph_of(&["4", "4"]);
+    let [_, a] = rounded(&mut graph, x);
+    let w = stored(&mut graph, &[4, 4]);
+    let p = call(&mut graph, "MatMul", &[], &[a, w]);
+    let s = call(&mut graph, "Add", &[], &[p, a]);
+    let r = call(&mut graph, "Relu", &[], &[s]);
+    let [q, y] = rounded(&mut graph, r);
+    let found = kernels(graph.clone(), &[y, q], &[], "all");
+    let whole = "quantized: DequantizeLinear DequantizeLinear MatMul Add Relu QuantizeLinear";
+    assert_eq!(found, ["QuantizeLinear", whole, "DequantizeLinear"], "the shortcut is dequantized beside the product");
+    assert_eq!(kernels(graph.clone(), &[y, q], &[], "quantized"), found);
+    assert!(!kernels(graph, &[y], &[], "all,-quantized").iter().any(|kernel| kernel.starts_with("quantized")));
+}
+
+#[test]
+fn each_reader_dequantizes_for_itself() {
+    let (mut graph, x) = graph_of(&["4", "4"]);
+    let [_, a] = rounded(&mut graph, x);
+    let [w, v] = [(); 2].map(|()| stored(&mut graph, &[4, 4]));
+    let p = call(&mut graph, "MatMul", &[], &[a, w]);
+    let q = call(&mut graph, "MatMul", &[], &[a, v]);
+    let s = call(&mut graph, "Add", &[], &[p, q]);
+    let found = kernels(graph.clone(), &[s], &[], "all");
+    let product = "quantized: DequantizeLinear DequantizeLinear MatMul";
+    assert_eq!(found[0], "QuantizeLinear");
+    assert_eq!(found.iter().filter(|kernel| kernel.starts_with(product)).count(), 2, "{found:?}");
+    assert_eq!(found.len(), 3, "one of the products takes the sum: {found:?}");
+    // Where it is read otherwise too, it is in memory.
+    let e = call(&mut graph, "Exp", &[], &[a]);
+    let found = kernels(graph, &[s, e], &[], "all,-pointwise,-recompute");
+    assert!(found.contains(&"DequantizeLinear".to_owned()), "{found:?}");
 }

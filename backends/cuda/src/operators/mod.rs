@@ -6,6 +6,7 @@ mod resize;
 mod sampling;
 mod spatial;
 
+use crate::constants::Constant;
 use crate::direct::Direct;
 use crate::flat::{FlatCall, Refusal};
 use crate::plan::{Content, Planner, Step, Work};
@@ -124,7 +125,7 @@ impl Operator<'_, '_> {
     }
 
     fn stored(&mut self, scalar: Scalar, shape: &[usize], bytes: Vec<u8>) -> View {
-        let buffer = self.planner.buffer(bytes.len(), Content::Constant(bytes));
+        let buffer = self.planner.buffer(bytes.len(), Content::Constant(Constant::Bytes(bytes)));
         View::dense(buffer, scalar, shape, &row_major(shape.len()))
     }
 

@@ -1,0 +1,88 @@
+//! What the programs of a benchmark compute in, and the model in those numbers.
+
+use super::Global;
+use super::bench::Precision as Stored;
+use super::precision::Precision;
+use crate::fused::{cost, optimized};
+use crate::ir::Model;
+use crate::ir::diag::Diagnostics;
+use crate::passes::precision::{Calibrator, Format};
+use crate::passes::regions::Fusions;
+use crate::passes::rules::Library;
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub(super) struct Numbers {
+    /// Precision of the CUDA backend
+    #[arg(long, value_enum, default_value_t = In::F16)]
+    precision: In,
+    /// With int8 and fp8, samples for calibration: a folder of .npy, .npz or .pb files; or the cache of an earlier calibration
+    #[arg(long, value_name = "PATH")]
+    calib: Option<PathBuf>,
+    /// How thresholds come from what calibration saw: max, entropy, mse, percentile or percentile:P
+    #[arg(long, default_value = "entropy")]
+    calibrator: Calibrator,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum In {
+    /// Single precision throughout
+    F32,
+    /// Single precision in memory, tf32 in products and convolutions
+    Tf32,
+    /// Half precision in memory, sums in single precision
+    F16,
+    /// bfloat16 in memory, sums in single precision
+    Bf16,
+    /// Products and convolutions with weights quantized to 8-bit integers, everything else as f16
+    Int8,
+    /// Products with weights quantized to 8-bit floating point (E4M3), everything else as f16
+    Fp8,
+}
+
+impl Numbers {
+    /// How numbers that are not quantized are stored.
+    pub(super) fn stored(&self) -> Stored {
+        match self.precision {
+            In::F32 => Stored::F32,
+            In::Tf32 => Stored::Tf32,
+            In::F16 | In::Int8 | In::Fp8 => Stored::F16,
+            In::Bf16 => Stored::Bf16,
+        }
+    }
+
+    fn format(&self) -> Option<Format> {
+        match self.precision {
+            In::Int8 => Some(Format::Int8),
+            In::Fp8 => Some(Format::Float8),
+            _ => None,
+        }
+    }
+
+    /// Whether products compute on quantized numbers.
+    pub(super) fn is_quantized(&self) -> bool {
+        self.format().is_some()
+    }
+
+    /// Its name on the command line.
+    pub(super) fn name(&self) -> String {
+        format!("{:?}", self.precision).to_lowercase()
+    }
+
+    /// Quantizes `model`, where that is asked for: rewritten first, since scales are those of the values that are computed in the end.
+    /// `file` is where it comes from; symbolic dims have the sizes that `shapes` gives.
+    pub(super) fn quantize(
+        &self,
+        model: &mut Model,
+        library: &Library,
+        file: &Path,
+        shapes: &str,
+        global: &Global,
+    ) -> Result<(), Diagnostics> {
+        let Some(format) = self.format() else { return Ok(()) };
+        optimized(model, library, &Fusions::none(), cost())?;
+        Precision::quantized(format, self.calib.clone(), self.calibrator).apply(model, file, shapes, global)?;
+        Ok(())
+    }
+}
