@@ -111,7 +111,7 @@ impl Study {
                 }
                 Ok(i32::from(n > 0))
             }
-            Verb::Compare { a, b } => agree(&stats(a)?, &stats(b)?, global),
+            Verb::Compare { a, b } => agree(&stats(a)?, &stats(b)?, ["first", "second"], global),
             Verb::Bundle { place, output } => {
                 let generated = place.generate()?;
                 let name =
@@ -188,7 +188,7 @@ impl Run {
         if self.kick_tires {
             return Ok(i32::from(n_failed > 0));
         }
-        agree(&stats(directory)?, &generated.results.stats, global)
+        agree(&stats(directory)?, &generated.results.stats, ["published", "here"], global)
     }
 
     fn measure(
@@ -290,8 +290,8 @@ fn stats(path: &Path) -> Result<Value, Diagnostics> {
     serde_json::from_str(&text).map_err(|error| misuse(format!("{}: no JSON: {error}", path.display())))
 }
 
-/// Prints how far `found` agrees with `published`; exit code 1 when a ratio lies on another side.
-fn agree(published: &Value, found: &Value, global: &Global) -> Outcome {
+/// Prints how far `found` agrees with `published`, which `names` call; exit code 1 when one lies on another side.
+fn agree(published: &Value, found: &Value, names: [&str; 2], global: &Global) -> Outcome {
     let rows = agreements(published, found);
     let differs = |row: &Agreement| row.found.is_some() && !row.same_sign;
     let code = i32::from(rows.iter().any(differs));
@@ -307,8 +307,10 @@ fn agree(published: &Value, found: &Value, global: &Global) -> Outcome {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["", "first", "interval", "second", "inside", "same side", "same rank"]);
-    for row in &rows {
+    table.set_header(["", names[0], "interval", names[1], "inside", "same side", "same rank"]);
+    // Values that agree are as many as a study has cells: they are counted.
+    let is_shown = |row: &&Agreement| !(row.is_value && row.inside);
+    for row in rows.iter().filter(is_shown) {
         let [value, low, high] = row.published;
         let word = |holds: bool| match (row.found, holds) {
             (None, _) => "-".to_owned(),
@@ -320,6 +322,16 @@ fn agree(published: &Value, found: &Value, global: &Global) -> Outcome {
         let interval = format!("{low:.3} to {high:.3}");
         table.add_row([row.what.clone(), format!("{value:.3}"), interval, found, inside, sign, rank]);
     }
-    println!("{table}");
+    if rows.iter().any(|row| is_shown(&row)) {
+        println!("{table}");
+    }
+    let n = |holds: &dyn Fn(&Agreement) -> bool| rows.iter().filter(|row| holds(row)).count();
+    println!(
+        "{} compared, {} not measured; {} inside of the interval, {} on the same side",
+        n(&|row| row.found.is_some()),
+        n(&|row| row.found.is_none()),
+        n(&|row| row.inside),
+        n(&|row| row.same_sign)
+    );
     Ok(code)
 }

@@ -332,10 +332,7 @@ impl<'a> Planner<'a> {
         let [rows, _] = view.shape[..] else { return Err(Refusal::new("", "a matrix is expected")) };
         let bytes = rows * columns * view.scalar.bytes();
         let buffer = &mut self.plan.buffers[view.buffer];
-        if let Content::Constant(content) = &mut buffer.content {
-            content.resize(bytes.max(content.len()), 0);
-            buffer.bytes = content.len();
-        }
+        buffer.bytes = buffer.bytes.max(bytes);
         view.shape[1] = columns;
         Ok(view)
     }

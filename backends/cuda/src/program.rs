@@ -383,9 +383,12 @@ fn upload(device: &Device, memory: &Memory, mut constants: Vec<(usize, usize, &C
     let next = AtomicUsize::new(0);
     let work = || {
         device.bind()?;
-        while let Some((at, _, constant)) = constants.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some((at, len, constant)) = constants.get(next.fetch_add(1, Ordering::Relaxed)) {
             let unreadable = || Diagnostic::error(Kind::Io, "B0302", "a constant cannot be converted");
-            memory.write(*at, &constant.bytes().ok_or_else(unreadable)?)?;
+            let bytes = constant.bytes().ok_or_else(unreadable)?;
+            memory.write(*at, &bytes)?;
+            // A matrix may be filled up by columns of zeros.
+            memory.write(at + bytes.len(), &vec![0; len.saturating_sub(bytes.len())])?;
         }
         Ok(())
     };

@@ -60,15 +60,23 @@ impl Nested {
 
     /// The `share` quantile of all samples with its percentile interval under resampling of every level.
     pub fn quantile(&self, share: f64, n_resamples: usize, seed: u64) -> Estimate {
+        let [estimate] = self.quantiles([share], n_resamples, seed);
+        estimate
+    }
+
+    /// Several quantiles of the same resamples.
+    pub fn quantiles<const N: usize>(&self, shares: [f64; N], n_resamples: usize, seed: u64) -> [Estimate; N] {
         let (mut random, mut pooled) = (Random::new(seed), Vec::new());
-        let resamples: Vec<f64> = (0..n_resamples)
-            .map(|_| {
-                let choice = self.choose(&mut random);
-                self.resample(&choice, &mut random, &mut pooled);
-                selected(&mut pooled, share)
-            })
-            .collect();
-        Estimate::of(quantile(&self.pooled(), share), &resamples)
+        let mut resamples = [(); N].map(|()| Vec::with_capacity(n_resamples));
+        for _ in 0..n_resamples {
+            let choice = self.choose(&mut random);
+            self.resample(&choice, &mut random, &mut pooled);
+            for (found, share) in resamples.iter_mut().zip(shares) {
+                found.push(selected(&mut pooled, share));
+            }
+        }
+        let all = self.pooled();
+        std::array::from_fn(|at| Estimate::of(quantile(&all, shares[at]), &resamples[at]))
     }
 
     /// How much each level varies, by comparing means: Kalibera and Jones, section 6.

@@ -11,15 +11,17 @@ pub struct Agreement {
     pub published: [f64; 3],
     /// The ratio found here; none when it was not measured.
     pub found: Option<f64>,
+    /// True for a cell of a table of values, whose interval is from the least to the greatest record.
+    pub is_value: bool,
     /// True when it lies inside the published interval.
     pub inside: bool,
-    /// True when both are on the same side of 1.
+    /// True when both are on the same side of 1; of a half, for a share; of the first of its row, for a value.
     pub same_sign: bool,
     /// True when the groups that lie above it are the same.
     pub same_rank: bool,
 }
 
-/// Every ratio of `published`, and every share of its counts, against `found`: both are texts of `stats.json`.
+/// Every ratio of `published`, every share of its counts and every value against `found`: both are texts of `stats.json`.
 pub fn agreements(published: &Value, found: &Value) -> Vec<Agreement> {
     let mut rows = Vec::new();
     for (name, comparison) in fields(&published["compare"]) {
@@ -49,6 +51,20 @@ pub fn agreements(published: &Value, found: &Value) -> Vec<Agreement> {
             rows.push(row(format!("{name}, {key}, share"), &of_row["share"], here, 0.5, here.is_some()));
         }
     }
+    for (name, values) in fields(&published["value"]) {
+        for (key, cells) in fields(&values["rows"]) {
+            let here = &found["value"][name]["rows"][key];
+            let first = |cells: &Value| fields(cells).next().and_then(|(_, cell)| cell["value"].as_f64());
+            for (column, cell) in fields(cells) {
+                let value = here[column]["value"].as_f64();
+                let one = row(format!("{name}, {key}, {column}"), cell, value, f64::NAN, value.is_some());
+                let side = |value: Option<f64>, first: Option<f64>| value.zip(first).map(|(a, b)| a.total_cmp(&b));
+                let same_sign =
+                    value.is_some() && side(cell["value"].as_f64(), first(cells)) == side(value, first(here));
+                rows.push(Agreement { same_sign, is_value: true, ..one });
+            }
+        }
+    }
     rows
 }
 
@@ -57,7 +73,7 @@ fn row(what: String, published: &Value, found: Option<f64>, middle: f64, same_ra
     let [value, low, high] = ["value", "low", "high"].map(number);
     let inside = found.is_some_and(|found| (low..=high).contains(&found));
     let same_sign = found.is_some_and(|found| (found >= middle) == (value >= middle));
-    Agreement { what, published: [value, low, high], found, inside, same_sign, same_rank }
+    Agreement { what, published: [value, low, high], found, is_value: false, inside, same_sign, same_rank }
 }
 
 fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -84,5 +100,20 @@ mod tests {
         );
         let rows = agreements(&stats(1.5, 1.2), &stats(1.1, 1.3));
         assert!(rows.iter().all(|row| !row.same_rank && row.same_sign));
+    }
+
+    #[test]
+    fn values_agree_within_their_range_and_on_their_side_of_the_first() {
+        let stats = |after: f64| {
+            let cell = |value: f64| json!({ "value": value, "low": value, "high": value });
+            json!({ "value": { "kernels": { "rows": { "net": { "as-is": cell(10.0), "optimized": cell(after) } } } } })
+        };
+        let judged = |found: f64| {
+            let rows = agreements(&stats(8.0), &stats(found));
+            rows.iter().map(|row| (row.inside, row.same_sign)).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(8.0), [(true, true), (true, true)]);
+        assert_eq!(judged(9.0), [(true, true), (false, true)]);
+        assert_eq!(judged(11.0), [(true, true), (false, false)]);
     }
 }

@@ -1,14 +1,16 @@
 //! A study as one archive for a reader or a reviewer.
 
+use crate::Trouble;
 use crate::generate::{Generated, inputs, manifest};
-use crate::{Trouble, read_text};
+use crate::schema::Study;
+use serde_json::json;
 use std::io::{Cursor, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-/// A ZIP archive of everything in the study, `CITATION.cff` of the project and the manifest, below a directory by the name of
-/// the study. The same study gives the same bytes.
+/// A ZIP archive of everything in the study, the manifest and a `CITATION.cff`, below a directory by the name of the study. The
+/// same study gives the same bytes.
 pub fn bundle(directory: &Path, generated: &Generated) -> Result<Vec<u8>, Trouble> {
     let slug = directory.file_name().map_or("study".into(), |name| name.to_string_lossy().into_owned());
     let failed = |error: std::io::Error| Trouble::io(directory, &error);
@@ -34,9 +36,37 @@ pub fn bundle(directory: &Path, generated: &Generated) -> Result<Vec<u8>, Troubl
         add("out/paper.pdf", &bytes)?;
     }
     add("out/MANIFEST.sha256", manifest(directory, generated)?.as_bytes())?;
-    let citation = directory.ancestors().map(|directory| directory.join("CITATION.cff")).find(|path| path.exists());
-    if let Some(citation) = citation {
-        add("CITATION.cff", read_text(&citation)?.as_bytes())?;
+    if !directory.join("CITATION.cff").exists() {
+        add("CITATION.cff", citation(&generated.study).as_bytes())?;
     }
     archive.finish().map(Cursor::into_inner).map_err(|error| failed(error.into()))
+}
+
+/// How the study is cited, in the Citation File Format 1.2.0. A text of JSON is one of YAML too.
+fn citation(study: &Study) -> String {
+    let authors: String = study.authors.iter().map(|author| format!("  - name: {}\n", json!(author))).collect();
+    let (title, question) = (json!(study.title), json!(study.question));
+    format!(
+        "cff-version: 1.2.0\nmessage: \"If you use these results, please cite this study.\"\ntype: dataset\ntitle: {title}\n\
+         abstract: {question}\ndate-released: {}\nauthors:\n{authors}references:\n  - type: software\n    title: Eutectic\n    \
+         version: {}\n    authors:\n      - name: The Eutectic authors\n",
+        study.date,
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_citation_has_the_title_the_date_and_every_author() {
+        let text =
+            include_str!("../../_template/study.toml").replace("Your name\"", "Ada \\\"A.\\\" Lovelace\", \"B\"");
+        let study: Study = toml::from_str(&text).expect("a study");
+        let found = citation(&study);
+        assert!(found.contains("title: \"Does fusing pay on this machine?\"\n"), "{found}");
+        assert!(found.contains("  - name: \"Ada \\\"A.\\\" Lovelace\"\n  - name: \"B\"\n"), "{found}");
+        assert!(found.contains("date-released: 2026-01-01\n"), "{found}");
+    }
 }

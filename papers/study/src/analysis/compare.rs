@@ -224,7 +224,7 @@ impl Variant {
             builds.entry(*build).or_default().push(samples[end..].to_vec());
         }
         let steady = Nested { builds: builds.into_values().collect() };
-        let quantiles = [0.5, 0.95, 0.99].map(|share| steady.quantile(share, n_resamples, seed));
+        let quantiles = steady.quantiles([0.5, 0.95, 0.99], n_resamples, seed);
         Some(Self { level, title, steady, series: processes.into_values().collect(), n_warm_up, n_unsteady, quantiles })
     }
 

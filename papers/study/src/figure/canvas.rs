@@ -62,6 +62,20 @@ pub fn style(at: usize) -> Style {
 const FILLS: [&str; 9] =
     ["#08306b", "#2171b5", "#6baed6", "#c6dbef", "#fdae6b", "#e6550d", "#7f2704", "#969696", "#252525"];
 
+/// Lines over the fill of each part: how many run along it and how far apart others cross it, and their colour. There are more
+/// parts than greys that people tell apart, so those from the fifth on carry lines.
+const LINES: [(usize, f64, &str); 9] = [
+    (0, 0.0, ""),
+    (0, 0.0, ""),
+    (0, 0.0, ""),
+    (0, 0.0, ""),
+    (1, 0.0, INK),
+    (2, 0.0, "#ffffff"),
+    (1, 0.0, "#ffffff"),
+    (0, 4.0, "#ffffff"),
+    (0, 2.5, "#ffffff"),
+];
+
 /// The fill of part `at`.
 pub fn fill(at: usize) -> &'static str {
     FILLS[at % FILLS.len()]
@@ -115,6 +129,21 @@ impl Canvas {
     pub fn rectangle(&mut self, (x, y): (f64, f64), width: f64, height: f64, fill: &str) {
         let [x, y, width, height] = [x, y, width, height].map(number);
         self.add(format_args!(r#"<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="{fill}"/>"#));
+    }
+
+    /// Part `at` of a stack.
+    pub fn part(&mut self, (x, y): (f64, f64), width: f64, height: f64, at: usize) {
+        self.rectangle((x, y), width, height, fill(at));
+        let (n_along, apart, color) = LINES[at % LINES.len()];
+        for line in 1..=n_along {
+            let y = y + height * line as f64 / (n_along + 1) as f64;
+            self.line((x, y), (x + width, y), color, 0.9, "");
+        }
+        let n_across = if apart > 0.0 { (width / apart) as usize } else { 0 };
+        for line in 1..=n_across {
+            let x = x + apart * (line as f64 - 0.5);
+            self.line((x, y), (x, y + height), color, 0.7, "");
+        }
     }
 
     /// A mark at a point.
@@ -255,6 +284,14 @@ mod tests {
     fn neighbouring_parts_of_a_stack_differ_in_lightness() {
         let found: Vec<f64> = FILLS.iter().map(|fill| lightness(fill)).collect();
         assert!(found.windows(2).all(|pair| (pair[1] - pair[0]).abs() > 8.0), "{found:?}");
+    }
+
+    #[test]
+    fn parts_that_are_alike_in_grey_differ_in_their_lines() {
+        for (a, b) in (0..FILLS.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
+            let apart = (lightness(FILLS[a]) - lightness(FILLS[b])).abs();
+            assert!(apart > 12.0 || LINES[a] != LINES[b], "{a} and {b}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Stacked bars: the outcomes of each row.
 
-use super::canvas::{Anchor, Canvas, WIDTH, fill, width_of};
+use super::canvas::{Anchor, Canvas, WIDTH, width_of};
 use super::csv_cell;
 use super::scale::Scale;
 use crate::analysis::Counts;
@@ -15,9 +15,7 @@ pub(super) fn bars(figure: &Figure, counts: &Counts) -> (String, String, String)
     let names: Vec<String> = used.iter().map(|&at| counts.outcomes[at].clone()).collect();
     let height = 60.0 + ROW * counts.rows.len() as f64 + 13.0 * (names.len() / 4) as f64;
     let mut canvas = Canvas::new(height);
-    let top = canvas
-        .legend(&names, &mut |canvas, at, (x, y)| canvas.rectangle((x - 7.0, y - 4.0), 16.0, 8.0, fill(at)))
-        + 4.0;
+    let top = canvas.legend(&names, &mut |canvas, at, (x, y)| canvas.part((x - 7.0, y - 4.0), 16.0, 8.0, at)) + 4.0;
     let bottom = height - 34.0;
     let left = counts.rows.iter().map(|row| width_of(&row.title)).fold(40.0, f64::max).min(WIDTH * 0.4) + 10.0;
     let totals = counts.rows.iter().map(|row| row.counts.iter().sum::<u64>() as f64);
@@ -34,7 +32,7 @@ pub(super) fn bars(figure: &Figure, counts: &Counts) -> (String, String, String)
             let (from, to) = (scale.place(before as f64), scale.place((before + n) as f64));
             if n > 0 {
                 // A thin white edge divides parts that a printer shows alike.
-                canvas.rectangle((from, y), (to - from - 0.5).max(0.6), ROW * 0.7, fill(part));
+                canvas.part((from, y), (to - from - 0.5).max(0.6), ROW * 0.7, part);
             }
             before += n;
         }

@@ -6,7 +6,10 @@ use super::{bootstrap, counted, csv_cell, csv_number, range};
 use crate::analysis::Comparison;
 use crate::schema::{Figure, Study};
 
+/// Height of a row, and that of one among many, which leaves room on the page for a table.
 const ROW: f64 = 15.0;
+const NARROW: f64 = 12.0;
+const MANY: usize = 20;
 
 /// The picture, its data, and its method.
 pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) -> (String, String, String) {
@@ -24,8 +27,9 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
     let is_named = levels.len() > N_STYLES;
     let ratios: usize = comparison.groups.iter().map(|group| group.ratios.len()).sum();
     let rows = ratios + if is_named { comparison.groups.len() } else { 0 };
+    let row = if rows > MANY { NARROW } else { ROW };
     let in_legend = if is_named { &[] } else { levels.as_slice() };
-    let height = 60.0 + ROW * rows as f64 + 13.0 * (in_legend.len() / 4) as f64;
+    let height = 60.0 + row * rows as f64 + 13.0 * (in_legend.len() / 4) as f64;
     let mut canvas = Canvas::new(height);
     let names: Vec<String> = in_legend.iter().map(|(_, title)| title.clone()).collect();
     let top = canvas.legend(&names, &mut |canvas, at, place| canvas.mark(place, style(at), 3.0)) + 4.0;
@@ -45,11 +49,11 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
     canvas.rectangle((low.max(left), top), high.min(right) - low.max(left), bottom - top, "#eeeeee");
     canvas.line((scale.place(1.0), top), (scale.place(1.0), bottom), INK, 0.8, "3 2");
     let mut csv = "group,variant,ratio,low,high,p_holm,verdict,base_median,variant_median\n".to_owned();
-    let mut y = top + ROW * 0.6;
+    let mut y = top + row * 0.6;
     for group in &comparison.groups {
         if is_named {
             canvas.text((2.0, y + 3.0), Anchor::Start, &group.title);
-            y += ROW;
+            y += row;
         } else {
             canvas.text((left - 6.0, y + 3.0), Anchor::End, &group.title);
         }
@@ -78,9 +82,9 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
                 csv_cell(&group.title),
                 csv_cell(&ratio.level)
             ));
-            y += ROW;
+            y += row;
         }
-        canvas.line((left, y - ROW * 0.5), (right, y - ROW * 0.5), GRID, 0.4, "");
+        canvas.line((left, y - row * 0.5), (right, y - row * 0.5), GRID, 0.4, "");
     }
     let variants = || comparison.groups.iter().flat_map(|group| &group.variants);
     let method = format!(
