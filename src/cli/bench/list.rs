@@ -49,7 +49,7 @@ impl Bench {
         let patterns = listed(&text)?;
         let library = Library::built_in()?;
         let fusions = named(&self.fusions, &library)?;
-        let element = match self.precision {
+        let element = match self.numbers.stored() {
             super::Precision::F16 => Element::Float16,
             super::Precision::Bf16 => Element::Bfloat16,
             super::Precision::F32 | super::Precision::Tf32 => Element::Float,
@@ -76,8 +76,7 @@ impl Bench {
         };
         let (mut n_measured, mut device) = (0, None);
         for (name, sizes) in &patterns {
-            let about =
-                json!({ "kernel": name, "shape": sizes, "precision": format!("{:?}", self.precision).to_lowercase() });
+            let about = json!({ "kernel": name, "shape": sizes, "precision": self.numbers.name() });
             let found = self.measured(name, sizes, form, (&library, &fusions));
             let (courses, variants) = match found {
                 Ok(found) => found,
@@ -147,7 +146,7 @@ impl Bench {
 
     /// Errors: the program is wrong, so it has no time.
     fn admitted(&self, variant: &Variant) -> Result<(), Diagnostics> {
-        let tolerance = self.tolerance.unwrap_or(self.precision.tolerance());
+        let tolerance = self.tolerance.unwrap_or(self.numbers.stored().tolerance());
         if variant.error <= tolerance {
             return Ok(());
         }
@@ -191,7 +190,7 @@ impl Bench {
         let fail = |Error(problems): Error| problems;
         let Some(variant) = variants.first() else { return Ok(json!({})) };
         let program = on_device(variant)?;
-        let ceilings = program.ceilings(self.precision.of_backend()).map_err(fail)?;
+        let ceilings = program.ceilings(self.numbers.stored().of_backend()).map_err(fail)?;
         let mut environment = Self::environment(variants);
         if let Some(found) = environment.as_object_mut() {
             // It is of one program, not of the machine.
@@ -199,7 +198,7 @@ impl Bench {
         }
         Ok(json!({
             "environment": environment, "clock_mhz": program.clock().map_err(fail)?,
-            "precision": format!("{:?}", self.precision).to_lowercase(),
+            "precision": self.numbers.name(),
             "copy_bytes_per_second": ceilings.bytes_per_second, "product_operations_per_second": ceilings.flops_per_second,
         }))
     }
