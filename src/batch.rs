@@ -5,7 +5,9 @@ use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::graph::{Def, ValueId};
 use crate::ir::infer::infer;
 use crate::ir::types::Type;
+use crate::ir::walk::order;
 use crate::ir::{Dim, Model, Tensor, TensorType};
+use std::collections::HashSet;
 
 /// Gives every symbolic dim the size that `sizes` has for it, and with `batch` the first dim of every input that size.
 ///
@@ -43,22 +45,27 @@ pub fn bind(model: &mut Model, sizes: &Sizes, batch: Option<usize>) -> Result<()
     problems.into_result(()).map(|_| ())
 }
 
-/// Constant shapes that begin with the old batch, or with a multiple of it where axes were merged, begin with the new one.
+/// Constant shapes that begin with the old batch, or with a multiple of it where axes were merged, begin with the new one. Those
+/// of tensors that no input decides about stay.
 fn rebatch(model: &mut Model, old: i64, new: i64) {
     let graph = &mut model.graph;
-    let nodes: Vec<_> = graph.nodes().map(|(id, _)| id).collect();
-    for id in nodes {
+    let mut batched: HashSet<ValueId> = graph.inputs().iter().copied().collect();
+    // A cycle is what inference reports afterwards.
+    for id in order(graph).unwrap_or_default() {
+        if !graph.node(id).inputs().iter().flatten().any(|value| batched.contains(value)) {
+            continue;
+        }
+        batched.extend(graph.node(id).outputs());
         let node = graph.node(id);
         if !node.op.is("Reshape") && !node.op.is("Expand") {
             continue;
         }
         let (Some(data), Some(shape)) = (node.input(0), node.input(1)) else { continue };
-        let is_weight = graph.weight(data).is_some();
         let Some(given) = graph.weight(shape).and_then(Tensor::to_i64s) else { continue };
         let mut changed = given.clone();
         let has_free = given.contains(&-1);
         match changed.first_mut() {
-            Some(first) if !is_weight && *first > 0 && *first % old == 0 && !(has_free && given.len() < 3) => {
+            Some(first) if batched.contains(&data) && *first > 0 && *first % old == 0 && !(has_free && given.len() < 3) => {
                 *first = *first / old * new;
             }
             _ => continue,
