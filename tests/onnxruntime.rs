@@ -9,7 +9,7 @@ use eutectic::calibrate::calibrate;
 use eutectic::cuda::{Cuda, Precision};
 use eutectic::files;
 use eutectic::fused::divided;
-use eutectic::inputs::seeded;
+use eutectic::inputs::{seeded, sizes_from_shapes};
 use eutectic::ir::Model;
 use eutectic::ir::diag::Diagnostics;
 use eutectic::onnx::{ExportOptions, Limits};
@@ -155,7 +155,9 @@ fn regions_of_a_quantized_model_are_equal_in_onnx_runtime() {
     optimize(&mut model, &Options::standard(Target::Onnx).expect("the library loads"))
         .map_err(fail)
         .expect("it optimizes");
-    let sample = seeded(&model, &Default::default(), 0).map_err(fail).expect("inputs");
+    let sample = seeded(&model, &sizes_from_shapes(&model.graph, "").map_err(fail).expect("no shapes"), 0)
+        .map_err(fail)
+        .expect("inputs");
     let ranges = calibrate(&mut model, &mut std::iter::once(Ok(sample)), &mut |_| {}).map_err(fail).expect("it runs");
     let mut pairs = Vec::new();
     for format in [Format::Int8, Format::Float8] {

@@ -6,7 +6,8 @@ use super::precision::Precision;
 use crate::fused::{cost, optimized};
 use crate::ir::Model;
 use crate::ir::diag::Diagnostics;
-use crate::passes::precision::{Calibrator, Format};
+use crate::ir::graph::{Graph, NodeId};
+use crate::passes::precision::{Calibrator, Format, candidates};
 use crate::passes::regions::Fusions;
 use crate::passes::rules::Library;
 use clap::{Args, ValueEnum};
@@ -82,7 +83,20 @@ impl Numbers {
     ) -> Result<(), Diagnostics> {
         let Some(format) = self.format() else { return Ok(()) };
         optimized(model, library, &Fusions::none(), cost())?;
-        Precision::quantized(format, self.calib.clone(), self.calibrator).apply(model, file, shapes, global)?;
+        let kept = if format == Format::Float8 { named_convolutions(&mut model.graph) } else { Vec::new() };
+        Precision::quantized(format, self.calib.clone(), self.calibrator, kept).apply(model, file, shapes, global)?;
         Ok(())
     }
+}
+
+/// The names of all convolutions, which compute in half precision where products are of 8-bit floats; each gets one.
+fn named_convolutions(graph: &mut Graph) -> Vec<String> {
+    let convolutions = candidates(graph).into_iter().filter(|&id| graph.node(id).op.is("Conv"));
+    let convolutions: Vec<NodeId> = convolutions.collect();
+    for (at, &id) in convolutions.iter().enumerate() {
+        if graph.node(id).name.is_empty() {
+            graph.node_mut(id).name = format!("Conv:{at}").into();
+        }
+    }
+    convolutions.into_iter().map(|id| graph.node(id).name.to_string()).collect()
 }

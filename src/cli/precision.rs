@@ -47,8 +47,8 @@ pub(super) struct Precision {
 }
 
 impl Precision {
-    /// Quantized to `format`, with the samples in `calib`.
-    pub(super) fn quantized(format: Format, calib: Option<PathBuf>, calibrator: Calibrator) -> Self {
+    /// Quantized to `format` with the samples in `calib`, but for the nodes `keep`.
+    pub(super) fn quantized(format: Format, calib: Option<PathBuf>, calibrator: Calibrator, keep: Vec<String>) -> Self {
         let int4 = match format {
             Format::Int4 { block } => Some(block),
             _ => None,
@@ -62,7 +62,7 @@ impl Precision {
             calib,
             calib_cache: None,
             calibrator,
-            keep: Vec::new(),
+            keep,
         }
     }
 

@@ -39,23 +39,18 @@ impl Constant {
 
 /// The elements of `tensor` as `scalar`, row-major.
 fn plain(tensor: &Tensor, scalar: Scalar) -> Option<Cow<'_, [u8]>> {
-    fn halves<T: Copy, const N: usize>(numbers: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
-        let mut all = vec![0; numbers.len() * N];
-        all.chunks_exact_mut(N).zip(numbers).for_each(|(to, &number)| to.copy_from_slice(&bytes(number)));
-        all
-    }
     Some(Cow::Owned(match scalar {
-        Scalar::F64 => halves(&tensor.to_f64s()?, f64::to_le_bytes),
-        Scalar::F32 => halves(&reals(tensor)?, f32::to_le_bytes),
+        Scalar::F64 => joined(&tensor.to_f64s()?, f64::to_le_bytes),
+        Scalar::F32 => joined(&reals(tensor)?, f32::to_le_bytes),
         Scalar::F16 => {
             let mut numbers = vec![f16::ZERO; tensor.count()];
             numbers.convert_from_f32_slice(&reals(tensor)?);
-            halves(&numbers, f16::to_le_bytes)
+            joined(&numbers, f16::to_le_bytes)
         }
         Scalar::Bf16 => {
             let mut numbers = vec![bf16::ZERO; tensor.count()];
             numbers.convert_from_f32_slice(&reals(tensor)?);
-            halves(&numbers, bf16::to_le_bytes)
+            joined(&numbers, bf16::to_le_bytes)
         }
         // Integers and truth values lie on the device as they lie in the tensor.
         _ => match tensor.bytes() {
@@ -63,6 +58,12 @@ fn plain(tensor: &Tensor, scalar: Scalar) -> Option<Cow<'_, [u8]>> {
             owned => scalar.unpacked(owned, tensor.count()).into_owned(),
         },
     }))
+}
+
+fn joined<T: Copy, const N: usize>(numbers: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    let mut all = vec![0; numbers.len() * N];
+    all.chunks_exact_mut(N).zip(numbers).for_each(|(to, &number)| to.copy_from_slice(&bytes(number)));
+    all
 }
 
 /// The elements of `tensor` in float32; `None` when they are no numbers.

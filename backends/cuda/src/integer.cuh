@@ -1,5 +1,5 @@
 // A convolution, or a product as one of single pixels, of 8-bit integers by matrix units. The sums of a tile stay in registers, and
-// `finish` makes results of two neighbours at a time. Images lie as N, H, W, C, filters as K, R, S, C, with C a multiple of 16.
+// `finish` makes results of `WIDTH` neighbours at a time. Images lie as N, H, W, C, filters as K, R, S, C, with C a multiple of 16.
 #define STAGES 3
 #define DEPTH (TAP_ROWS * TAP_COLUMNS * CHANNELS)
 #define TILE_PIXELS (32 * PIXEL_TILES)
@@ -101,6 +101,8 @@ extern "C" __global__ void __launch_bounds__(128) region(const signed char* __re
       for (int half = 0; half < 2; ++half) {
         const unsigned pixel = first_pixel + warp_pixel + i * 16 + lane / 4 + 8 * half;
         const unsigned filter = first_filter + warp_filter + j * 8 + lane % 4 * 2;
-        if (pixel < PIXELS && filter < FILTERS) finish(pixel * FILTERS + filter, &sums[i][j][2 * half] ARGUMENTS);
+        if (pixel < PIXELS && filter < FILTERS)
+#pragma unroll
+          for (int c = 0; c < 2; c += WIDTH) finish(pixel * FILTERS + filter + c, &sums[i][j][2 * half + c] ARGUMENTS);
       }
 }

@@ -12,7 +12,7 @@ const FILTERS: usize = 64;
 const MOST_SMALL_TILES: usize = 264;
 
 /// The kernel that computes `convolution` of `image` and `filters`, and `behind` of its sums: the first operand of that region, which
-/// lie as the image does, channels last. `None` when neighbours of the result do not lie side by side.
+/// lie as the image does, channels last. `None` when operands are not aligned, or there are too many elements.
 pub(crate) fn kernel(convolution: &Convolution, image: &View, filters: &View, behind: &Region) -> Option<Generated> {
     let finish = behind.function()?;
     let [_, channels, rows, columns] = convolution.input;

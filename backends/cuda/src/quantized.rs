@@ -9,7 +9,7 @@ use crate::convolution::Convolution;
 use crate::flat::{Flat, FlatCall, Refusal, ValueAt};
 use crate::images::{as_product, direct, plain};
 use crate::plan::{Content, Place, Places, Planner, Step, Sums, Ways, Work};
-use crate::product::{Activation, Factors, Matrix, Product};
+use crate::product::{Activation, Factors, Product};
 use crate::region::Generated;
 use crate::units::{is_anchor, is_row};
 use crate::view::{Class, Narrow, Scalar, View, channels_last, row_major};
@@ -99,17 +99,13 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     let call = &flat.calls[anchor];
     let stored = operands(flat, call, &producer);
     let stored = stored.ok_or_else(|| refuse("no kernel reads its operands as they are stored"))?;
-    let reads = |at: usize, value: ValueAt| flat.calls[at].inputs.contains(&Some(value));
-    let dequantizes = |at: usize| flat.calls[at].is("DequantizeLinear");
-    let is_behind = |&at: &usize| at != anchor && !dequantizes(at);
-    let behind: Vec<usize> = calls
-        .iter()
-        .copied()
-        .filter(|at| {
-            is_behind(at) || calls.iter().filter(|at| is_behind(at)).any(|&by| reads(by, flat.calls[*at].outputs[0]))
-        })
-        .filter(|&at| at != anchor)
-        .collect();
+    let is_elementwise = |&at: &usize| at != anchor && !flat.calls[at].is("DequantizeLinear");
+    let elementwise: Vec<usize> = calls.iter().copied().filter(is_elementwise).collect();
+    // What dequantizes the operands alone is not computed.
+    let is_read =
+        |at: usize| elementwise.iter().any(|&by| flat.calls[by].inputs.contains(&Some(flat.calls[at].outputs[0])));
+    let is_behind = |&at: &usize| elementwise.contains(&at) || (at != anchor && is_read(at));
+    let behind: Vec<usize> = calls.iter().copied().filter(is_behind).collect();
     let of = call.outputs[0];
     let shape = &flat.values[of].shape;
     let is_product = call.is("MatMul");
@@ -221,7 +217,6 @@ fn of_product(planner: &mut Planner, call: &FlatCall, stored: &Stored, sums: &Vi
         .map(|view| view.ok_or_else(|| refuse("its operands cannot be laid out")));
     let (left, sums) = (left?, sums?);
     let otherwise = products::direct(&left, &right, None, None, &sums, Activation::None);
-    let matrix = |is_transposed, leading| Matrix { is_transposed, leading, batch_stride: 0 };
     let convolution = Convolution {
         input: [m, k, 1, 1],
         filter: [n, k, 1, 1],
@@ -237,26 +232,10 @@ fn of_product(planner: &mut Planner, call: &FlatCall, stored: &Stored, sums: &Vi
         has_residual: false,
         activation: Activation::None,
     };
-    let product = Product {
-        m,
-        n,
-        k,
-        batch: 1,
-        left: matrix(false, k),
-        right: matrix(true, k),
-        out: matrix(false, n),
-        scalar: stored.scalar,
-        result: sums.scalar,
-        is_scaled: false,
-        tf32: false,
-        has_bias: false,
-        has_residual: false,
-        activation: Activation::None,
-    };
     Ok(Contraction {
         left,
         right,
-        product: Some(product),
+        product: as_product(&convolution, 1),
         convolution,
         otherwise: otherwise.ok_or_else(|| refuse("it has too many elements"))?,
         flops: 2.0 * (m * n * k) as f64,

@@ -172,7 +172,7 @@ struct Touched<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Kernel,
-    /// A function of two neighbours of the first operand, which are in registers.
+    /// A function of up to two neighbours of the first operand, which are in registers.
     Function,
 }
 
@@ -182,8 +182,8 @@ impl Region {
         self.written(Form::Kernel)
     }
 
-    /// The region without rows as the function `finish` of a position and two integers, the neighbours there of the first operand; its
-    /// other operands and what it writes are `ARGUMENTS`, declared as `PARAMETERS`. `None` when neighbours do not lie side by side.
+    /// The region without rows as the function `finish` of a position and the integers of the first operand there, `WIDTH` neighbours;
+    /// its other operands and what it writes are `ARGUMENTS`, declared as `PARAMETERS`. `None` for a region with rows.
     pub fn function(&self) -> Option<Generated> {
         self.written(Form::Function)
     }
@@ -221,10 +221,10 @@ impl Region {
         let innermost = innermost.filter(|_| !scattered);
         let width = innermost.map_or(1, |last| self.width(&touched, &axes, last));
         let is_function = form == Form::Function;
-        if is_function && (width < 2 || self.n_column_axes > 0) {
+        if is_function && self.n_column_axes > 0 {
             return None;
         }
-        let width = if is_function { 2 } else { width };
+        let width = if is_function { width.min(2) } else { width };
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
         // Functions may be less exact than what is stored of them.
         let narrow = if self.stores.iter().all(|(_, view)| view.scalar.is_narrow()) { "#define NARROW\n" } else { "" };
@@ -244,6 +244,7 @@ impl Region {
         let parameters: Vec<String> = touched.iter().enumerate().map(parameter).collect();
         if is_function {
             let names: Vec<String> = (1..touched.len()).map(|at| format!("p{at}")).collect();
+            code.line(format!("#define WIDTH {width}"));
             code.line(format!("#define PARAMETERS , {}", parameters[1..].join(", ")));
             code.line(format!("#define ARGUMENTS , {}", names.join(", ")));
             code.line("__device__ __forceinline__ void finish(const unsigned first, const int* held PARAMETERS) {");
@@ -358,7 +359,8 @@ impl Region {
                 code.line(format!("  const {ty} r{register} = get({address});"));
             }
             Made::Load(0) if parts.is_function => {
-                code.line(format!("  const {ty} v{register}[2] = {{held[0], held[1]}};"));
+                let taken = if code.width == 2 { "held[0], held[1]" } else { "held[0]" };
+                code.line(format!("  const {ty} v{register}[{held}] = {{{taken}}};"));
             }
             Made::Load(operand) => {
                 let (at, positions) = operands[*operand];

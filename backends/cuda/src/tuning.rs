@@ -141,6 +141,9 @@ fn distance(found: &[f64], expected: &[f64]) -> f64 {
 impl CudaProgram {
     pub(crate) fn prepare_steps(&mut self, cache: &Cache, kernels: &HashMap<String, Kernel>) -> Result<(), Diagnostic> {
         let mut ring = None;
+        // After a way was given up, all steps are prepared anew.
+        self.steps.clear();
+        self.references.clear();
         for at in 0..self.plan.steps.len() {
             let step = match &self.plan.steps[at].work {
                 Work::Kernel(generated) => vec![self.ready(generated, kernels)?],
@@ -282,7 +285,7 @@ impl CudaProgram {
             }
             let steps = launches(&way, operands, own);
             let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
-            match this.seconds_of(&steps, weights, ring, least) {
+            match this.seconds_of(&steps, (operands.right, weights), ring, least) {
                 Ok(seconds)
                     if seconds < least
                         && check.as_ref().is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false)) =>
@@ -402,16 +405,26 @@ impl CudaProgram {
         }
     }
 
-    /// Seconds of `steps`, with weights from the ring. Stops early when they take much longer than `least`.
-    fn seconds_of(&self, steps: &[Ready], weights: usize, ring: &Ring, least: f64) -> Result<f64, Diagnostic> {
+    /// Seconds of `steps`, with weights from the ring: of `weights` bytes, in place of those at `right`. Stops early when they take
+    /// much longer than `least`.
+    fn seconds_of(
+        &self,
+        steps: &[Ready],
+        (right, weights): (Address, usize),
+        ring: &Ring,
+        least: f64,
+    ) -> Result<f64, Diagnostic> {
         let base = self.base(0);
         let work = |at: usize| {
+            let slot = ring.slot(at, weights).filter(|_| weights > 0);
+            let right_now = slot.map_or(right, |slot| slot.wrapping_sub(base));
             steps.iter().try_for_each(|ready| {
                 let mut ready = ready.clone();
-                if let (Ready::Product(_, operands) | Ready::Convolution(_, operands), Some(slot)) =
-                    (&mut ready, ring.slot(at, weights).filter(|_| weights > 0))
-                {
-                    operands.right = slot.wrapping_sub(base);
+                match &mut ready {
+                    Ready::Product(_, operands) | Ready::Convolution(_, operands) => operands.right = right_now,
+                    Ready::Kernel(_, _, all) => {
+                        all.iter_mut().filter(|at| **at == right).for_each(|at| *at = right_now);
+                    }
                 }
                 self.enqueue_one(&ready, base)
             })
