@@ -214,7 +214,8 @@ mod tests {
             for (element, is_handed_on) in [(Element::Float, false), (Element::Float16, true)] {
                 let model = pattern(name, shapes, Form { element, is_handed_on });
                 let model = model.unwrap_or_else(|problems| panic!("{name}: {problems}"));
-                let types: Vec<_> = model.graph.outputs().iter().filter_map(|&id| model.graph.ty(id)).collect();
+                let types: Vec<_> =
+                    model.graph.outputs().iter().filter_map(|output| model.graph.ty(output.value)).collect();
                 assert!(matches!(types[..], [ty] if ty.element == element), "{name}");
             }
         }
