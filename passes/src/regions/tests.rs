@@ -190,13 +190,18 @@ fn any_graph_is_divided_into_kernels_that_compute_the_same() {
         let mut values = vec![x];
         for _ in 0..3 + draw(14) {
             let [a, b] = [(); 2].map(|()| values[values.len() - 1 - draw(values.len().min(5))]);
-            let value = match draw(8) {
+            let value = match draw(10) {
                 0 | 1 => call(&mut graph, "Relu", &[], &[a]),
                 2 => call(&mut graph, "Neg", &[], &[a]),
                 3 | 4 => call(&mut graph, "Add", &[], &[a, b]),
                 5 => call(&mut graph, "Softmax", &[("axis", Attr::Int(-1))], &[a]),
                 6 => call(&mut graph, "Softmax", &[("axis", Attr::Int(0))], &[a]),
-                _ => call(&mut graph, "MatMul", &[], &[a, b]),
+                7 => call(&mut graph, "MatMul", &[], &[a, b]),
+                8 => rounded(&mut graph, a)[1],
+                _ => {
+                    let [left, right] = [rounded(&mut graph, a)[1], stored(&mut graph, &[4, 4])];
+                    call(&mut graph, "MatMul", &[], &[left, right])
+                }
             };
             values.push(value);
         }
