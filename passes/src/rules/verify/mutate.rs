@@ -7,6 +7,7 @@ use crate::rules::expr::{Binary, Expr, Value};
 use crate::rules::{Condition, PatternInput, Rule, TemplateCall, TemplateInput, TemplateStep};
 use eutectic_ir::Op;
 use eutectic_ir::op::Law;
+use rayon::prelude::*;
 use std::fmt;
 
 /// A rule with one mistake.
@@ -64,8 +65,10 @@ impl Mutation {
 pub fn mutation(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Mutation {
     let all = mutants(rule).into_iter().map(Candidate::new);
     let (mut widened, mut candidates): (Vec<_>, Vec<_>) = all.partition(|candidate| candidate.mutant.widens);
-    explore(&mut widened, rule, recognise, effort);
-    explore(&mut candidates, rule, recognise, effort);
+    rayon::join(
+        || explore(&mut widened, rule, recognise, effort),
+        || explore(&mut candidates, rule, recognise, effort),
+    );
     candidates.append(&mut widened);
     let mut mutation = Mutation::default();
     for Candidate { mutant, n_shown, n_unbuilt, is_killed, .. } in candidates {
@@ -82,38 +85,80 @@ pub fn mutation(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Mutati
 }
 
 /// Lets all `candidates` see each instance, which is drawn for one of them in turn, until a counterexample is found or enough
-/// is seen.
+/// is seen. Draws of one batch do not learn from each other, so that they can be made at once, and come to the same on one
+/// processor.
 fn explore(candidates: &mut [Candidate], rule: &Rule, recognise: Option<&Rule>, effort: Effort) {
+    const LARGEST_BATCH: usize = 16;
     let mut chance = effort.seed;
-    for draw in 0..effort.draws {
+    let mut n_drawn = 0;
+    while n_drawn < effort.draws {
         let open: Vec<usize> = (0..candidates.len()).filter(|&at| candidates[at].is_open(effort)).collect();
         if open.is_empty() {
             break;
         }
-        let target = &candidates[open[draw % open.len()]];
-        let mut random = target.random(&mut chance);
-        let source = source(&target.mutant.rule, recognise);
-        let Ok((setting, instance)) = trial::draw(&target.mutant.rule, source, &mut random) else { continue };
-        // Where the rule stands, all that are wider than it stand as well, and all that keep its left side stand in the same way.
-        let of_rule = trial::standing(rule, &instance);
-        for at in open {
-            let candidate = &mut candidates[at];
-            if candidate.mutant.widens && of_rule.is_some() {
-                candidate.keep(&random.tape);
-                continue;
+        // Most mistakes show on the first instances: the first batches are small.
+        let n_batch = (n_drawn + 1).min(LARGEST_BATCH).min(effort.draws - n_drawn);
+        let draws: Vec<(&Mutant, Random)> = (n_drawn..n_drawn + n_batch)
+            .map(|draw| {
+                let target = &candidates[open[draw % open.len()]];
+                (&target.mutant, target.random(&mut chance))
+            })
+            .collect();
+        n_drawn += n_batch;
+        let look = |(target, mut random): (&Mutant, Random)| {
+            let seen = look(target, &mut random, candidates, &open, rule, recognise);
+            (random.tape, seen)
+        };
+        let looks: Vec<(Tape, Vec<(usize, Seen)>)> = draws.into_par_iter().map(look).collect();
+        for (tape, seen) in looks {
+            for (at, seen) in seen {
+                candidates[at].note(seen, &tape);
             }
-            let mutant = &candidate.mutant;
-            let found = if mutant.keeps_left { of_rule.clone() } else { trial::standing(&mutant.rule, &instance) };
-            let Some(found) = found else { continue };
-            match trial::compare(&mutant.rule, &found, setting, &instance) {
-                Outcome::Unfit(_) => continue,
-                Outcome::Unbuilt(_) => candidate.n_unbuilt += 1,
-                Outcome::Agrees(agreement) => candidate.n_shown += usize::from(!agreement.is_empty),
-                Outcome::Differs(_) => candidate.is_killed = true,
-            }
-            candidate.keep(&random.tape);
         }
     }
+}
+
+/// Draws an instance for `target`; how the `open` ones among `candidates` stand in it, those that do.
+fn look(
+    target: &Mutant,
+    random: &mut Random,
+    candidates: &[Candidate],
+    open: &[usize],
+    rule: &Rule,
+    recognise: Option<&Rule>,
+) -> Vec<(usize, Seen)> {
+    let source = source(&target.rule, recognise);
+    let Ok((setting, instance)) = trial::draw(&target.rule, source, random) else { return Vec::new() };
+    // Where the rule stands, all that are wider than it stand as well, and all that keep its left side stand in the same way.
+    let of_rule = trial::standing(rule, &instance);
+    let one = |&at: &usize| {
+        let mutant = &candidates[at].mutant;
+        if mutant.widens && of_rule.is_some() {
+            return Some((at, Seen::Nothing));
+        }
+        let found = if mutant.keeps_left { of_rule.clone() } else { trial::standing(&mutant.rule, &instance) };
+        let seen = match trial::compare(&mutant.rule, &found?, setting, &instance) {
+            Outcome::Unfit(_) => return None,
+            Outcome::Unbuilt(_) => Seen::Unbuilt,
+            Outcome::Agrees(agreement) if agreement.is_empty => Seen::Nothing,
+            Outcome::Agrees(_) => Seen::Agrees,
+            Outcome::Differs(_) => Seen::Differs,
+        };
+        Some((at, seen))
+    };
+    open.iter().filter_map(one).collect()
+}
+
+/// What an instance says of a mutant that stands in it.
+enum Seen {
+    /// The rule stands there too, or the results are empty.
+    Nothing,
+    /// The right side is not built.
+    Unbuilt,
+    /// Both sides agree.
+    Agrees,
+    /// They differ.
+    Differs,
 }
 
 /// The rules and mistakes of `passes/rules/equivalent.txt`, which go unnoticed because they are none.
@@ -163,7 +208,13 @@ impl Candidate {
         }
     }
 
-    fn keep(&mut self, tape: &Tape) {
+    fn note(&mut self, seen: Seen, tape: &Tape) {
+        match seen {
+            Seen::Nothing => {}
+            Seen::Unbuilt => self.n_unbuilt += 1,
+            Seen::Agrees => self.n_shown += 1,
+            Seen::Differs => self.is_killed = true,
+        }
         match self.fitting.get_mut(self.n_fitting % Self::KEPT) {
             Some(oldest) => *oldest = tape.clone(),
             None => self.fitting.push(tape.clone()),
