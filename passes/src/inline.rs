@@ -43,14 +43,15 @@ fn inline_call(graph: &mut Graph, call: NodeId, function: &Function, taken: &mut
     replace_call(graph, call, &results);
 }
 
-/// Replaces `call`, a control-flow operator, by its body `name`, whose inputs are those of the call from `first` on. `None`,
-/// with `graph` unchanged, when there is no such body.
-pub(crate) fn inline_body(graph: &mut Graph, call: NodeId, name: &str, first: usize) -> Option<()> {
+/// Replaces `call`, a control-flow operator, by its body `name`, whose inputs are those of the call from `first` on, and whose
+/// outputs behind the first `n_own` are its results. `None`, with `graph` unchanged, when there is no such body.
+pub(crate) fn inline_body(graph: &mut Graph, call: NodeId, name: &str, first: usize, n_own: usize) -> Option<()> {
     let Some(Attr::Graph(body)) = graph.node(call).attrs.get(name) else { return None };
     let body = Arc::clone(body);
     let inputs = graph.node(call).inputs().get(first..)?.to_vec();
-    let results = splice(graph, call, &body, &inputs, &Attrs::new(), &mut names(graph));
-    replace_call(graph, call, &results);
+    let mut taken = names(graph);
+    let results = splice(graph, call, &body, &inputs, &Attrs::new(), &mut taken);
+    replace_call(graph, call, results.get(n_own..).unwrap_or_default());
     Some(())
 }
 

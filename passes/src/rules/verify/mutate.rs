@@ -128,16 +128,25 @@ fn look(
     recognise: Option<&Rule>,
 ) -> Vec<(usize, Seen)> {
     let source = source(&target.rule, recognise);
-    let Ok((setting, instance)) = trial::draw(&target.rule, source, random) else { return Vec::new() };
+    let Ok((setting, mut instance)) = trial::draw(&target.rule, source, random) else { return Vec::new() };
     // Where the rule stands, all that are wider than it stand as well, and all that keep its left side stand in the same way.
     let of_rule = trial::standing(rule, &instance);
-    let one = |&at: &usize| {
+    let stands = |&at: &usize| {
         let mutant = &candidates[at].mutant;
         if mutant.widens && of_rule.is_some() {
-            return Some((at, Seen::Nothing));
+            return Some((at, None));
         }
         let found = if mutant.keeps_left { of_rule.clone() } else { trial::standing(&mutant.rule, &instance) };
-        let seen = match trial::compare(&mutant.rule, &found?, setting, &instance) {
+        Some((at, Some(found?)))
+    };
+    let standing: Vec<_> = open.iter().filter_map(stands).collect();
+    // Most instances are drawn in vain: those need no contents.
+    if standing.iter().any(|(_, found)| found.is_some()) {
+        instance.fill(setting.mode, random);
+    }
+    let see = |(at, found): (usize, Option<_>)| {
+        let Some(found) = found else { return Some((at, Seen::Nothing)) };
+        let seen = match trial::compare(&candidates[at].mutant.rule, &found, setting, &instance) {
             Outcome::Unfit(_) => return None,
             Outcome::Unbuilt(_) => Seen::Unbuilt,
             Outcome::Agrees(agreement) if agreement.is_empty => Seen::Nothing,
@@ -146,7 +155,7 @@ fn look(
         };
         Some((at, seen))
     };
-    open.iter().filter_map(one).collect()
+    standing.into_iter().filter_map(see).collect()
 }
 
 /// What an instance says of a mutant that stands in it.

@@ -187,15 +187,18 @@ impl fmt::Display for Evidence {
 /// Draws one instance of the left side of `source`, and compares both sides of `rule` on it.
 pub(super) fn run(rule: &Rule, source: &Rule, random: &mut Random) -> Outcome {
     match draw(rule, source, random) {
-        Ok((setting, drawn)) => match standing(rule, &drawn) {
-            Some(found) => compare(rule, &found, setting, &drawn),
+        Ok((setting, mut drawn)) => match standing(rule, &drawn) {
+            Some(found) => {
+                drawn.fill(setting.mode, random);
+                compare(rule, &found, setting, &drawn)
+            }
             None => Outcome::Unfit("the left side does not stand in it".into()),
         },
         Err(reason) => Outcome::Unfit(reason.to_string()),
     }
 }
 
-/// Draws one instance of the left side of `source` for `rule`. Errors: this draw does not fit.
+/// Draws one instance of the left side of `source` for `rule`, its inputs still without contents. Errors: this draw does not fit.
 pub(super) fn draw(rule: &Rule, source: &Rule, random: &mut Random) -> Result<(Setting, Instance), Reason> {
     let setting = Setting::draw(rule.contract, random);
     let mut drawn = instance(source, setting, random)?;
@@ -252,7 +255,7 @@ fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
     Datum { element: datum.element, shape: datum.shape.clone(), contents }
 }
 
-/// Compares both sides of `rule` on `drawn`, in which it stands so.
+/// Compares both sides of `rule` on `drawn`, in which it stands so and whose inputs have contents.
 pub(super) fn compare(rule: &Rule, found: &Match<ValueId, NodeId>, setting: Setting, drawn: &Instance) -> Outcome {
     let round = setting.real != Element::Double;
     // What the left side cannot compute says nothing of the right side.
