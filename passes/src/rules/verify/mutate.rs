@@ -4,8 +4,10 @@ use super::random::{Random, Tape, split_mix};
 use super::trial::{self, Outcome};
 use super::{Effort, source};
 use crate::rules::expr::{Binary, Expr, Value};
+use crate::rules::matcher::Match;
 use crate::rules::{Condition, PatternInput, Rule, TemplateCall, TemplateInput, TemplateStep};
 use eutectic_ir::Op;
+use eutectic_ir::graph::{NodeId, ValueId};
 use eutectic_ir::op::Law;
 use rayon::prelude::*;
 use std::fmt;
@@ -132,21 +134,33 @@ fn look(
     // Where the rule stands, all that are wider than it stand as well, and all that keep its left side stand in the same way.
     let of_rule = trial::standing(rule, &instance);
     let stands = |&at: &usize| {
-        let mutant = &candidates[at].mutant;
-        if mutant.widens && of_rule.is_some() {
-            return Some((at, None));
+        let Mutant { rule: mutant, widens, keeps_left, .. } = &candidates[at].mutant;
+        match (&of_rule, widens, keeps_left) {
+            (Some(_), true, _) => Some((at, Standing::AsRule)),
+            (of_rule, _, true) => of_rule.is_some().then_some((at, Standing::ByLeft)),
+            _ => trial::standing(mutant, &instance).map(|found| (at, Standing::Alone(found))),
         }
-        let found = if mutant.keeps_left { of_rule.clone() } else { trial::standing(&mutant.rule, &instance) };
-        Some((at, Some(found?)))
     };
-    let standing: Vec<_> = open.iter().filter_map(stands).collect();
+    let standing: Vec<(usize, Standing)> = open.iter().filter_map(stands).collect();
     // Most instances are drawn in vain: those need no contents.
-    if standing.iter().any(|(_, found)| found.is_some()) {
+    if standing.iter().any(|(_, standing)| !matches!(standing, Standing::AsRule)) {
         instance.fill(setting.mode, random);
     }
-    let see = |(at, found): (usize, Option<_>)| {
-        let Some(found) = found else { return Some((at, Seen::Nothing)) };
-        let seen = match trial::compare(&candidates[at].mutant.rule, &found, setting, &instance) {
+    let is_left_computed = std::cell::OnceCell::new();
+    let see = |(at, standing): (usize, Standing)| {
+        let mutant = &candidates[at].mutant.rule;
+        let found = match (&standing, &of_rule) {
+            (Standing::Alone(found), _) => {
+                trial::fits_left(mutant, found, setting, &instance).ok()?;
+                found
+            }
+            (Standing::ByLeft, Some(found)) => {
+                let fits = || trial::fits_left(rule, found, setting, &instance).is_ok();
+                is_left_computed.get_or_init(fits).then_some(found)?
+            }
+            _ => return Some((at, Seen::Nothing)),
+        };
+        let seen = match trial::compare(mutant, found, setting, &instance) {
             Outcome::Unfit(_) => return None,
             Outcome::Unbuilt(_) => Seen::Unbuilt,
             Outcome::Agrees(agreement) if agreement.is_empty => Seen::Nothing,
@@ -156,6 +170,16 @@ fn look(
         Some((at, seen))
     };
     standing.into_iter().filter_map(see).collect()
+}
+
+/// How a mutant stands in an instance.
+enum Standing {
+    /// As its rule does, which it is wider than: nothing is shown.
+    AsRule,
+    /// As its rule does, whose left side it has.
+    ByLeft,
+    /// In its own way.
+    Alone(Match<ValueId, NodeId>),
 }
 
 /// What an instance says of a mutant that stands in it.
