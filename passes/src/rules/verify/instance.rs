@@ -345,7 +345,19 @@ impl Maker<'_> {
             self.own(owners[at], value);
         }
         for (at, wanted) in scalars {
-            let element = self.neighbour(&inputs).unwrap_or(self.real);
+            let near = self.neighbour(&inputs).unwrap_or(self.real);
+            // An index has not the type of what it is an index into.
+            let taken = def.input(at).and_then(|param| def.types.iter().find(|(name, _)| *name == param.ty));
+            let element = match taken {
+                Some((_, elements)) if !elements.contains(&near) => {
+                    if elements.contains(&Element::Int64) {
+                        Element::Int64
+                    } else {
+                        *elements.first().unwrap_or(&near)
+                    }
+                }
+                _ => near,
+            };
             // A constant of one element may have axes.
             let shape = vec![1; self.random.pick(&[0, 0, 0, 0, 1, 0, 0, 2])];
             let tensor = Tensor::full(element, &shape, wanted).map_err(|error| Reason(error.to_string()))?;
