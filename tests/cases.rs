@@ -66,6 +66,12 @@ fn cases_are_rewritten_as_they_were() {
             optimize(&mut rewritten, &options(command)).map_err(|problems| problems.to_string()).expect("it optimizes");
         assert!(report.conflicts.is_empty(), "{}: {:?}", case.display(), report.conflicts);
         ground(&model, &rewritten, &case);
+        let mut names: Vec<&str> = rewritten.graph.nodes().map(|(_, node)| node.name.as_str()).collect();
+        names.retain(|name| !name.is_empty());
+        let n_named = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), n_named, "{}: two nodes of one name", case.display());
         expect_file![case.with_extension("expected")].assert_eq(&print_model(&rewritten, &PRINTED));
     }
 }

@@ -293,3 +293,48 @@ fn a_folding_that_another_tool_did_is_recognised() {
     assert_eq!(alone.verdict, Verdict::Different);
     assert!(!alone.weights.unmatched.is_empty());
 }
+
+/// What `eutectic certify tests/certify/original.onnxtxt AFTER --json` says, and its exit code.
+fn certified(after: &std::path::Path) -> (serde_json::Value, Option<i32>) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certify");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_eutectic"))
+        .args(["--json".as_ref(), "certify".as_ref(), folder.join("original.onnxtxt").as_os_str(), after.as_os_str()])
+        .output()
+        .expect("the program starts");
+    let found = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (found, output.status.code())
+}
+
+#[test]
+fn what_other_optimizers_made_is_certified_and_what_they_might_have_broken_is_not() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certify");
+    // onnxsim 0.8.1 folded the normalization and the shape; ONNX Runtime 1.32 used an operator of its own besides.
+    for (name, n_respelled) in [("onnxsim", 0), ("onnxruntime", 1)] {
+        let path = folder.join(format!("{name}.onnxtxt"));
+        let (found, code) = certified(&path);
+        assert_eq!((code, &found["exact"]["verdict"]), (Some(0), &"equal".into()), "{name}: {found}");
+        assert_eq!(found["respelled"], n_respelled, "{name}");
+        assert_eq!((&found["exact"]["weights"]["folded"], &found["not_run"]), (&2.into(), &serde_json::Value::Null));
+        let broken = tempfile::Builder::new().suffix(".onnxtxt").tempfile().expect("a file");
+        let text = std::fs::read_to_string(&path).expect("a committed model");
+        for (from, to, expected) in [
+            ("pads = [1, 1, 1, 1]", "pads = [0, 0, 0, 0]", 1),
+            // A weight that matches nothing may have been computed in a way that is not known here.
+            ("{0.3570456,", "{0.35706,", 3),
+            ("GlobalAveragePool (r)", "other.Pool (r)", 3),
+        ] {
+            std::fs::write(broken.path(), text.replace(from, to).replace("\"\": 17", "\"\": 17, \"other\": 1"))
+                .expect("written");
+            let (found, code) = certified(broken.path());
+            assert_eq!(code, Some(expected), "{name}, {to}: {found}");
+            assert_ne!(found["exact"]["verdict"], "equal", "{name}, {to}");
+        }
+        // What is not covered is named.
+        let (found, _) = certified(broken.path());
+        assert!(
+            found["exact"]["reason"].as_str().is_some_and(|reason| reason.contains("other.Pool (1 calls")),
+            "{found}"
+        );
+        assert!(found["not_run"].as_str().is_some_and(|why| why.contains("B0101")), "{found}");
+    }
+}

@@ -174,6 +174,36 @@ fn a_program_that_refuses_and_one_that_errs_are_told_apart() {
     assert!(String::from_utf8_lossy(&none.stderr).contains("C0174"), "{none:?}");
 }
 
+#[test]
+fn a_failure_on_one_input_alone_is_found_when_that_input_is_given() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let model = dir.path().join("model.onnxtxt");
+    let text = "<ir_version: 10, opset_import: [\"\": 20]>\nagraph (float[2,3] x) => (float[2,3] y) {\n a = Abs (x)\n b = Sub (x, a)\n c = Exp (b)\n y = Sqrt (c)\n}\n";
+    std::fs::write(&model, text).expect("written");
+    // It takes the answer for one throughout, which it is where no input is negative.
+    let ones = dir.path().join("ones.npy");
+    files::save_npy(&ones, &Tensor::from_f64s(eutectic::ir::Element::Float, &[2, 3], &[1.0; 6]).expect("six"))
+        .expect("written");
+    let program = script(dir.path(), &format!("cp '{}' \"$3/output_0.npy\"", ones.display()));
+    let run = |name: &str, numbers: &[f64]| {
+        let given = dir.path().join(format!("{name}.npy"));
+        let tensor = Tensor::from_f64s(eutectic::ir::Element::Float, &[2, 3], numbers).expect("six");
+        files::save_npy(&given, &tensor).expect("written");
+        let out = dir.path().join(name);
+        let input = format!("x={}", given.display());
+        let [model, program, out] = [&model, &program, &out].map(|path| path.to_str().expect("UTF-8"));
+        let arguments =
+            ["reduce", model, "--against", program, "--input", &input, "--out", out, "--seconds", "0", "--json"];
+        eutectic(&arguments)
+    };
+    let sound = run("sound", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(sound.status.code(), Some(2), "{sound:?}");
+    assert!(String::from_utf8_lossy(&sound.stderr).contains("C0174"), "{sound:?}");
+    let broken = run("broken", &[0.0, 1.0, -2.0, 3.0, 4.0, 5.0]);
+    assert!(broken.status.success(), "{broken:?}");
+    assert_eq!((&json(&broken)["failure"]["kind"], &json(&broken)["after"]["nodes"]), (&"differs".into(), &1.into()));
+}
+
 /// The events of a trace, times left out.
 fn events(dir: &Path) -> Vec<Value> {
     fn without_times(value: &mut Value) {

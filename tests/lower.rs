@@ -242,3 +242,26 @@ fn lower_precisions_are_built() {
     }
     bench.refuses(&["static.onnxtxt", "--int8", "--fp8"], 2, "cannot be used with");
 }
+
+#[test]
+fn a_model_that_the_builder_refuses_is_made_small() {
+    let Some(bench) = Bench::new() else { return };
+    let model = "<ir_version: 10, opset_import: [\"\": 18, \"other\": 1]>
+g (float[2,6] x) => (float[2,6] y) <float[6,6] w = [\"location\": \"seed:1\"]> {
+    a = MatMul (x, w)
+    b = Relu (a)
+    c = other.Thing (b)
+    d = Add (b, a)
+    y = Mul (c, d)
+}
+";
+    fs::write(bench.0.path().join("refused.onnxtxt"), model).expect("it is written");
+    let done = bench.run(&["reduce", "refused.onnxtxt", "--against", "tensorrt", "--seconds", "0", "--json"]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let found: Value = serde_json::from_str(&text(&done)).expect("JSON");
+    assert_eq!((&found["failure"]["kind"], &found["after"]["nodes"]), (&"refused".into(), &1.into()), "{found}");
+    assert!(found["failure"]["why"].as_str().is_some_and(|why| why.contains("other.Thing")), "{found}");
+    let left = text(&bench.run(&["convert", "reduced/model.onnx", "reduced/model.onnxtxt"]));
+    let left = fs::read_to_string(bench.0.path().join("reduced/model.onnxtxt")).expect(&left);
+    assert!(left.contains("other.Thing") && !left.contains("MatMul"), "{left}");
+}

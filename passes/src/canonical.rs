@@ -135,7 +135,7 @@ fn identity(graph: &mut Graph, id: NodeId) -> Option<()> {
 /// A choice whose condition is known is the branch that it takes.
 fn branch(graph: &mut Graph, id: NodeId) -> Option<()> {
     let condition = graph.weight(graph.node(id).input(0)?)?.as_single()?;
-    inline_body(graph, id, if condition != 0.0 { "then_branch" } else { "else_branch" }, 1)
+    inline_body(graph, id, if condition != 0.0 { "then_branch" } else { "else_branch" }, 1, 0)
 }
 
 fn cast_like(graph: &mut Graph, id: NodeId) -> Option<()> {

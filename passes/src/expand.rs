@@ -20,7 +20,7 @@ pub fn expand_functions(model: &mut Model, limit: usize) -> Result<usize, Diagno
     let standard = standard()?;
     let mut n_expanded = 0;
     loop {
-        name_functions(&mut model.graph, &standard);
+        name_functions(&mut model.graph, &standard, &|_| true);
         let n_inlined = inline(&mut model.graph, &|_| true, limit);
         if calls_functions(&model.graph) {
             let message = format!("with its functions expanded, a graph of the model has more than {limit} nodes");
@@ -35,19 +35,38 @@ pub fn expand_functions(model: &mut Model, limit: usize) -> Result<usize, Diagno
     }
 }
 
+/// Replaces every call of an operator that `allowed` refuses, and that is a function of others, by its body, in bodies of
+/// control flow too. An expansion that would pass `limit` nodes stops.
+///
+/// Errors: the bodies do not read, which a test rules out.
+pub(crate) fn expand_operators(
+    graph: &mut Graph,
+    allowed: &dyn Fn(&Op) -> bool,
+    limit: usize,
+) -> Result<(), Diagnostics> {
+    let standard = standard()?;
+    let is_standard = |called: &Function| standard.iter().any(|function| function.id() == called.id());
+    // A body may call another such operator.
+    while name_functions(graph, &standard, &|op| !allowed(op)) > 0 && inline(graph, &is_standard, limit) > 0 {}
+    Ok(())
+}
+
 /// The operators that have a body, as functions of their names. Errors: the file does not read, which a test rules out.
 fn standard() -> Result<Vec<Arc<Function>>, Diagnostics> {
     Ok(parse_functions(include_str!("../functions/standard.onnxtxt"))?.0)
 }
 
-/// Makes each call of an operator that has a body a call of that.
-fn name_functions(graph: &mut Graph, standard: &[Arc<Function>]) {
-    let body = |node: &Node| standard.iter().find(|function| node.op.is(&function.name)).cloned();
-    let named: Vec<(NodeId, Arc<Function>)> = graph.nodes().filter_map(|(id, node)| Some((id, body(node)?))).collect();
+/// Makes each call of an operator that is `wanted` and has a body a call of that; their number.
+fn name_functions(graph: &mut Graph, standard: &[Arc<Function>], wanted: &dyn Fn(&Op) -> bool) -> usize {
+    let body = |node: &Node| standard.iter().find(|function| node.op.is(&function.name)).filter(|_| wanted(&node.op));
+    let named: Vec<(NodeId, Arc<Function>)> =
+        graph.nodes().filter_map(|(id, node)| Some((id, Arc::clone(body(node)?)))).collect();
+    let mut n_named = named.len();
     for (id, function) in named {
         graph.node_mut(id).op = Op::Function(function);
     }
-    bodies_of(graph, &mut |body| name_functions(body, standard));
+    bodies_of(graph, &mut |body| n_named += name_functions(body, standard, wanted));
+    n_named
 }
 
 fn calls_functions(graph: &Graph) -> bool {
@@ -90,6 +109,10 @@ inner (x) => (y) { a = Exp (x)  y = Sub (a, x) }
         assert_eq!(expand_functions(&mut expanded, 100).expect("few nodes"), 7);
         assert!(operators(&expanded).ends_with("Less Where Exp Sub If"), "{}", operators(&expanded));
         assert!(expanded.functions.is_empty() && !calls_functions(&expanded.graph));
+        let mut names: Vec<_> = expanded.graph.nodes().map(|(_, node)| node.name.as_str()).collect();
+        names.retain(|name| !name.is_empty());
+        names.sort_unstable();
+        assert!(names.len() > 3 && names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
         assert_same(&model, &expanded, 1);
     }
 

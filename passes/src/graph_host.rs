@@ -103,9 +103,9 @@ impl GraphHost {
         }
     }
 
-    /// Adds an input, which `default` stands for when the caller gives none.
-    pub(crate) fn input(&mut self, name: Name, ty: TensorType, default: Option<Tensor>) -> ValueId {
-        let value = self.graph.add_input(name, Some(ty.clone()), default);
+    /// Adds an input.
+    pub(crate) fn input(&mut self, name: Name, ty: TensorType) -> ValueId {
+        let value = self.graph.add_input(name, Some(ty.clone()), None);
         self.record(value, Some(ty.into()), false);
         value
     }

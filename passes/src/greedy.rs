@@ -3,7 +3,8 @@
 //! The first match that lowers the predicted cost is taken at once. What a match replaces counts only as far as it
 //! dies: a call whose result is also read elsewhere stays, and the rule has to pay for computing it twice. So no rule
 //! needs a condition on single use, and none fires for nothing. Costs fall with every step; steps of equal cost are taken
-//! only when no other is left, and are counted against a budget: the engine never loops.
+//! only when no other is left, and are counted against a budget: the engine never loops. In each sweep rules go in the order of
+//! the size of their left sides, the largest first: what replaces a part of attention would hide the whole from its rule.
 
 use crate::cost::CostModel;
 use crate::graph_host::GraphHost;
@@ -14,6 +15,7 @@ use eutectic_ir::graph::{Graph, NodeId, Op, Use, ValueId};
 use eutectic_ir::infer::{contradicts, describe_node};
 use eutectic_ir::{Model, Name, TensorType, walk};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,12 +101,10 @@ pub fn rewrite(
 
 fn rewrite_graph(graph: &mut Graph, rules: &[Arc<Rule>], cost: &CostModel, limits: Limits, report: &mut Report) {
     bodies_of(graph, &mut |body| rewrite_graph(body, rules, cost, limits, report));
-    let mut by_op: FxHashMap<(Name, Name), Vec<usize>> = FxHashMap::default();
-    for (at, rule) in rules.iter().enumerate() {
-        if let Some(step) = rule.left.plan.first() {
-            by_op.entry(key(&rule.left.calls[step.call].op)).or_default().push(at);
-        }
-    }
+    let first_op = |rule: &Rule| rule.left.plan.first().map(|step| key(&rule.left.calls[step.call].op));
+    let mut in_turn: Vec<(usize, (Name, Name))> =
+        rules.iter().enumerate().filter_map(|(at, rule)| Some((at, first_op(rule)?))).collect();
+    in_turn.sort_by_key(|(at, _)| Reverse(rules[*at].left.calls.len()));
     let mut host = GraphHost::new(std::mem::take(graph));
     let mut sideways = limits.sideways;
     let mut gains_only = true;
@@ -115,22 +115,24 @@ fn rewrite_graph(graph: &mut Graph, rules: &[Arc<Rule>], cost: &CostModel, limit
         }
         report.n_sweeps = report.n_sweeps.max(sweep);
         let mut n_steps = 0;
+        let mut by_op: FxHashMap<(Name, Name), Vec<NodeId>> = FxHashMap::default();
         for id in walk::order(&host.graph).unwrap_or_default() {
-            if !host.graph.has_node(id) {
-                continue;
-            }
-            for &at in by_op.get(&key(&host.graph.node(id).op)).into_iter().flatten() {
-                let start = Instant::now();
-                let line = &mut report.rules[at];
+            by_op.entry(key(&host.graph.node(id).op)).or_default().push(id);
+        }
+        for (at, op) in &in_turn {
+            let start = Instant::now();
+            let line = &mut report.rules[*at];
+            for &id in by_op.get(op).into_iter().flatten() {
+                if !host.graph.has_node(id) {
+                    continue;
+                }
                 let allowance = if gains_only { &mut 0 } else { &mut sideways };
-                let step = try_rule(&mut host, &rules[at], id, cost, limits, allowance, line);
-                line.time += start.elapsed();
-                if let Some(step) = step {
+                if let Some(step) = try_rule(&mut host, &rules[*at], id, cost, limits, allowance, line) {
                     report.steps.push(step);
                     n_steps += 1;
-                    break;
                 }
             }
+            line.time += start.elapsed();
         }
         report.is_cut_short |= sideways == 0;
         if n_steps == 0 && !gains_only {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// that would pass it stops, and the remaining calls stay.
 pub fn inline(graph: &mut Graph, wanted: &dyn Fn(&Function) -> bool, limit: usize) -> usize {
     let mut n_inlined = 0;
-    let mut taken: FxHashSet<Name> = graph.values().map(|(_, value)| value.name.clone()).collect();
+    let mut taken = names(graph);
     loop {
         let calls: Vec<(NodeId, Arc<Function>)> = graph
             .nodes()
@@ -43,15 +43,15 @@ fn inline_call(graph: &mut Graph, call: NodeId, function: &Function, taken: &mut
     replace_call(graph, call, &results);
 }
 
-/// Replaces `call`, a control-flow operator, by its body `name`, whose inputs are those of the call from `first` on. `None`,
-/// with `graph` unchanged, when there is no such body.
-pub(crate) fn inline_body(graph: &mut Graph, call: NodeId, name: &str, first: usize) -> Option<()> {
+/// Replaces `call`, a control-flow operator, by its body `name`, whose inputs are those of the call from `first` on, and whose
+/// outputs behind the first `n_own` are its results. `None`, with `graph` unchanged, when there is no such body.
+pub(crate) fn inline_body(graph: &mut Graph, call: NodeId, name: &str, first: usize, n_own: usize) -> Option<()> {
     let Some(Attr::Graph(body)) = graph.node(call).attrs.get(name) else { return None };
     let body = Arc::clone(body);
     let inputs = graph.node(call).inputs().get(first..)?.to_vec();
-    let mut taken: FxHashSet<Name> = graph.values().map(|(_, value)| value.name.clone()).collect();
+    let mut taken = names(graph);
     let results = splice(graph, call, &body, &inputs, &Attrs::new(), &mut taken);
-    replace_call(graph, call, &results);
+    replace_call(graph, call, results.get(n_own..).unwrap_or_default());
     Some(())
 }
 
@@ -98,7 +98,7 @@ fn splice(
         for captured in captures.into_iter().flatten() {
             graph.capture(copy, captured);
         }
-        graph.node_mut(copy).name = Name::from(format!("{prefix}/{}", node.op.name()));
+        graph.node_mut(copy).name = fresh(taken, &prefix, node.op.name());
         let made = graph.node(copy).outputs().to_vec();
         values.extend(node.outputs().iter().copied().zip(made.into_iter().map(Some)));
     }
@@ -122,10 +122,19 @@ fn replace_call(graph: &mut Graph, call: NodeId, results: &[Option<ValueId>]) {
     let _ = graph.remove_node(call);
 }
 
+/// The names of the values and nodes of `graph`: runtimes refuse two nodes of one name.
+fn names(graph: &Graph) -> FxHashSet<Name> {
+    let of_values = graph.values().map(|(_, value)| value.name.clone());
+    of_values.chain(graph.nodes().map(|(_, node)| node.name.clone())).collect()
+}
+
 fn fresh(taken: &mut FxHashSet<Name>, prefix: &str, name: &str) -> Name {
     let mut fresh = Name::from(format!("{prefix}/{name}"));
-    while !taken.insert(fresh.clone()) {
-        fresh = Name::from(format!("{fresh}_"));
+    for number in 1.. {
+        if taken.insert(fresh.clone()) {
+            break;
+        }
+        fresh = Name::from(format!("{prefix}/{name}_{number}"));
     }
     fresh
 }

@@ -1,6 +1,7 @@
 //! Passes, rewrite rules, fusions, equality saturation, extraction and cost.
 
 pub mod canonical;
+pub mod contrib;
 pub mod cost;
 pub mod cse;
 pub mod dce;

@@ -2,6 +2,7 @@
 
 use crate::cost::{CostModel, Device, Totals, totals};
 use crate::dce;
+use crate::expand::expand_operators;
 pub use crate::extract::Extract;
 use crate::fold::FoldBudget;
 use crate::greedy;
@@ -149,8 +150,9 @@ pub fn optimize_watched(model: &mut Model, options: &Options, watch: &mut Watch)
     drop(facts);
     // The file may have been written for a target that has more fused operators.
     inline(&mut model.graph, &|function| !options.target.calls(function), MOST_NODES);
-    let mut passes = pipeline::prepare(options.fold, options.record).run_watched(model, watch)?;
     let allowed = |op: &Op| options.target.allows(op, options.opset);
+    expand_operators(&mut model.graph, &allowed, MOST_NODES)?;
+    let mut passes = pipeline::prepare(options.fold, options.record).run_watched(model, watch)?;
     let mut report = match options.engine {
         Engine::Greedy => greedily(model, options, &allowed, watch),
         Engine::Saturate { limits, extract } => saturating(model, limits, extract, options, &allowed, watch)?,

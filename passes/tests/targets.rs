@@ -68,3 +68,18 @@ fn what_a_target_does_without_are_rules_of_the_library() {
     let without = |target: Target| library.standard().filter(|rule| !target.profits_from(&rule.name)).count();
     assert_eq!(Target::ALL.iter().map(|&target| without(target)).collect::<Vec<_>>(), [0, 0, 0, 6, 0]);
 }
+
+#[test]
+fn what_onnx_runtime_has_no_kernel_for_is_neither_made_nor_left() {
+    let source = |body: &str| {
+        let text =
+            format!("<ir_version: 11, opset_import: [\"\": 25]>\ng (float[4,6] x) => (float[4,6] y) {{ {body} }}");
+        parse_model(&text).unwrap_or_else(|problems| panic!("{problems}")).0
+    };
+    let spelled = source("s = Sigmoid (x)  y = Mul (s, x)");
+    let called = source("y = Swish <alpha: float = 1.0> (x)");
+    for model in [spelled, called] {
+        assert_eq!(operators(&optimized(model.clone(), Target::Onnx)), ["Swish"]);
+        assert_eq!(operators(&optimized(model, Target::Ort)), ["Mul", "Sigmoid"]);
+    }
+}

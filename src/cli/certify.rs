@@ -6,6 +6,7 @@ use crate::certificate::{self, Certificate};
 use crate::inputs::sizes_from_shapes;
 use crate::ir::Model;
 use crate::ir::diag::{Diagnostics, Escaped};
+use crate::passes::contrib::in_standard_operators;
 use crate::passes::optimize::{Options, optimize};
 use crate::passes::pass::Computed;
 use crate::passes::target::Target;
@@ -39,42 +40,47 @@ impl Certify {
             return Err(misuse(format!("`--tolerance {}` is no bound", self.tolerance)));
         }
         let (mut before, mut after) = (global.load(&self.before)?, global.load(&self.after)?);
-        crate::ir::infer::infer(&mut before);
-        crate::ir::infer::infer(&mut after);
+        let n_respelled = in_standard_operators(&mut before) + in_standard_operators(&mut after);
         let sizes = sizes_from_shapes(&before.graph, &self.shapes)?;
         let found = exact::certify(&before, &after, Folded::Guessed(&folded(&before)?), &sizes, self.seed)?;
-        let floats = match self.exact_only {
-            true => None,
-            false => Some(certificate::compare(&before, &after, &sizes, self.seed, self.tolerance)?),
-        };
-        let is_close = floats.as_ref().is_none_or(|floats| floats.equal);
+        let floats =
+            (!self.exact_only).then(|| certificate::compare(&before, &after, &sizes, self.seed, self.tolerance));
+        let code = code(&found, floats.as_ref());
         if global.json {
             print_json(&json!({
-                "equal": found.verdict == Verdict::Equal && is_close,
+                "equal": code == 0,
                 "exact": found,
-                "f32": floats,
+                "respelled": n_respelled,
+                "f32": floats.as_ref().and_then(|floats| floats.as_ref().ok()),
+                "not_run": floats.as_ref().and_then(|floats| floats.as_ref().err()).map(ToString::to_string),
             }));
         } else {
             println!("{}", line(&found));
+            if n_respelled > 0 {
+                println!("  {n_respelled} calls of ONNX Runtime's own operators are read as standard ones");
+            }
             for name in found.weights.unmatched.iter().take(8) {
                 println!("  weight `{}` matches nothing in the original", Escaped(name));
             }
-            if let Some(floats) = &floats {
-                println!("{}", line_of_floats(floats));
+            match &floats {
+                None => {}
+                Some(Ok(floats)) => println!("{}", line_of_floats(floats)),
+                Some(Err(problems)) => println!("f32: not run, {}", Escaped(&problems.to_string())),
             }
         }
-        Ok(code(&found, is_close))
+        Ok(code)
     }
 }
 
 /// 0 equal, 1 a difference was found, 3 nothing can be said.
-fn code(found: &Exact, is_close: bool) -> i32 {
-    match found.verdict {
-        _ if !is_close => 1,
-        Verdict::Equal => 0,
+fn code(found: &Exact, floats: Option<&Result<Certificate, Diagnostics>>) -> i32 {
+    match (found.verdict, floats) {
+        (_, Some(Ok(floats))) if !floats.equal => 1,
+        (Verdict::Equal, Some(Err(_))) => 3,
+        (Verdict::Equal, _) => 0,
         // What another tool computed of weights in its own way is no difference yet.
-        Verdict::Different if found.weights.unmatched.is_empty() => 1,
-        Verdict::Different | Verdict::NotCovered => 3,
+        (Verdict::Different, _) if found.weights.unmatched.is_empty() => 1,
+        (Verdict::Different | Verdict::NotCovered, _) => 3,
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Delta debugging (Zeller and Hildebrandt, IEEE Transactions on Software Engineering 28(2), 2002) over the nodes in order of
 //! execution: a part of the graph is cut out, and what it reads of the rest becomes an input that is given the value which
-//! the whole model computes there. Then single nodes are bypassed, attributes and operands take their defaults, dims shrink,
+//! the whole model computes there. Then single nodes are bypassed, those of bodies too, attributes and operands take their defaults, dims shrink,
 //! and contents become ones. A round of all of these is repeated until none helps. Nothing is drawn at random: without a limit
 //! of time, the result depends on the model and the judge alone.
 //!
 //! What a failure is, the judge knows: nothing here runs a model.
 
+mod bodies;
 mod cut;
 mod shrink;
 mod simplify;
@@ -74,6 +75,7 @@ pub fn reduce(case: Case, judge: &mut dyn Judge, budget: Budget) -> Option<Reduc
         cut::nodes(&mut search);
         cut::outputs(&mut search);
         simplify::bypass(&mut search);
+        bodies::nodes(&mut search);
         simplify::calls(&mut search);
         shrink::dims(&mut search);
         shrink::contents(&mut search);

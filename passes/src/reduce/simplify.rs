@@ -7,7 +7,7 @@ use eutectic_ir::graph::{Node, NodeId, Op, ValueId};
 use eutectic_ir::op::Arity;
 use eutectic_ir::{Attr, walk};
 
-/// Replaces functions by their bodies and choices by a branch, and writes the types of what the inputs are given, each where the
+/// Replaces functions by their bodies, choices by a branch and loops by one iteration, and writes the types of what the inputs are given, each where the
 /// failure stays: then more can be cut.
 pub(super) fn make_plain(search: &mut Search) {
     const MOST_NODES: usize = 1_000_000;
@@ -16,8 +16,16 @@ pub(super) fn make_plain(search: &mut Search) {
     for id in walk::order(search.graph()).unwrap_or_default() {
         for branch in ["then_branch", "else_branch"] {
             if search.graph().has_node(id) && search.graph().node(id).op.is("If") {
-                search.change("branches taken", |case| inline_body(&mut case.model.graph, id, branch, 1));
+                search.change("branches taken", |case| inline_body(&mut case.model.graph, id, branch, 1, 0));
             }
+        }
+        if search.graph().has_node(id) && search.graph().node(id).op.is("Loop") {
+            search.change("loops run once", |case| {
+                // Whether the loop goes on is no result of it; results of all iterations have an axis more.
+                inline_body(&mut case.model.graph, id, "body", 0, 1)?;
+                case.forget_types();
+                Some(())
+            });
         }
     }
     search.change("dims fixed", |case| {

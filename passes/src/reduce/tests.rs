@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::{call, drawn, graph_of, operators};
 use eutectic_ir::eval::run_model;
+use eutectic_ir::text::parse_model;
 use eutectic_ir::{Attr, Name};
 
 const BUDGET: Budget = Budget { attempts: 10_000, time: None };
@@ -101,6 +102,54 @@ fn attributes_take_their_defaults_where_they_do_not_matter() {
     let node = found.case.model.graph.nodes().next().expect("a call").1;
     assert_eq!(node.attrs.ints("strides"), Some(&[1, 1][..]));
     assert!(found.case.inputs[0].as_ref().expect("given").count() < 4 * 81, "{:?}", found.case.inputs[0]);
+}
+
+/// Three rounds of a loop whose body holds a `Tanh` among others.
+fn looped() -> Case {
+    let text = "<ir_version: 10, opset_import: [\"\": 20]>
+agraph (int64 n, bool go, float[3] x) => (float[3] y) {
+    a = Abs (x)
+    z = Loop <body = step (int64 i, bool c, float[3] s) => (bool d, float[3] t) {
+        d = Identity (c)
+        p = Exp (s)
+        q = Tanh (p)
+        r = Neg (q)
+        t = Mul (r, s)
+    }> (n, go, a)
+    y = Sqrt (z)
+}";
+    let mut model = parse_model(text).unwrap_or_else(|problems| panic!("{problems}")).0;
+    infer::infer(&mut model);
+    let full = |element, shape: &[usize]| Tensor::full(element, shape, 1.0).expect("small");
+    use eutectic_ir::Element::{Bool, Float, Int64};
+    Case { model, inputs: vec![Some(full(Int64, &[])), Some(full(Bool, &[])), Some(full(Float, &[3]))] }
+}
+
+fn holds_tanh(graph: &Graph) -> bool {
+    graph.nodes().any(|(_, node)| node.op.is("Tanh"))
+}
+
+#[test]
+fn a_loop_that_the_failure_does_not_need_is_gone() {
+    let anywhere = |case: &Case| {
+        let graph = &case.model.graph;
+        holds_tanh(graph) || graph.nodes().any(|(_, node)| node.bodies().any(|body| holds_tanh(body)))
+    };
+    let found = reduce(looped(), &mut By(anywhere), BUDGET).expect("it fails");
+    assert_eq!(operators(&found.case.model), "Tanh");
+}
+
+#[test]
+fn a_loop_that_the_failure_needs_keeps_what_fails_in_its_body() {
+    let within = |case: &Case| {
+        case.model.graph.nodes().any(|(_, node)| node.op.is("Loop") && node.bodies().any(|body| holds_tanh(body)))
+    };
+    let found = reduce(looped(), &mut By(within), BUDGET).expect("it fails");
+    assert_eq!(operators(&found.case.model), "Loop");
+    let (_, node) = found.case.model.graph.nodes().next().expect("the loop");
+    let left: Vec<&str> = node.bodies().flat_map(|body| body.nodes()).map(|(_, node)| node.op.name()).collect();
+    assert_eq!(left, ["Tanh"], "{:?}", found.changes);
+    assert!(found.is_minimal);
 }
 
 #[test]

@@ -269,6 +269,8 @@ struct Builder<'a> {
     /// Nodes of the original graph by index.
     fixed: FxHashMap<u32, NodeId>,
     taken: FxHashSet<Name>,
+    /// Nodes of the original graph whose names are given away.
+    continued: FxHashSet<NodeId>,
     /// Classes for which something else than an output of a call with several is chosen.
     computed: FxHashSet<Id>,
     /// New names tried so far.
@@ -289,6 +291,7 @@ impl<'a> Builder<'a> {
             namesakes: FxHashMap::default(),
             computed: FxHashSet::default(),
             n_named: 0,
+            continued: FxHashSet::default(),
             fixed: original.nodes().map(|(id, _)| (id.index() as u32, id)).collect(),
             taken: original.values().map(|(_, value)| value.name.clone()).collect(),
         };
@@ -360,8 +363,12 @@ impl<'a> Builder<'a> {
         }
         let namesake = classes.iter().flatten().find_map(|class| self.namesakes.get(class));
         if let Some((original, _)) = namesake.and_then(|&value| self.original.producer(value)) {
+            // Several calls may stand for the outputs of one.
+            let is_first = self.continued.insert(original);
             let original = self.original.node(original);
-            self.graph.node_mut(id).name = original.name.clone();
+            if is_first {
+                self.graph.node_mut(id).name = original.name.clone();
+            }
             self.graph.node_mut(id).metadata = original.metadata.clone();
         }
         let facts: &[Option<Fact>] = &self.space.egraph[class].data.facts;

@@ -118,6 +118,7 @@ pub(crate) fn saturate_watched(
     let mut budget = Budget::new(limits.candidates);
     let deadline = limits.time.and_then(|time| Instant::now().checked_add(time));
     let idle = RuleActivity { matched: 0, applied: 0, refused: 0, time: Duration::ZERO };
+    let mut clock = Clock { deadline, rebuild: 0.0 };
     let mut activity =
         Activity { stop: Stop::Iterations, iterations: 0, rules: vec![idle; rules.len()], conflicts: Vec::new() };
     while activity.iterations < limits.iterations {
@@ -132,7 +133,8 @@ pub(crate) fn saturate_watched(
         let n_applied = activity.n_applied();
         let (found, cut_short) = search(space, rules, limits, &mut budget, &mut activity.rules);
         let (searched, n_matched) = (began.elapsed(), found.len());
-        let stopped = apply_all(space, rules, found, limits, deadline, &mut activity, (original, watch)).or(cut_short);
+        let stopped =
+            apply_all(space, rules, found, limits, &mut clock, &mut activity, (original, watch)).or(cut_short);
         if let Some(watch) = watch {
             let round = Round {
                 number: activity.iterations,
@@ -204,13 +206,35 @@ fn match_bytes(rule: &Rule) -> usize {
         + rule.left.calls.len() * (size_of::<Call>() + size_of::<Option<Attrs>>())
 }
 
+/// When a run ends, and how long what no limit can cut short takes.
+struct Clock {
+    deadline: Option<Instant>,
+    /// Restoring congruence, in seconds for each e-node, as it was last measured.
+    rebuild: f64,
+}
+
+impl Clock {
+    fn rebuild(&mut self, space: &mut Space) {
+        let began = Instant::now();
+        space.egraph.rebuild();
+        self.rebuild = began.elapsed().as_secs_f64() / space.n_nodes().max(1) as f64;
+    }
+
+    /// Whether the time that is left is needed to restore congruence once more, and to drop so many matches.
+    fn is_over(&self, now: Instant, space: &Space, n_matches: usize) -> bool {
+        const DROPPING: f64 = 1e-7;
+        let reserve = self.rebuild * space.n_nodes() as f64 + DROPPING * n_matches as f64;
+        self.deadline.is_some_and(|deadline| now + Duration::from_secs_f64(reserve) >= deadline)
+    }
+}
+
 /// Applies what was found and restores congruence; the limit that was hit.
 fn apply_all(
     space: &mut Space,
     rules: &[&Rule],
     found: Found,
     limits: Limits,
-    deadline: Option<Instant>,
+    clock: &mut Clock,
     activity: &mut Activity,
     (original, watch): (&Graph, &mut Watch),
 ) -> Option<Stop> {
@@ -218,7 +242,6 @@ fn apply_all(
     // part of the whole, since each restoration looks at every class.
     const SMALLEST_PORTION: usize = 4096;
     let portion = |space: &Space| SMALLEST_PORTION.max(space.n_nodes() / 4);
-    let mut reserve = Duration::ZERO;
     let mut next_rebuild = space.egraph.nodes().len() + portion(space);
     let mut stopped = None;
     // What matches stand on is noted while the e-graph is as they were found.
@@ -230,7 +253,9 @@ fn apply_all(
         None => Vec::new(),
     }
     .into_iter();
+    let mut n_left = found.len();
     for (at, matched) in found {
+        n_left -= 1;
         let began = Instant::now();
         let before = (activity.rules[at].applied, space.egraph.nodes().len());
         apply_one(space, rules[at], &matched, traces.next(), &mut activity.rules[at], &mut activity.conflicts);
@@ -251,19 +276,18 @@ fn apply_all(
             stopped = Some(Stop::Nodes);
         } else if space.n_bytes() >= limits.memory {
             stopped = Some(Stop::Memory);
-        } else if deadline.is_some_and(|deadline| now + reserve >= deadline) {
+        } else if clock.is_over(now, space, n_left) {
             stopped = Some(Stop::Time);
         }
         if stopped.is_some() {
             break;
         }
         if space.egraph.nodes().len() >= next_rebuild {
-            space.egraph.rebuild();
-            reserve = now.elapsed();
+            clock.rebuild(space);
             next_rebuild = space.egraph.nodes().len() + portion(space);
         }
     }
-    space.egraph.rebuild();
+    clock.rebuild(space);
     activity.conflicts.append(&mut space.egraph.analysis.conflicts.borrow_mut());
     stopped
 }

@@ -174,6 +174,14 @@ fn tell(rule: &Rule, difference: Difference, seed: u64) -> Counterexample {
         for (at, root) in roots.iter().enumerate() {
             graph.add_output(format!("y{at}"), pick(root));
         }
+        // A model that is written of it then shows by itself what it shows.
+        for (old, datum) in bare.inputs().iter().copied().zip(&drawn.inputs) {
+            let (name, ty) = (std::mem::take(&mut graph.value_mut(old).name), graph.ty(old).cloned());
+            let new = graph.add_input(name, ty, datum.to_tensor().ok());
+            graph.replace_uses(old, new);
+            // Nothing reads it any more.
+            let _ = graph.remove_value(old);
+        }
         crate::dce::sweep(&mut graph);
         graph
     };

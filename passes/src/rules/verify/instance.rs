@@ -67,13 +67,15 @@ pub(super) struct Instance {
     pub host: GraphHost,
     /// What the variables of the left side are.
     pub values: Vec<Binding<ValueId>>,
-    /// Contents of the graph's inputs, by position.
+    /// Contents of the graph's inputs, by position; none until they are drawn.
     pub inputs: Vec<Datum<f64>>,
+    /// What they are to be.
+    unfilled: Vec<Leaf>,
     /// The inputs and weights that were drawn.
     pub leaves: Vec<ValueId>,
 }
 
-/// Draws one instance. Errors: this draw does not fit, another may.
+/// Draws one instance, without the contents of inputs, which no rule sees. Errors: this draw does not fit, another may.
 pub(super) fn instance(rule: &Rule, setting: Setting, random: &mut Random) -> Result<Instance, Reason> {
     random.choose_sizes();
     let example = hints(rule, random);
@@ -93,6 +95,7 @@ pub(super) fn instance(rule: &Rule, setting: Setting, random: &mut Random) -> Re
             host: GraphHost::new(Graph::new("instance")),
             values: vec![Binding::Unbound; rule.variables.len()],
             inputs: Vec::new(),
+            unfilled: Vec::new(),
             leaves: Vec::new(),
         },
     };
@@ -342,7 +345,19 @@ impl Maker<'_> {
             self.own(owners[at], value);
         }
         for (at, wanted) in scalars {
-            let element = self.neighbour(&inputs).unwrap_or(self.real);
+            let near = self.neighbour(&inputs).unwrap_or(self.real);
+            // An index has not the type of what it is an index into.
+            let taken = def.input(at).and_then(|param| def.types.iter().find(|(name, _)| *name == param.ty));
+            let element = match taken {
+                Some((_, elements)) if !elements.contains(&near) => {
+                    if elements.contains(&Element::Int64) {
+                        Element::Int64
+                    } else {
+                        *elements.first().unwrap_or(&near)
+                    }
+                }
+                _ => near,
+            };
             // A constant of one element may have axes.
             let shape = vec![1; self.random.pick(&[0, 0, 0, 0, 1, 0, 0, 2])];
             let tensor = Tensor::full(element, &shape, wanted).map_err(|error| Reason(error.to_string()))?;
@@ -412,45 +427,68 @@ impl Maker<'_> {
         let count = count_of(&leaf.shape).ok_or_else(too_large)?;
         count_fits(count).map_err(|error| Reason(error.to_string()))?;
         let is_weight = is_constant || (owner.is_some() && self.random.one_in(6));
+        let value = if is_weight {
+            let mut contents = Contents { mode: self.mode, random: &mut *self.random };
+            let is_halved = owner.is_some_and(|var| self.halved.contains(&var));
+            let datum = contents.of(leaf, is_halved, count == 1 && is_constant);
+            self.instance.host.add_weight(datum.to_tensor()?)
+        } else {
+            let name = format!("x{}", self.instance.unfilled.len());
+            self.instance.unfilled.push(leaf.clone());
+            self.instance.host.input(name.into(), ty)
+        };
+        self.instance.leaves.push(value);
+        Ok(value)
+    }
+}
+
+impl Instance {
+    /// Draws the contents of the inputs.
+    pub(super) fn fill(&mut self, mode: Mode, random: &mut Random) {
+        let mut contents = Contents { mode, random };
+        self.inputs.extend(self.unfilled.drain(..).map(|leaf| contents.of(&leaf, false, false)));
+    }
+}
+
+/// Draws what tensors hold.
+struct Contents<'a> {
+    mode: Mode,
+    random: &'a mut Random,
+}
+
+impl Contents<'_> {
+    /// The contents of `leaf`: rows of one half twice where it is halved, and a number that attributes have room for where it is
+    /// a single constant.
+    fn of(&mut self, leaf: &Leaf, is_halved: bool, is_single: bool) -> Datum<f64> {
+        let Leaf { element, shape, content } = leaf;
+        let count = shape.iter().product();
         self.random.is_content = true;
-        let datum = match (leaf.element.kind(), &leaf.content) {
+        let datum = match (element.kind(), content) {
             (ElementKind::Real, content) => {
-                let is_single = count == 1 && is_constant;
                 let is_positive = *content == Content::Positive;
-                let mut values: Vec<f64> =
-                    (0..count).map(|_| self.number(leaf.element, is_positive, is_single)).collect();
-                let row = leaf.shape.last().copied().unwrap_or(0);
-                if row > 1 && owner.is_some_and(|var| self.halved.contains(&var)) {
+                let mut values: Vec<f64> = (0..count).map(|_| self.number(*element, is_positive, is_single)).collect();
+                let row = shape.last().copied().unwrap_or(0);
+                if row > 1 && is_halved {
                     values
                         .chunks_exact_mut(row)
                         .for_each(|row| row.copy_within(..row.len() / 2, row.len().div_ceil(2)));
                 }
-                Datum::of_real(leaf.element, &leaf.shape, values).rounded()
+                Datum::of_real(*element, shape, values).rounded()
             }
-            (ElementKind::Bool, _) => Datum::of_bool(&leaf.shape, (0..count).map(|_| self.random.one_in(2)).collect()),
+            (ElementKind::Bool, _) => Datum::of_bool(shape, (0..count).map(|_| self.random.one_in(2)).collect()),
             (_, Content::Below(n)) => {
                 let n = *n as i128;
                 let index = |drawn: i128| if drawn < n { drawn } else { n - 1 - drawn };
                 let values = (0..count).map(|_| index(self.random.below(2 * n as usize) as i128)).collect();
-                Datum::of_int(leaf.element, &leaf.shape, values)
+                Datum::of_int(*element, shape, values)
             }
             _ => {
                 let values = (0..count).map(|_| self.random.pick(&[0, 1, -1, 2, 3, 5, -2])).collect();
-                Datum::of_int(leaf.element, &leaf.shape, values)
+                Datum::of_int(*element, shape, values)
             }
         };
         self.random.is_content = false;
-        let value = if is_weight {
-            self.instance.host.add_weight(datum.to_tensor()?)
-        } else {
-            let name = format!("x{}", self.instance.inputs.len());
-            // A model that is written of the instance then shows by itself what it shows.
-            let default = datum.to_tensor()?;
-            self.instance.inputs.push(datum);
-            self.instance.host.input(name.into(), ty, Some(default))
-        };
-        self.instance.leaves.push(value);
-        Ok(value)
+        datum
     }
 
     fn number(&mut self, element: Element, is_positive: bool, is_single: bool) -> f64 {

@@ -20,11 +20,12 @@ pub use coverage::{Coverage, Uncovered};
 pub(in crate::rules) use random::split_mix;
 pub use trial::{Evidence, FloatEvidence};
 
-use self::random::Random;
+use self::random::{Random, Tape};
 use self::trial::Outcome;
 use super::{Direction, Rule};
 use eutectic_ir::Name;
 use eutectic_ir::diag::{Diagnostic, Kind as Failure};
+use rayon::prelude::*;
 
 /// What the verification of one rule found.
 #[derive(Clone, Debug)]
@@ -87,21 +88,33 @@ pub fn verify(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Result<V
     };
     let mut last = String::from("nothing was drawn");
     while verdict.n_instances < effort.instances && verdict.n_drawn < effort.draws {
-        let seed = effort.seed.wrapping_add(verdict.n_drawn as u64);
-        verdict.n_drawn += 1;
-        let mut random = Random::new(seed);
-        match trial::run(rule, source, &mut random) {
-            Outcome::Unfit(reason) | Outcome::Unbuilt(reason) => last = reason,
-            Outcome::Agrees(agreement) => {
-                verdict.n_instances += 1;
-                verdict.evidence.count(&agreement);
-                verdict.coverage.count(rule, &agreement.records);
+        // Draws of one batch are made at once; those beyond the last instance that is wanted do not count.
+        let draws = verdict.n_drawn..effort.draws.min(verdict.n_drawn + BATCH);
+        let one = |draw: usize| {
+            let mut random = Random::new(effort.seed.wrapping_add(draw as u64));
+            let outcome = trial::run(rule, source, &mut random);
+            (outcome, random.tape)
+        };
+        let outcomes: Vec<(Outcome, Tape)> = draws.into_par_iter().map(one).collect();
+        for (outcome, tape) in outcomes {
+            if verdict.n_instances == effort.instances {
+                break;
             }
-            Outcome::Differs(_) => {
-                verdict.n_instances += 1;
-                verdict.counterexample =
-                    counterexample::shrink(rule, source, &random.tape, seed, effort.shrinks).map(Box::new);
-                return Ok(verdict);
+            let seed = effort.seed.wrapping_add(verdict.n_drawn as u64);
+            verdict.n_drawn += 1;
+            match outcome {
+                Outcome::Unfit(reason) | Outcome::Unbuilt(reason) => last = reason,
+                Outcome::Agrees(agreement) => {
+                    verdict.n_instances += 1;
+                    verdict.evidence.count(&agreement);
+                    verdict.coverage.count(rule, &agreement.records);
+                }
+                Outcome::Differs(_) => {
+                    verdict.n_instances += 1;
+                    verdict.counterexample =
+                        counterexample::shrink(rule, source, &tape, seed, effort.shrinks).map(Box::new);
+                    return Ok(verdict);
+                }
             }
         }
     }
@@ -117,6 +130,9 @@ pub fn verify(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Result<V
     }
     Ok(verdict)
 }
+
+/// Draws that are made at once.
+const BATCH: usize = 16;
 
 /// The rule whose left side instances of `rule` are drawn from.
 fn source<'a>(rule: &'a Rule, recognise: Option<&'a Rule>) -> &'a Rule {

@@ -4,9 +4,12 @@ use super::random::{Random, Tape, split_mix};
 use super::trial::{self, Outcome};
 use super::{Effort, source};
 use crate::rules::expr::{Binary, Expr, Value};
+use crate::rules::matcher::Match;
 use crate::rules::{Condition, PatternInput, Rule, TemplateCall, TemplateInput, TemplateStep};
 use eutectic_ir::Op;
+use eutectic_ir::graph::{NodeId, ValueId};
 use eutectic_ir::op::Law;
+use rayon::prelude::*;
 use std::fmt;
 
 /// A rule with one mistake.
@@ -64,8 +67,10 @@ impl Mutation {
 pub fn mutation(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Mutation {
     let all = mutants(rule).into_iter().map(Candidate::new);
     let (mut widened, mut candidates): (Vec<_>, Vec<_>) = all.partition(|candidate| candidate.mutant.widens);
-    explore(&mut widened, rule, recognise, effort);
-    explore(&mut candidates, rule, recognise, effort);
+    rayon::join(
+        || explore(&mut widened, rule, recognise, effort),
+        || explore(&mut candidates, rule, recognise, effort),
+    );
     candidates.append(&mut widened);
     let mut mutation = Mutation::default();
     for Candidate { mutant, n_shown, n_unbuilt, is_killed, .. } in candidates {
@@ -82,38 +87,111 @@ pub fn mutation(rule: &Rule, recognise: Option<&Rule>, effort: Effort) -> Mutati
 }
 
 /// Lets all `candidates` see each instance, which is drawn for one of them in turn, until a counterexample is found or enough
-/// is seen.
+/// is seen. Draws of one batch do not learn from each other, so that they can be made at once, and come to the same on one
+/// processor.
 fn explore(candidates: &mut [Candidate], rule: &Rule, recognise: Option<&Rule>, effort: Effort) {
+    const LARGEST_BATCH: usize = 16;
     let mut chance = effort.seed;
-    for draw in 0..effort.draws {
+    let mut n_drawn = 0;
+    while n_drawn < effort.draws {
         let open: Vec<usize> = (0..candidates.len()).filter(|&at| candidates[at].is_open(effort)).collect();
         if open.is_empty() {
             break;
         }
-        let target = &candidates[open[draw % open.len()]];
-        let mut random = target.random(&mut chance);
-        let source = source(&target.mutant.rule, recognise);
-        let Ok((setting, instance)) = trial::draw(&target.mutant.rule, source, &mut random) else { continue };
-        // Where the rule stands, all that are wider than it stand as well, and all that keep its left side stand in the same way.
-        let of_rule = trial::standing(rule, &instance);
-        for at in open {
-            let candidate = &mut candidates[at];
-            if candidate.mutant.widens && of_rule.is_some() {
-                candidate.keep(&random.tape);
-                continue;
+        // Most mistakes show on the first instances: the first batches are small.
+        let n_batch = (n_drawn + 1).min(LARGEST_BATCH).min(effort.draws - n_drawn);
+        let draws: Vec<(&Mutant, Random)> = (n_drawn..n_drawn + n_batch)
+            .map(|draw| {
+                let target = &candidates[open[draw % open.len()]];
+                (&target.mutant, target.random(&mut chance))
+            })
+            .collect();
+        n_drawn += n_batch;
+        let look = |(target, mut random): (&Mutant, Random)| {
+            let seen = look(target, &mut random, candidates, &open, rule, recognise);
+            (random.tape, seen)
+        };
+        let looks: Vec<(Tape, Vec<(usize, Seen)>)> = draws.into_par_iter().map(look).collect();
+        for (tape, seen) in looks {
+            for (at, seen) in seen {
+                candidates[at].note(seen, &tape);
             }
-            let mutant = &candidate.mutant;
-            let found = if mutant.keeps_left { of_rule.clone() } else { trial::standing(&mutant.rule, &instance) };
-            let Some(found) = found else { continue };
-            match trial::compare(&mutant.rule, &found, setting, &instance) {
-                Outcome::Unfit(_) => continue,
-                Outcome::Unbuilt(_) => candidate.n_unbuilt += 1,
-                Outcome::Agrees(agreement) => candidate.n_shown += usize::from(!agreement.is_empty),
-                Outcome::Differs(_) => candidate.is_killed = true,
-            }
-            candidate.keep(&random.tape);
         }
     }
+}
+
+/// Draws an instance for `target`; how the `open` ones among `candidates` stand in it, those that do.
+fn look(
+    target: &Mutant,
+    random: &mut Random,
+    candidates: &[Candidate],
+    open: &[usize],
+    rule: &Rule,
+    recognise: Option<&Rule>,
+) -> Vec<(usize, Seen)> {
+    let source = source(&target.rule, recognise);
+    let Ok((setting, mut instance)) = trial::draw(&target.rule, source, random) else { return Vec::new() };
+    // Where the rule stands, all that are wider than it stand as well, and all that keep its left side stand in the same way.
+    let of_rule = trial::standing(rule, &instance);
+    let stands = |&at: &usize| {
+        let Mutant { rule: mutant, widens, keeps_left, .. } = &candidates[at].mutant;
+        match (&of_rule, widens, keeps_left) {
+            (Some(_), true, _) => Some((at, Standing::AsRule)),
+            (of_rule, _, true) => of_rule.is_some().then_some((at, Standing::ByLeft)),
+            _ => trial::standing(mutant, &instance).map(|found| (at, Standing::Alone(found))),
+        }
+    };
+    let standing: Vec<(usize, Standing)> = open.iter().filter_map(stands).collect();
+    // Most instances are drawn in vain: those need no contents.
+    if standing.iter().any(|(_, standing)| !matches!(standing, Standing::AsRule)) {
+        instance.fill(setting.mode, random);
+    }
+    let is_left_computed = std::cell::OnceCell::new();
+    let see = |(at, standing): (usize, Standing)| {
+        let mutant = &candidates[at].mutant.rule;
+        let found = match (&standing, &of_rule) {
+            (Standing::Alone(found), _) => {
+                trial::fits_left(mutant, found, setting, &instance).ok()?;
+                found
+            }
+            (Standing::ByLeft, Some(found)) => {
+                let fits = || trial::fits_left(rule, found, setting, &instance).is_ok();
+                is_left_computed.get_or_init(fits).then_some(found)?
+            }
+            _ => return Some((at, Seen::Nothing)),
+        };
+        let seen = match trial::compare(mutant, found, setting, &instance) {
+            Outcome::Unfit(_) => return None,
+            Outcome::Unbuilt(_) => Seen::Unbuilt,
+            Outcome::Agrees(agreement) if agreement.is_empty => Seen::Nothing,
+            Outcome::Agrees(_) => Seen::Agrees,
+            Outcome::Differs(_) => Seen::Differs,
+        };
+        Some((at, seen))
+    };
+    standing.into_iter().filter_map(see).collect()
+}
+
+/// How a mutant stands in an instance.
+enum Standing {
+    /// As its rule does, which it is wider than: nothing is shown.
+    AsRule,
+    /// As its rule does, whose left side it has.
+    ByLeft,
+    /// In its own way.
+    Alone(Match<ValueId, NodeId>),
+}
+
+/// What an instance says of a mutant that stands in it.
+enum Seen {
+    /// The rule stands there too, or the results are empty.
+    Nothing,
+    /// The right side is not built.
+    Unbuilt,
+    /// Both sides agree.
+    Agrees,
+    /// They differ.
+    Differs,
 }
 
 /// The rules and mistakes of `passes/rules/equivalent.txt`, which go unnoticed because they are none.
@@ -163,7 +241,13 @@ impl Candidate {
         }
     }
 
-    fn keep(&mut self, tape: &Tape) {
+    fn note(&mut self, seen: Seen, tape: &Tape) {
+        match seen {
+            Seen::Nothing => {}
+            Seen::Unbuilt => self.n_unbuilt += 1,
+            Seen::Agrees => self.n_shown += 1,
+            Seen::Differs => self.is_killed = true,
+        }
         match self.fitting.get_mut(self.n_fitting % Self::KEPT) {
             Some(oldest) => *oldest = tape.clone(),
             None => self.fitting.push(tape.clone()),

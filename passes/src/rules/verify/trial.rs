@@ -187,15 +187,21 @@ impl fmt::Display for Evidence {
 /// Draws one instance of the left side of `source`, and compares both sides of `rule` on it.
 pub(super) fn run(rule: &Rule, source: &Rule, random: &mut Random) -> Outcome {
     match draw(rule, source, random) {
-        Ok((setting, drawn)) => match standing(rule, &drawn) {
-            Some(found) => compare(rule, &found, setting, &drawn),
+        Ok((setting, mut drawn)) => match standing(rule, &drawn) {
+            Some(found) => {
+                drawn.fill(setting.mode, random);
+                match fits_left(rule, &found, setting, &drawn) {
+                    Ok(()) => compare(rule, &found, setting, &drawn),
+                    Err(why) => Outcome::Unfit(why),
+                }
+            }
             None => Outcome::Unfit("the left side does not stand in it".into()),
         },
         Err(reason) => Outcome::Unfit(reason.to_string()),
     }
 }
 
-/// Draws one instance of the left side of `source` for `rule`. Errors: this draw does not fit.
+/// Draws one instance of the left side of `source` for `rule`, its inputs still without contents. Errors: this draw does not fit.
 pub(super) fn draw(rule: &Rule, source: &Rule, random: &mut Random) -> Result<(Setting, Instance), Reason> {
     let setting = Setting::draw(rule.contract, random);
     let mut drawn = instance(source, setting, random)?;
@@ -252,21 +258,29 @@ fn carried<S: Scalar>(datum: &Datum<f64>) -> Datum<S> {
     Datum { element: datum.element, shape: datum.shape.clone(), contents }
 }
 
-/// Compares both sides of `rule` on `drawn`, in which it stands so.
-pub(super) fn compare(rule: &Rule, found: &Match<ValueId, NodeId>, setting: Setting, drawn: &Instance) -> Outcome {
-    let round = setting.real != Element::Double;
-    // What the left side cannot compute says nothing of the right side.
+/// Errors: the left side of `rule`, which stands in `drawn` so, cannot be computed on it, which says nothing of the right side.
+pub(super) fn fits_left(
+    rule: &Rule,
+    found: &Match<ValueId, NodeId>,
+    setting: Setting,
+    drawn: &Instance,
+) -> Result<(), String> {
     let mut alone = drawn.host.graph.clone();
     for value in rule.roots.iter().filter_map(|(root, _)| found.values[root.index()].one()) {
         alone.add_output("", value);
     }
-    match evaluate::<f64>(&alone, &drawn.inputs, round) {
-        Err(error) => return Outcome::Unfit(error.to_string()),
+    match evaluate::<f64>(&alone, &drawn.inputs, setting.real != Element::Double) {
+        Err(error) => Err(error.to_string()),
         Ok(results) if rule.contract != Contract::Exact && !results.iter().all(is_finite) => {
-            return Outcome::Unfit("the result is not finite".into());
+            Err("the result is not finite".into())
         }
-        Ok(_) => {}
+        Ok(_) => Ok(()),
     }
+}
+
+/// Compares both sides of `rule` on `drawn`, in which it stands so, whose inputs have contents, and which fits its left side.
+pub(super) fn compare(rule: &Rule, found: &Match<ValueId, NodeId>, setting: Setting, drawn: &Instance) -> Outcome {
+    let round = setting.real != Element::Double;
     let graph = &drawn.host.graph;
     let n_channels = |call: NodeId| graph.ty(graph.node(call).input(0)?)?.shape.get(1)?.as_known();
     let records: Vec<Record> =
