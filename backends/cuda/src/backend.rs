@@ -9,7 +9,7 @@ use crate::plan::{Plan, Step, Work, plan};
 use crate::program::CudaProgram;
 use crate::region::Generated;
 use crate::view::Precision;
-use crate::{bias, expand, gather, gemm};
+use crate::{bias, expand, gather, gemm, patches};
 use eutectic_backend::{Backend, Calls, Error, Launch as Listed, Options, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
 use eutectic_ir::graph::Use;
@@ -71,6 +71,7 @@ impl Cuda {
         let mut flat = flatten(model, bound).map_err(|refusal| Error(report(&refusal, 1).into()))?;
         gather::flatten_positions(&mut flat);
         gemm::expand(&mut flat);
+        patches::expand(&mut flat);
         expand::operators(&mut flat);
         if !whole.biases {
             bias::split(&mut flat);

@@ -35,6 +35,7 @@ mod integer;
 mod libraries;
 mod measure;
 mod operators;
+mod patches;
 mod plan;
 mod pointwise;
 mod product;
