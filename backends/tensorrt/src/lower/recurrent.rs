@@ -212,7 +212,8 @@ fn masked(builder: &mut Builder, goes_on: &Typed, before: &State, after: State) 
         builder.select(&goes_on.clone().into(), &after.clone().into(), &otherwise.clone().into())
     };
     let hidden = chosen(&after.hidden, &before.hidden)?;
-    let cell = after.cell.as_ref().zip(before.cell.as_ref()).map(|(after, before)| chosen(after, before)).transpose()?;
+    let cell =
+        after.cell.as_ref().zip(before.cell.as_ref()).map(|(after, before)| chosen(after, before)).transpose()?;
     let zero = builder.scalar(0.0, after.hidden.data_type, 2)?;
     let shown = builder.select(&goes_on.clone().into(), &after.hidden.into(), &zero.into())?;
     Ok((shown, State { hidden, cell }))
