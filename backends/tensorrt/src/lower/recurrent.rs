@@ -64,14 +64,17 @@ struct State {
     cell: Option<Typed>,
 }
 
-/// What one direction runs over.
-struct Sequence<'a> {
+/// One direction before it runs.
+struct Run {
+    direction: Direction,
     /// What the input adds to the gates: `[steps, batch, gates hidden]`.
     inputs: Typed,
-    /// Which sequences go on, `[steps, batch, 1]`; `None` when all have every step.
-    goes_on: Option<&'a Typed>,
+    initial: State,
     is_backwards: bool,
 }
+
+/// What a direction has shown, `[steps, batch, hidden]`, and its last state.
+type Ran = (Typed, State);
 
 fn recurrent(builder: &mut Builder, call: &Call, cell: &Cell) -> Lowered {
     let batch_first = call.attrs.flag("layout");
@@ -91,22 +94,27 @@ fn recurrent(builder: &mut Builder, call: &Call, cell: &Cell) -> Lowered {
         _ => &[false],
     };
     let goes_on = mask(builder, call, &x)?;
-    let (mut sequences, mut last) = (Vec::new(), Vec::new());
+    let mut runs = Vec::new();
     for (at, &is_backwards) in ways.iter().enumerate() {
         let (direction, inputs) = direction(builder, call, cell, &x, at, hidden)?;
-        let state = initial(builder, call, cell, &direction, at, &x, batch_first)?;
-        let sequence = Sequence { inputs, goes_on: goes_on.as_ref(), is_backwards };
-        let mut step = |builder: &mut Builder, state: &State, input: &Typed, goes_on: Option<&Typed>| {
-            let next = (cell.step)(builder, call, &direction, state, input)?;
-            match goes_on {
-                Some(goes_on) => masked(builder, goes_on, state, next),
-                None => Ok((next.hidden.clone(), next)),
-            }
-        };
-        let (shown, state) = match x.shape[0].as_known() {
-            Some(length) if length <= MOST_STEPS => written_out(builder, &sequence, length, state, &mut step)?,
-            _ => looped(builder, &sequence, state, &mut step)?,
-        };
+        let initial = initial(builder, call, cell, &direction, at, &x, batch_first)?;
+        runs.push(Run { direction, inputs, initial, is_backwards });
+    }
+    let mut step = |builder: &mut Builder, run: &Run, state: &State, input: &Typed, goes_on: Option<&Typed>| {
+        let next = (cell.step)(builder, call, &run.direction, state, input)?;
+        match goes_on {
+            Some(goes_on) => masked(builder, goes_on, state, next),
+            None => Ok((next.hidden.clone(), next)),
+        }
+    };
+    let ran = match x.shape[0].as_known() {
+        Some(length) if length <= MOST_STEPS => {
+            runs.iter().map(|run| written_out(builder, run, goes_on.as_ref(), length, &mut step)).collect()
+        }
+        _ => looped(builder, &runs, goes_on.as_ref(), &mut step),
+    };
+    let (mut sequences, mut last) = (Vec::new(), Vec::new());
+    for (shown, state) in ran? {
         sequences.push(builder.unsqueeze(&shown, &[1])?);
         last.push(state);
     }
@@ -128,69 +136,65 @@ fn recurrent(builder: &mut Builder, call: &Call, cell: &Cell) -> Lowered {
     Ok(outputs)
 }
 
-/// What a step shows, `[batch, hidden]`, and the state after it; given the state before it, a part of the inputs and one of the
-/// mask.
-type Step<'a> = dyn FnMut(&mut Builder, &State, &Typed, Option<&Typed>) -> Result<(Typed, State), Refusal> + 'a;
+/// What a step of a run shows, `[batch, hidden]`, and the state after it; given the state before it, a part of the inputs and one
+/// of the mask.
+type Step<'a> = dyn FnMut(&mut Builder, &Run, &State, &Typed, Option<&Typed>) -> Result<(Typed, State), Refusal> + 'a;
 
-/// What all steps show, `[steps, batch, hidden]`, and the last state, a layer for each step.
+/// A run with a layer for each step. `goes_on` says which sequences do, `[steps, batch, 1]`; without it all have every step.
 fn written_out(
     builder: &mut Builder,
-    sequence: &Sequence,
+    run: &Run,
+    goes_on: Option<&Typed>,
     length: i64,
-    mut state: State,
     step: &mut Step,
-) -> Result<(Typed, State), Refusal> {
-    let mut shown = Vec::new();
+) -> Result<Ran, Refusal> {
+    let (mut shown, mut state) = (Vec::new(), run.initial.clone());
     for turn in 0..length {
-        let at = if sequence.is_backwards { length - 1 - turn } else { turn };
+        let at = if run.is_backwards { length - 1 - turn } else { turn };
         let mut part = |of: &Typed| -> Result<Typed, Refusal> {
             let part = builder.part(of, 0, Term::Known(at), Term::Known(1))?;
             Ok(builder.squeeze(&part, &[0]))
         };
-        let (input, goes_on) = (part(&sequence.inputs)?, sequence.goes_on.map(part).transpose()?);
-        let (hidden, after) = step(builder, &state, &input, goes_on.as_ref())?;
+        let (input, goes_on) = (part(&run.inputs)?, goes_on.map(part).transpose()?);
+        let (hidden, after) = step(builder, run, &state, &input, goes_on.as_ref())?;
         shown.push(builder.unsqueeze(&hidden, &[0])?);
         state = after;
     }
-    if sequence.is_backwards {
+    if run.is_backwards {
         shown.reverse();
     }
     Ok((builder.concat(&shown, 0)?, state))
 }
 
-/// The same by a loop of the network.
-fn looped(
-    builder: &mut Builder,
-    sequence: &Sequence,
-    initial: State,
-    step: &mut Step,
-) -> Result<(Typed, State), Refusal> {
-    let reverse = sequence.is_backwards;
+/// All runs by one loop of the network, so that both directions share its turns.
+fn looped(builder: &mut Builder, runs: &[Run], goes_on: Option<&Typed>, step: &mut Step) -> Result<Vec<Ran>, Refusal> {
     let of = builder.new_flow();
-    let inputs = Scanned { input: sequence.inputs.clone(), axis: 0, reverse };
-    let turns = builder.counted_by(of, &inputs)?;
-    let hidden = builder.carried(of, &initial.hidden.into())?;
-    let cell = initial.cell.map(|cell| builder.carried(of, &cell.into())).transpose()?;
-    let before = State { hidden, cell };
-    let input = builder.scanned(of, &inputs);
-    let goes_on = sequence.goes_on.map(|mask| builder.scanned(of, &Scanned { input: mask.clone(), axis: 0, reverse }));
-    // What the turns ask of extents is computed once, outside.
-    builder.sizes(&sequence.inputs)?;
-    let outside = builder.enter();
-    let taken = step(builder, &before, &input, goes_on.as_ref());
-    builder.leave(outside);
-    let (shown, after) = taken?;
-    builder.next(&before.hidden, &after.hidden.into())?;
-    let last_hidden = builder.last(of, &before.hidden);
-    let last_cell = match (&before.cell, after.cell) {
-        (Some(before), Some(after)) => {
+    let first = runs.first().ok_or("it has no direction")?;
+    let parts_of = |input: &Typed, run: &Run| Scanned { input: input.clone(), axis: 0, reverse: run.is_backwards };
+    let turns = builder.counted_by(of, &parts_of(&first.inputs, first))?;
+    let mut ran = Vec::new();
+    for run in runs {
+        let hidden = builder.carried(of, &run.initial.hidden.clone().into())?;
+        let cell = run.initial.cell.clone().map(|cell| builder.carried(of, &cell.into())).transpose()?;
+        let before = State { hidden, cell };
+        let input = builder.scanned(of, &parts_of(&run.inputs, run));
+        let goes_on = goes_on.map(|mask| builder.scanned(of, &parts_of(mask, run)));
+        // What the turns ask of extents is computed once, outside.
+        builder.sizes(&run.inputs)?;
+        let outside = builder.enter();
+        let taken = step(builder, run, &before, &input, goes_on.as_ref());
+        builder.leave(outside);
+        let (shown, after) = taken?;
+        let mut closed = |before: &Typed, after: Typed| -> Result<Typed, Refusal> {
             builder.next(before, &after.into())?;
-            Some(builder.last(of, before))
-        }
-        _ => None,
-    };
-    let shown = builder.stacked(of, &shown.into(), 0, &turns, reverse)?;
-    Ok((shown, State { hidden: last_hidden, cell: last_cell }))
+            Ok(builder.last(of, before))
+        };
+        let hidden = closed(&before.hidden, after.hidden)?;
+        let cell = before.cell.as_ref().zip(after.cell).map(|(before, after)| closed(before, after)).transpose()?;
+        let shown = builder.stacked(of, &shown.into(), 0, &turns, run.is_backwards)?;
+        ran.push((shown, State { hidden, cell }));
+    }
+    Ok(ran)
 }
 
 /// Whether each sequence of `x`, `[steps, batch, input]`, has each step: `[steps, batch, 1]`; `None` when no lengths are given.
