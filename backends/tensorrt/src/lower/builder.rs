@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use crate::layer::{
     ActivationKind, ElementWiseKind, FlowId, Layer, MatrixKind, Operand as Kernel, ReduceKind, Scaling, UnaryKind,
 };
-use crate::spec::{DataType, NetworkSpec, TensorRef, WeightsRef};
+use crate::spec::{DataType, LayerSpec, NetworkSpec, TensorRef, WeightsRef};
 use bytes::Bytes;
 use eutectic_ir::tensor::Data;
 use eutectic_ir::{Dim, Element, Tensor};
@@ -203,6 +203,19 @@ impl Builder {
     /// Whether a tensor is a constant.
     pub fn is_constant(&self, tensor: &Typed) -> bool {
         self.constants.values().any(|constant| constant.at == tensor.at)
+    }
+
+    /// Whether a convolution leaves `tensor` behind, within so many steps of its epilogue: sums, products, activations.
+    pub fn is_of_convolution(&self, tensor: TensorRef, most_steps: usize) -> bool {
+        let defines = |layer: &&LayerSpec| layer.first_result == tensor;
+        let Some(layer) = self.spec.layers.iter().rev().find(defines) else { return false };
+        let reads: &[TensorRef] = match &layer.layer {
+            Layer::Convolution { .. } => return true,
+            Layer::Activation { input, .. } | Layer::Unary { input, .. } => &[*input],
+            Layer::ElementWise { a, b, .. } => &[*a, *b],
+            _ => &[],
+        };
+        most_steps > 0 && reads.iter().any(|&read| self.is_of_convolution(read, most_steps - 1))
     }
 
     /// An operand as a tensor.
