@@ -61,9 +61,8 @@ impl Lower {
                 sizes.entry(symbol.to_string()).or_default().extend(extents);
             }
         }
-        let one =
-            |(symbol, sizes): (String, BTreeSet<i64>)| (sizes.len() == 1).then(|| Some((symbol, *sizes.first()?)))?;
-        sizes.into_iter().filter_map(one).collect()
+        sizes.retain(|_, sizes| sizes.len() == 1);
+        sizes.into_iter().filter_map(|(symbol, sizes)| Some((symbol, *sizes.first()?))).collect()
     }
 
     /// Prints profiles for the requests in `file`, as flags of this verb.
