@@ -266,6 +266,19 @@ fn a_mean_behind_a_convolution_is_a_pooling() {
 }
 
 #[test]
+fn a_mean_behind_a_convolution_of_quantized_numbers_is_a_reduction() {
+    let spec = lowered(
+        "g (float[1,8,6,6] x) => (y) <float[8,8,1,1] w = [\"location\": \"seed:1\"], float s = {0.1}, int8 z = {0}> {
+            q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            c = Conv <kernel_shape = [1,1]> (d, w)
+            y = GlobalAveragePool (c)
+        }",
+    );
+    assert_eq!(spec.layers.last().map(|layer| layer.layer.kind()), Some("Reduce"));
+}
+
+#[test]
 fn a_mean_over_a_large_or_open_plane_is_a_reduction() {
     for extent in ["64", "n"] {
         let graph = format!(

@@ -205,14 +205,21 @@ impl Builder {
         self.constants.values().any(|constant| constant.at == tensor.at)
     }
 
-    /// Whether a convolution leaves `tensor` behind, within so many steps of its epilogue: sums, products, activations.
-    pub fn is_of_convolution(&self, tensor: TensorRef, most_steps: usize) -> bool {
+    /// The layer whose first result is `tensor`.
+    fn producer(&self, tensor: TensorRef) -> Option<&Layer> {
         let defines = |layer: &&LayerSpec| layer.first_result == tensor;
-        let Some(layer) = self.spec.layers.iter().rev().find(defines) else { return false };
-        let reads: &[TensorRef] = match &layer.layer {
-            Layer::Convolution { .. } => return true,
-            Layer::Activation { input, .. } | Layer::Unary { input, .. } => &[*input],
-            Layer::ElementWise { a, b, .. } => &[*a, *b],
+        self.spec.layers.iter().rev().find(defines).map(|layer| &layer.layer)
+    }
+
+    /// Whether a convolution of numbers that are not quantized leaves `tensor` behind, within so many steps of its epilogue: sums,
+    /// products, activations.
+    pub fn is_of_convolution(&self, tensor: TensorRef, most_steps: usize) -> bool {
+        let reads: &[TensorRef] = match self.producer(tensor) {
+            Some(Layer::Convolution { input, .. }) => {
+                return !matches!(self.producer(*input), Some(Layer::Dequantize { .. }));
+            }
+            Some(Layer::Activation { input, .. } | Layer::Unary { input, .. }) => &[*input],
+            Some(Layer::ElementWise { a, b, .. }) => &[*a, *b],
             _ => &[],
         };
         most_steps > 0 && reads.iter().any(|&read| self.is_of_convolution(read, most_steps - 1))
