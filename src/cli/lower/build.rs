@@ -6,6 +6,7 @@ use super::report::{kernels_json, print_engine, print_kernels, write_json};
 use crate::batch::fix;
 use crate::ir::Model;
 use crate::ir::diag::Diagnostics;
+use crate::ir::tensor::Data;
 use crate::onnx::{ExportOptions, to_bytes};
 use crate::passes::optimize::{Options, optimize};
 use crate::passes::target::Target;
@@ -33,7 +34,7 @@ pub(super) struct Built {
     asked: Vec<Profile>,
     report: EngineReport,
     pub(super) engine: Engine,
-    /// Lowering and build together, the start of the worker included.
+    /// Lowering and build together, the start of the worker included, the reading of the file not.
     seconds: f64,
     /// Of the lowering alone.
     lowering_seconds: f64,
@@ -76,6 +77,13 @@ impl Lower {
             let likeliest = self.opt_shapes.first().unwrap_or(&self.shapes);
             self.precision.apply(&mut model, path, likeliest, global)?;
         }
+        // Large weights wait in the file until now: reading them is no part of the lowering.
+        let weights = model.graph.values().filter_map(|(id, _)| model.graph.weight(id));
+        weights.for_each(|weight| {
+            if let Data::Stored(stored) = weight.data() {
+                stored.contents();
+            }
+        });
         let start = Instant::now();
         let tensorrt = TensorRt { worker: worker(self.trt_lib.as_deref())?, options };
         let mut lowered = tensorrt.lower(&model)?;
