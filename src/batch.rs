@@ -1,4 +1,4 @@
-//! Another batch size for a model whose file fixes one.
+//! Sizes for dims that a file leaves open, and another batch size where it fixes one.
 
 use crate::inputs::Sizes;
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
@@ -8,7 +8,7 @@ use crate::ir::types::Type;
 use crate::ir::walk::order;
 use crate::ir::{Dim, Model, Tensor, TensorType};
 use crate::passes::fold::{FoldBudget, fold_model};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// What is folded to find shapes that are computed.
 const SHAPES: FoldBudget = FoldBudget { tensor: 1 << 10, total: 1 << 20 };
@@ -44,6 +44,25 @@ pub fn bind(model: &mut Model, sizes: &Sizes, batch: Option<usize>) -> Result<()
         }
         begin_with(model, &inputs, &Dim::from(batch));
     }
+    infer_anew(model)
+}
+
+/// Gives the symbolic dims that `sizes` names those sizes, and leaves the others as they are. Errors: types that do not fit
+/// afterwards.
+pub fn fix(model: &mut Model, sizes: &BTreeMap<String, i64>) -> Result<(), Diagnostics> {
+    let graph = &mut model.graph;
+    let size = |name: &str| sizes.get(name).copied().map(Dim::known);
+    for input in graph.inputs().to_vec() {
+        let Some(ty) = graph.ty(input) else { continue };
+        // A dim that overflows stays as it is, for inference to complain of.
+        let dims: Vec<Dim> = ty.shape.iter().map(|dim| dim.substitute(&size).unwrap_or_else(|| dim.clone())).collect();
+        graph.value_mut(input).ty = Some(Type::Tensor(TensorType::new(ty.element, dims)));
+    }
+    infer_anew(model)
+}
+
+/// Forgets the types of all results, which may name symbols that the inputs no longer have, and infers them.
+fn infer_anew(model: &mut Model) -> Result<(), Diagnostics> {
     forget_types(model);
     let (_, problems) = infer(model);
     problems.into_result(()).map(|_| ())

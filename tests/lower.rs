@@ -265,3 +265,120 @@ g (float[2,6] x) => (float[2,6] y) <float[6,6] w = [\"location\": \"seed:1\"]> {
     let left = fs::read_to_string(bench.0.path().join("reduced/model.onnxtxt")).expect(&left);
     assert!(left.contains("other.Thing") && !left.contains("MatMul"), "{left}");
 }
+
+#[test]
+fn a_dim_of_one_size_is_static() {
+    let Some(bench) = Bench::new() else { return };
+    // The batch is read from the input; both ways accept batches of two alone.
+    let model = "<ir_version: 10, opset_import: [\"\": 18]>
+g (float[N,8,16] x) => (y) <int64 first = {0}, int64[1] rest = {-1}> {
+    s = Shape (x)
+    n = Gather (s, first)
+    o = Constant <value_ints = [0]> ()
+    m = Unsqueeze (n, o)
+    t = Concat <axis = 0> (m, rest)
+    r = Reshape (x, t)
+    y = Relu (r)
+}
+";
+    fs::write(bench.path("shapes.onnxtxt"), model).expect("it is written");
+    let layers = |arguments: &[&str]| {
+        let said = bench.lower(&[&["shapes.onnxtxt", "--json"], arguments].concat());
+        serde_json::from_str::<Value>(&said).expect("JSON")["layers"].as_u64().expect("a number")
+    };
+    let open = layers(&["--minShapes", "x:1x8x16", "--optShapes", "x:2x8x16", "--maxShapes", "x:4x8x16"]);
+    let settled = layers(&["--shapes", "x:2x8x16"]);
+    assert_eq!(settled, 2);
+    assert!(open >= settled && layers(&["--shapes", "x:2x8x16", "--as-is"]) >= open);
+    assert!(bench.lower(&["shapes.onnxtxt", "--shapes", "x:2x8x16"]).contains("x = 2x8x16+2x8x16+2x8x16"));
+}
+
+#[test]
+fn what_the_parser_refuses_is_built_by_us() {
+    let Some(bench) = Bench::new() else { return };
+    // Exporters write the axes of a mean like this; the parser takes them from initializers alone.
+    let model = "<ir_version: 10, opset_import: [\"\": 18]>
+g (float[1,8,16] x) => (y) {
+    axis = Constant <value_int = -1> ()
+    shape = Constant <value_ints = [-1]> ()
+    axes = Reshape (axis, shape)
+    [mean] y = ReduceMean (x, axes)
+}
+";
+    fs::write(bench.path("mean.onnxtxt"), model).expect("it is written");
+    for name in ["mean", "static"] {
+        let done = bench.run(&["convert", &format!("{name}.onnxtxt"), &format!("{name}.onnx")]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    bench.refuses(&["mean.onnx", "--by-parser"], 3, "ReduceMean");
+    assert_eq!(bench.kernels(&["mean.onnx"]).len(), 1);
+    // The file itself is built as we build it; nothing of ours takes part.
+    assert_eq!(bench.kernels(&["static.onnx", "--by-parser"]), bench.kernels(&["static.onnx", "--as-is"]));
+    assert!(bench.lower(&["static.onnx", "--by-parser"]).contains("engine: 3 kernels"));
+    bench.refuses(&["static.onnx", "--by-parser", "--fp16"], 2, "cannot be used with");
+}
+
+#[test]
+fn a_recurrent_layer_over_a_dynamic_sequence_is_the_parsers() {
+    let Some(bench) = Bench::new() else { return };
+    // The parser takes no RNN without the parameters that its activations do not have.
+    for (op, n_gates, more) in [("GRU", 3, ""), ("LSTM", 4, ", y_c")] {
+        for direction in ["forward", "reverse", "bidirectional"] {
+            let (ways, rows) = (1 + usize::from(direction == "bidirectional"), 5 * n_gates);
+            let model = format!(
+                "<ir_version: 10, opset_import: [\"\": 17]>
+g (float[steps,batch,4] x) => (y, y_h{more}) <float[{ways},{rows},4] w = [\"location\": \"seed:1\"],
+  float[{ways},{rows},5] r = [\"location\": \"seed:2\"], float[{ways},{}] b = [\"location\": \"seed:3\"]> {{
+    y, y_h{more} = {op} <hidden_size = 5, direction = \"{direction}\"> (x, w, r, b)
+}}
+",
+                2 * rows
+            );
+            fs::write(bench.path("recurrent.onnxtxt"), model).expect("it is written");
+            let ranges = ["--minShapes", "x:1x1x4", "--optShapes", "x:16x2x4", "--maxShapes", "x:64x8x4"];
+            let said = bench.lower(&[&["recurrent.onnxtxt", "--crossCheck", "--json"], &ranges[..]].concat());
+            let said: Value = serde_json::from_str(&said).expect("JSON");
+            assert_eq!(said["parser"]["differences"], serde_json::json!([]), "{op} {direction}");
+        }
+    }
+}
+
+/// A sample of `static.onnxtxt` in a folder of its own.
+fn samples(bench: &Bench) {
+    use eutectic::ir::{Element, Tensor};
+    fs::create_dir(bench.path("samples")).expect("a directory");
+    let sample = Tensor::full(Element::Float, &[1, 8, 16, 16], 0.5).expect("small");
+    eutectic::files::save_npy(&bench.path("samples/0.npy"), &sample).expect("it is written");
+}
+
+#[test]
+fn calibration_is_read_from_samples_or_from_their_cache() {
+    let Some(bench) = Bench::new() else { return };
+    samples(&bench);
+    let from = |calibration: &[&str]| {
+        bench.lower(&[&["static.onnxtxt", "--int8", "--saveEngine", "int8.plan"], calibration].concat())
+    };
+    assert!(from(&["--calib", "samples", "--calibCache", "seen.json"]).contains("Precision: FP32+INT8"));
+    let first = fs::read(bench.path("int8.plan")).expect("an engine");
+    from(&["--calib", "seen.json"]);
+    assert!(first == fs::read(bench.path("int8.plan")).expect("an engine"), "the cache makes another engine");
+    // The scales are in the engine: other samples make another one.
+    from(&[]);
+    assert!(first != fs::read(bench.path("int8.plan")).expect("an engine"));
+    bench.refuses(&["dynamic.onnxtxt", "--shapes", "x:1x8x16x16", "--int8", "--calib", "seen.json"], 2, "C0146");
+    bench.refuses(&["static.onnxtxt", "--int8", "--calib", "nowhere"], 2, "C0140");
+    bench.refuses(&["static.onnxtxt", "--int8", "--calibCache", "seen.json"], 2, "--calib");
+}
+
+#[test]
+fn four_bit_weights_are_built_and_eight_bit_floats_where_the_device_has_them() {
+    let Some(bench) = Bench::new() else { return };
+    let model = "<ir_version: 10, opset_import: [\"\": 21]>
+g (float[16,256] x) => (y) <float[256,64] w = [\"location\": \"seed:1\"]> { [product] y = MatMul (x, w) }
+";
+    fs::write(bench.path("product.onnxtxt"), model).expect("it is written");
+    let said = bench.lower(&["product.onnxtxt", "--int4", "64", "--fp16"]);
+    assert!(said.contains("Precision: FP32+FP16+INT4"), "{said}");
+    bench.lower(&["static.onnxtxt", "--fp8", "--sm", "89"]);
+    bench.refuses(&["static.onnxtxt", "--fp8", "--sm", "86"], 3, "B0507");
+}

@@ -77,6 +77,9 @@ pub(super) struct Lower {
     /// Build what NVIDIA's own ONNX parser makes of the same model too, and compare interface and number of kernels
     #[arg(long = "crossCheck")]
     cross_check: bool,
+    /// Build what NVIDIA's own ONNX parser makes of the file, without any part of ours
+    #[arg(long, conflicts_with_all = ["cross_check", "as_is", "save_engine", "break_fusions", "fp16", "bf16", "int8", "fp8", "int4"])]
+    by_parser: bool,
     /// Directory, SDK, virtual environment or file of TensorRT's library
     #[arg(long, value_name = "PATH")]
     trt_lib: Option<PathBuf>,

@@ -243,3 +243,72 @@ fn an_empty_part_of_a_join_is_left_out() {
     );
     assert_eq!(kinds(&spec), ["Concatenation"]);
 }
+
+#[test]
+fn a_mean_behind_a_convolution_is_a_pooling() {
+    let behind = |epilogue: &str| {
+        let spec = lowered(&format!(
+            "g (float[1,8,6,6] x) => (y) <float[8,8,3,3] w = [\"location\": \"seed:1\"]> {{
+                c = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (x, w)
+                {epilogue}
+                y = GlobalAveragePool (e)
+            }}"
+        ));
+        spec.layers.last().map(|layer| layer.layer.kind())
+    };
+    for epilogue in ["e = Relu (c)", "s = Add (c, x) e = Relu (s)", "s = Sigmoid (c) e = Mul (c, s)"] {
+        assert_eq!(behind(epilogue), Some("Pooling"), "{epilogue}");
+    }
+    // A reduction shares the kernel of what is before it.
+    for epilogue in ["e = Concat <axis = 0> (c, x)", "h = Cast <to = 10> (c) e = Cast <to = 1> (h)"] {
+        assert_eq!(behind(epilogue), Some("Reduce"), "{epilogue}");
+    }
+}
+
+#[test]
+fn a_mean_behind_a_convolution_of_quantized_numbers_is_a_reduction() {
+    let spec = lowered(
+        "g (float[1,8,6,6] x) => (y) <float[8,8,1,1] w = [\"location\": \"seed:1\"], float s = {0.1}, int8 z = {0}> {
+            q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            c = Conv <kernel_shape = [1,1]> (d, w)
+            y = GlobalAveragePool (c)
+        }",
+    );
+    assert_eq!(spec.layers.last().map(|layer| layer.layer.kind()), Some("Reduce"));
+}
+
+#[test]
+fn a_mean_over_a_large_or_open_plane_is_a_reduction() {
+    for extent in ["64", "n"] {
+        let graph = format!(
+            "g (float[1,8,{extent},64] x) => (y) <float[8,8,1,1] w = [\"location\": \"seed:1\"]> {{
+                c = Conv <kernel_shape = [1,1]> (x, w)
+                y = GlobalAveragePool (c)
+            }}"
+        );
+        let profiles = if extent == "n" { profile("x", &[1, 8, 4, 64]) } else { Vec::new() };
+        let spec = try_lower(&graph, profiles).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(kinds(&spec), ["Convolution", "Reduce"], "{extent}");
+    }
+}
+
+#[test]
+fn attention_without_a_mask_is_the_layer_of_the_library() {
+    let of = |attributes: &str, inputs: &str, value: &str| {
+        let spec = lowered(&format!(
+            "g (float[1,4,6,8] q, float[1,4,6,8] k, float[{value}] v, float[6,6] m) => (y) {{ y = Attention {attributes} (q, k, v{inputs}) }}"
+        ));
+        spec.layers.iter().any(|layer| layer.layer.kind() == "Attention")
+    };
+    assert!(of("<scale = 0.5>", "", "1,4,6,8"));
+    for (attributes, inputs, value) in [
+        ("", ", m", "1,4,6,8"),
+        ("<is_causal = 1>", "", "1,4,6,8"),
+        ("<softcap = 2.0>", "", "1,4,6,8"),
+        // The layer wants values as wide as keys.
+        ("", "", "1,4,6,16"),
+    ] {
+        assert!(!of(attributes, inputs, value), "{attributes} {inputs} {value}");
+    }
+}

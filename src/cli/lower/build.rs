@@ -3,12 +3,14 @@
 use super::super::{Global, Outcome, file_hash, misuse, print_json, render};
 use super::Lower;
 use super::report::{kernels_json, print_engine, print_kernels, write_json};
+use crate::batch::fix;
 use crate::ir::Model;
 use crate::ir::diag::Diagnostics;
+use crate::ir::tensor::Data;
 use crate::onnx::{ExportOptions, to_bytes};
 use crate::passes::optimize::{Options, optimize};
 use crate::passes::target::Target;
-use crate::tensorrt::engine::{BuildOptions, Engine};
+use crate::tensorrt::engine::{BuildOptions, Engine, Profile};
 use crate::tensorrt::explain::layer_info;
 use crate::tensorrt::listing::kernels;
 use crate::tensorrt::parser::{NetworkSummary, Onnx, interface_differences, read_onnx};
@@ -28,10 +30,14 @@ pub(super) struct Built {
     source: Model,
     model: Model,
     tensorrt: TensorRt,
+    /// The profiles that were asked for. Those of the build lack what has one size only.
+    asked: Vec<Profile>,
     report: EngineReport,
     pub(super) engine: Engine,
-    /// Lowering and build together, the start of the worker included.
+    /// Lowering and build together, the start of the worker included, the reading of the file not.
     seconds: f64,
+    /// Of the lowering alone.
+    lowering_seconds: f64,
 }
 
 impl Lower {
@@ -47,14 +53,23 @@ impl Lower {
             return self.compare([first, second], global);
         }
         let path = self.model.as_ref().or(self.onnx.as_ref()).ok_or_else(|| misuse("give a model"))?;
-        self.lower(path, global)
+        if self.by_parser { self.show_parsed(path, global) } else { self.lower(path, global) }
     }
 
     /// Loads, optimizes, lowers and builds the model at `path`, as the flags say.
     pub(super) fn build(&self, path: &Path, global: &Global) -> Result<Built, Diagnostics> {
         let mut model = global.load(path)?;
+        let mut options = self.build_options(&model)?;
+        let asked = options.profiles.clone();
+        if !self.as_is {
+            // TensorRT fuses less where extents are open: what can have one size only is as good as static.
+            let sizes = Self::settled(&model, &asked);
+            if !sizes.is_empty() {
+                fix(&mut model, &sizes)?;
+                options.profiles = self.profiles(&model)?;
+            }
+        }
         let source = model.clone();
-        let options = self.build_options(&model)?;
         if !self.as_is {
             optimize(&mut model, &Options::standard(Target::TensorRt)?)?;
         }
@@ -62,6 +77,13 @@ impl Lower {
             let likeliest = self.opt_shapes.first().unwrap_or(&self.shapes);
             self.precision.apply(&mut model, path, likeliest, global)?;
         }
+        // Large weights wait in the file until now: reading them is no part of the lowering.
+        let weights = model.graph.values().filter_map(|(id, _)| model.graph.weight(id));
+        weights.for_each(|weight| {
+            if let Data::Stored(stored) = weight.data() {
+                stored.contents();
+            }
+        });
         let start = Instant::now();
         let tensorrt = TensorRt { worker: worker(self.trt_lib.as_deref())?, options };
         let mut lowered = tensorrt.lower(&model)?;
@@ -72,24 +94,26 @@ impl Lower {
                 return Err(misuse(format!("no value of the network is called `{}`", unknown.join("`, `"))));
             }
         }
+        let lowering_seconds = start.elapsed().as_secs_f64();
         let (report, engine) = tensorrt.build_lowered(&lowered).map_err(|error| error.diagnostic())?;
         model.intact()?;
         let seconds = start.elapsed().as_secs_f64();
-        Ok(Built { source, model, tensorrt, report, engine, seconds })
+        Ok(Built { source, model, tensorrt, asked, report, engine, seconds, lowering_seconds })
     }
 
     fn lower(&self, path: &Path, global: &Global) -> Outcome {
         let built = self.build(path, global)?;
-        let Built { report, engine, seconds, .. } = &built;
+        let Built { report, engine, seconds, lowering_seconds, .. } = &built;
         if let Some(file) = &self.save_engine {
             engine.save(file, &file_hash(path)?).map_err(|error| Diagnostics::from(error.diagnostic()))?;
         }
-        let parsed = if self.cross_check { Some(self.by_parser(&built)?) } else { None };
+        let parsed = if self.cross_check { Some(self.parsed_too(&built)?) } else { None };
         let mut result = json!({
             "layers": report.network.n_layers(),
             "kernels": kernels_json(&engine.layers),
             "engine_bytes": report.engine_bytes,
             "seconds": seconds,
+            "lowering_seconds": lowering_seconds,
             "library_seconds": report.seconds,
         });
         let agrees = !matches!(&parsed, Some(Ok(parsed)) if !parsed.differences.is_empty());
@@ -107,7 +131,7 @@ impl Lower {
             print_json(&result);
             return Ok(i32::from(!agrees));
         }
-        self.print_options(path, &built.tensorrt.options);
+        self.print_options(path, &built.tensorrt.options, &built.asked);
         print_engine(report);
         if self.explain || self.verbose {
             print_kernels(&engine.layers);
@@ -127,9 +151,38 @@ impl Lower {
         Ok(i32::from(!agrees))
     }
 
+    /// Builds what NVIDIA's parser makes of the file itself.
+    fn show_parsed(&self, path: &Path, global: &Global) -> Outcome {
+        let options = self.build_options(&global.load(path)?)?;
+        let start = Instant::now();
+        let parsed = read_onnx(&worker(self.trt_lib.as_deref())?, Onnx::File(path.to_owned()), Some(&options));
+        let sent = parsed.and_then(|(network, engine)| {
+            Ok((network, engine.ok_or_else(|| Error::Worker("it sent no engine".into()))?))
+        });
+        let (network, engine) = sent.map_err(|error| error.diagnostic())?;
+        let seconds = start.elapsed().as_secs_f64();
+        let report = EngineReport::new(network, &engine);
+        if global.json {
+            print_json(&json!({
+                "layers": report.network.n_layers(),
+                "kernels": kernels_json(&engine.layers),
+                "engine_bytes": report.engine_bytes,
+                "seconds": seconds,
+                "library_seconds": report.seconds,
+            }));
+            return Ok(0);
+        }
+        self.print_options(path, &options, &options.profiles);
+        print_engine(&report);
+        if self.explain || self.verbose {
+            print_kernels(&engine.layers);
+        }
+        Ok(0)
+    }
+
     /// What NVIDIA's parser makes of the model. When it refuses that, of the source optimized without the operators that came
     /// after operator set 22: it reads the newer `Attention`, but does not allow the builder to take it apart.
-    fn by_parser(&self, built: &Built) -> Result<Result<Parsed, String>, Diagnostics> {
+    fn parsed_too(&self, built: &Built) -> Result<Result<Parsed, String>, Diagnostics> {
         let mut parsed = build_by_parser(&built.model, &built.tensorrt)?;
         if parsed.is_err() && !self.as_is && !self.precision.is_asked() {
             const BEFORE_ATTENTION: u64 = 22;

@@ -8,7 +8,7 @@ use crate::ir::diag::Diagnostics;
 use crate::tensorrt::engine::{Profile, ProfileRange};
 use crate::tensorrt::traffic;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 impl Lower {
@@ -46,6 +46,23 @@ impl Lower {
             profile.inputs.push(ProfileRange { input: value.name.to_string(), is_values: false, min, opt, max });
         }
         Ok(profile)
+    }
+
+    /// The size of each symbol of the inputs of `model` for which all of `profiles` leave one size only. One that they give several
+    /// sizes is left to the check of the lowering.
+    pub(super) fn settled(model: &Model, profiles: &[Profile]) -> BTreeMap<String, i64> {
+        let mut sizes: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+        for range in profiles.iter().flat_map(|profile| &profile.inputs) {
+            let input = model.graph.inputs().iter().find(|&&id| model.graph.value(id).name == range.input.as_str());
+            let Some(ty) = input.and_then(|&id| model.graph.ty(id)) else { continue };
+            for (at, dim) in ty.shape.iter().enumerate() {
+                let Some(symbol) = dim.as_symbol() else { continue };
+                let extents = [&range.min, &range.opt, &range.max].into_iter().filter_map(|list| list.get(at));
+                sizes.entry(symbol.to_string()).or_default().extend(extents);
+            }
+        }
+        sizes.retain(|_, sizes| sizes.len() == 1);
+        sizes.into_iter().filter_map(|(symbol, sizes)| Some((symbol, *sizes.first()?))).collect()
     }
 
     /// Prints profiles for the requests in `file`, as flags of this verb.

@@ -5,15 +5,15 @@ use super::Lower;
 use super::build::worker;
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::tensorrt::EngineReport;
-use crate::tensorrt::engine::{self, BuildOptions};
+use crate::tensorrt::engine::{self, BuildOptions, Profile};
 use crate::tensorrt::explain::{Difference, Role, difference, explain};
 use crate::tensorrt::listing::{EngineLayer, kernels};
 use serde_json::{Value, json};
 use std::path::Path;
 
 impl Lower {
-    /// What the build was asked for, as trtexec shows it.
-    pub(super) fn print_options(&self, path: &Path, options: &BuildOptions) {
+    /// What the build was asked for, profiles included, as trtexec shows it.
+    pub(super) fn print_options(&self, path: &Path, options: &BuildOptions, profiles: &[Profile]) {
         println!("=== Model Options ===\nFormat: ONNX\nModel: {}", path.display());
         println!("\n=== Build Options ===");
         let pool = options.workspace_bytes.map_or("all".into(), |bytes| render::bytes(bytes as f64));
@@ -23,7 +23,7 @@ impl Lower {
         let level = options.optimization_level.map_or("default".into(), |level| level.to_string());
         println!("Builder optimization level: {level}");
         println!("Compute capability: {}.{}", self.sm / 10, self.sm % 10);
-        for (at, profile) in options.profiles.iter().enumerate() {
+        for (at, profile) in profiles.iter().enumerate() {
             for range in &profile.inputs {
                 let shape = |list: &[i64]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
                 let (min, opt, max) = (shape(&range.min), shape(&range.opt), shape(&range.max));

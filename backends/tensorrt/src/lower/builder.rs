@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use crate::layer::{
     ActivationKind, ElementWiseKind, FlowId, Layer, MatrixKind, Operand as Kernel, ReduceKind, Scaling, UnaryKind,
 };
-use crate::spec::{DataType, NetworkSpec, TensorRef, WeightsRef};
+use crate::spec::{DataType, LayerSpec, NetworkSpec, TensorRef, WeightsRef};
 use bytes::Bytes;
 use eutectic_ir::tensor::Data;
 use eutectic_ir::{Dim, Element, Tensor};
@@ -203,6 +203,26 @@ impl Builder {
     /// Whether a tensor is a constant.
     pub fn is_constant(&self, tensor: &Typed) -> bool {
         self.constants.values().any(|constant| constant.at == tensor.at)
+    }
+
+    /// The layer whose first result is `tensor`.
+    fn producer(&self, tensor: TensorRef) -> Option<&Layer> {
+        let defines = |layer: &&LayerSpec| layer.first_result == tensor;
+        self.spec.layers.iter().rev().find(defines).map(|layer| &layer.layer)
+    }
+
+    /// Whether a convolution of numbers that are not quantized leaves `tensor` behind, within so many steps of its epilogue: sums,
+    /// products, activations.
+    pub fn is_of_convolution(&self, tensor: TensorRef, most_steps: usize) -> bool {
+        let reads: &[TensorRef] = match self.producer(tensor) {
+            Some(Layer::Convolution { input, .. }) => {
+                return !matches!(self.producer(*input), Some(Layer::Dequantize { .. }));
+            }
+            Some(Layer::Activation { input, .. } | Layer::Unary { input, .. }) => &[*input],
+            Some(Layer::ElementWise { a, b, .. }) => &[*a, *b],
+            _ => &[],
+        };
+        most_steps > 0 && reads.iter().any(|&read| self.is_of_convolution(read, most_steps - 1))
     }
 
     /// An operand as a tensor.

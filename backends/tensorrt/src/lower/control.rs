@@ -2,10 +2,11 @@
 
 use super::call::Arg;
 use super::flex_attention::flex_attention;
-use super::flow::{self, Scanned};
+use super::flow;
 use super::operand::Operand;
 use super::refusal::Refusal;
 use super::terms::Term;
+use super::turns::Scanned;
 use super::walk::{Coded, Site, Walker};
 use eutectic_ir::types::normalize_axis;
 use eutectic_ir::{Attrs, Graph, Tensor};

@@ -39,6 +39,7 @@ mod sampling;
 mod shape;
 mod slicing;
 mod terms;
+mod turns;
 mod view;
 mod walk;
 

@@ -1,13 +1,18 @@
 //! Recurrent layers, one step after the other.
 //!
 //! The product of the whole sequence with the input weights is one matrix product; what depends on the state is written out for
-//! each step. Gates stand in the weights in the order of ONNX: `zrh` in GRU, `iofc` in LSTM.
+//! each step of a short sequence, and is the body of a loop for a long or dynamic one. Gates stand in the weights in the order of
+//! ONNX: `zrh` in GRU, `iofc` in LSTM.
+//!
+//! Sequences that end early are masked: from its end on, the state of a sequence stays as it is, and it shows zeros. Backwards, the
+//! steps beyond the end come first and leave the initial state, so that the mask is the same.
 
 use super::builder::Builder;
 use super::call::Call;
 use super::operand::{Operand, Typed};
 use super::refusal::Refusal;
 use super::terms::Term;
+use super::turns::Scanned;
 use super::{Lowered, Lowering};
 use crate::layer::{ActivationKind, ElementWiseKind, MatrixKind};
 use eutectic_ir::{Dim, Name};
@@ -23,7 +28,7 @@ pub(super) const OPS: &[Lowering] = &[
     }),
 ];
 
-/// Steps that are written out.
+/// Steps that are written out; a loop makes the more.
 const MOST_STEPS: i64 = 512;
 
 /// What distinguishes one kind of cell from another.
@@ -45,9 +50,9 @@ struct Direction {
     clip: Option<f32>,
 }
 
-/// An activation with its parameters.
+/// An activation with its parameters: `alpha x + beta` when it has no kind.
 struct Function {
-    kind: ActivationKind,
+    kind: Option<ActivationKind>,
     alpha: Option<f32>,
     beta: Option<f32>,
 }
@@ -59,20 +64,27 @@ struct State {
     cell: Option<Typed>,
 }
 
+/// One direction before it runs.
+struct Run {
+    direction: Direction,
+    /// What the input adds to the gates: `[steps, batch, gates hidden]`.
+    inputs: Typed,
+    initial: State,
+    is_backwards: bool,
+}
+
+/// What a direction has shown, `[steps, batch, hidden]`, and its last state.
+type Ran = (Typed, State);
+
 fn recurrent(builder: &mut Builder, call: &Call, cell: &Cell) -> Lowered {
-    if call.given(4).is_some() {
-        return Err(Refusal::new("it has sequence_lens").instead("sequences of one length"));
-    }
     let batch_first = call.attrs.flag("layout");
     let x = builder.input(call, 0)?;
     if x.rank() != 3 {
         return Err(Refusal::new("its input has not three axes"));
     }
     let x = if batch_first { builder.transpose(&x, &[1, 0, 2]) } else { x };
-    let length =
-        x.shape[0].as_known().ok_or_else(|| Refusal::new("its sequence is dynamic").instead("a constant length"))?;
-    if length > MOST_STEPS {
-        return Err(Refusal::new(format!("it has {length} steps")).instead(format!("at most {MOST_STEPS}")));
+    if x.shape[0].as_known() == Some(0) {
+        return Err(Refusal::new("its sequence is empty"));
     }
     let recurrence = call.value(2)?.shape();
     let hidden = recurrence.get(2).and_then(Dim::as_known).ok_or("the extents of its weights are dynamic")?;
@@ -81,28 +93,30 @@ fn recurrent(builder: &mut Builder, call: &Call, cell: &Cell) -> Lowered {
         "bidirectional" => &[false, true],
         _ => &[false],
     };
-    let (mut sequences, mut last) = (Vec::new(), Vec::new());
+    let goes_on = mask(builder, call, &x)?;
+    let mut runs = Vec::new();
     for (at, &is_backwards) in ways.iter().enumerate() {
         let (direction, inputs) = direction(builder, call, cell, &x, at, hidden)?;
-        let mut state = initial(builder, call, cell, &direction, at, &x, batch_first)?;
-        let mut steps = Vec::new();
-        for step in 0..length {
-            let at = if is_backwards { length - 1 - step } else { step };
-            let input = builder.part(&inputs, 0, Term::Known(at), Term::Known(1))?;
-            let input = builder.squeeze(&input, &[0]);
-            state = (cell.step)(builder, call, &direction, &state, &input)?;
-            steps.push(builder.unsqueeze(&state.hidden, &[0, 1])?);
-        }
-        if is_backwards {
-            steps.reverse();
-        }
-        if !steps.is_empty() {
-            sequences.push(builder.concat(&steps, 0)?);
-        }
-        last.push(state);
+        let initial = initial(builder, call, cell, &direction, at, &x, batch_first)?;
+        runs.push(Run { direction, inputs, initial, is_backwards });
     }
-    if sequences.is_empty() {
-        return Err(Refusal::new("its sequence is empty"));
+    let mut step = |builder: &mut Builder, run: &Run, state: &State, input: &Typed, goes_on: Option<&Typed>| {
+        let next = (cell.step)(builder, call, &run.direction, state, input)?;
+        match goes_on {
+            Some(goes_on) => masked(builder, goes_on, state, next),
+            None => Ok((next.hidden.clone(), next)),
+        }
+    };
+    let ran = match x.shape[0].as_known() {
+        Some(length) if length <= MOST_STEPS => {
+            runs.iter().map(|run| written_out(builder, run, goes_on.as_ref(), length, &mut step)).collect()
+        }
+        _ => looped(builder, &runs, goes_on.as_ref(), &mut step),
+    };
+    let (mut sequences, mut last) = (Vec::new(), Vec::new());
+    for (shown, state) in ran? {
+        sequences.push(builder.unsqueeze(&shown, &[1])?);
+        last.push(state);
     }
     // [steps, directions, batch, hidden], or [batch, steps, directions, hidden].
     let sequence = builder.concat(&sequences, 1)?;
@@ -120,6 +134,93 @@ fn recurrent(builder: &mut Builder, call: &Call, cell: &Cell) -> Lowered {
     }
     outputs.truncate(call.used.len());
     Ok(outputs)
+}
+
+/// What a step of a run shows, `[batch, hidden]`, and the state after it; given the state before it, a part of the inputs and one
+/// of the mask.
+type Step<'a> = dyn FnMut(&mut Builder, &Run, &State, &Typed, Option<&Typed>) -> Result<(Typed, State), Refusal> + 'a;
+
+/// A run with a layer for each step. `goes_on` says which sequences do, `[steps, batch, 1]`; without it all have every step.
+fn written_out(
+    builder: &mut Builder,
+    run: &Run,
+    goes_on: Option<&Typed>,
+    length: i64,
+    step: &mut Step,
+) -> Result<Ran, Refusal> {
+    let (mut shown, mut state) = (Vec::new(), run.initial.clone());
+    for turn in 0..length {
+        let at = if run.is_backwards { length - 1 - turn } else { turn };
+        let mut part = |of: &Typed| -> Result<Typed, Refusal> {
+            let part = builder.part(of, 0, Term::Known(at), Term::Known(1))?;
+            Ok(builder.squeeze(&part, &[0]))
+        };
+        let (input, goes_on) = (part(&run.inputs)?, goes_on.map(part).transpose()?);
+        let (hidden, after) = step(builder, run, &state, &input, goes_on.as_ref())?;
+        shown.push(builder.unsqueeze(&hidden, &[0])?);
+        state = after;
+    }
+    if run.is_backwards {
+        shown.reverse();
+    }
+    Ok((builder.concat(&shown, 0)?, state))
+}
+
+/// All runs by one loop of the network, so that both directions share its turns.
+fn looped(builder: &mut Builder, runs: &[Run], goes_on: Option<&Typed>, step: &mut Step) -> Result<Vec<Ran>, Refusal> {
+    let of = builder.new_flow();
+    let first = runs.first().ok_or("it has no direction")?;
+    let parts_of = |input: &Typed, run: &Run| Scanned { input: input.clone(), axis: 0, reverse: run.is_backwards };
+    let turns = builder.counted_by(of, &parts_of(&first.inputs, first))?;
+    let mut ran = Vec::new();
+    for run in runs {
+        let hidden = builder.carried(of, &run.initial.hidden.clone().into())?;
+        let cell = run.initial.cell.clone().map(|cell| builder.carried(of, &cell.into())).transpose()?;
+        let before = State { hidden, cell };
+        let input = builder.scanned(of, &parts_of(&run.inputs, run));
+        let goes_on = goes_on.map(|mask| builder.scanned(of, &parts_of(mask, run)));
+        // What the turns ask of extents is computed once, outside.
+        builder.sizes(&run.inputs)?;
+        let outside = builder.enter();
+        let taken = step(builder, run, &before, &input, goes_on.as_ref());
+        builder.leave(outside);
+        let (shown, after) = taken?;
+        let mut closed = |before: &Typed, after: Typed| -> Result<Typed, Refusal> {
+            builder.next(before, &after.into())?;
+            Ok(builder.last(of, before))
+        };
+        let hidden = closed(&before.hidden, after.hidden)?;
+        let cell = before.cell.as_ref().zip(after.cell).map(|(before, after)| closed(before, after)).transpose()?;
+        let shown = builder.stacked(of, &shown.into(), 0, &turns, run.is_backwards)?;
+        ran.push((shown, State { hidden, cell }));
+    }
+    Ok(ran)
+}
+
+/// Whether each sequence of `x`, `[steps, batch, input]`, has each step: `[steps, batch, 1]`; `None` when no lengths are given.
+fn mask(builder: &mut Builder, call: &Call, x: &Typed) -> Result<Option<Typed>, Refusal> {
+    let Some(lengths) = call.given(4) else { return Ok(None) };
+    let lengths = builder.tensor(&lengths.value)?;
+    let mut lengths = builder.unsqueeze(&lengths, &[0, 2])?;
+    lengths.shape[1] = x.shape[1].clone();
+    let steps = builder.extent(x, 0)?;
+    let steps = builder.count_up(&steps, &x.shape[0])?;
+    let steps = builder.unsqueeze(&steps, &[1, 2])?;
+    let steps = builder.cast(&steps, lengths.data_type);
+    builder.pair(ElementWiseKind::Less, &steps, &lengths).map(Some)
+}
+
+/// Where a sequence has ended, its state stays and zeros are shown.
+fn masked(builder: &mut Builder, goes_on: &Typed, before: &State, after: State) -> Result<(Typed, State), Refusal> {
+    let mut chosen = |after: &Typed, otherwise: &Typed| {
+        builder.select(&goes_on.clone().into(), &after.clone().into(), &otherwise.clone().into())
+    };
+    let hidden = chosen(&after.hidden, &before.hidden)?;
+    let cell =
+        after.cell.as_ref().zip(before.cell.as_ref()).map(|(after, before)| chosen(after, before)).transpose()?;
+    let zero = builder.scalar(0.0, after.hidden.data_type, 2)?;
+    let shown = builder.select(&goes_on.clone().into(), &after.hidden.into(), &zero.into())?;
+    Ok((shown, State { hidden, cell }))
 }
 
 /// The matrix or vector of one direction.
@@ -152,35 +253,43 @@ fn direction(
         inputs = builder.pair(ElementWiseKind::Sum, &inputs, &of_input)?;
         recurrent_bias = Some(builder.part(&biases, 1, Term::Known(width), Term::Known(width))?);
     }
-    let n_functions = cell.activations.len();
-    let named = call.attrs.strings("activations").filter(|named| !named.is_empty());
-    let functions = (0..n_functions).map(|index| {
-        let place = at * n_functions + index;
-        let name = named.map_or(cell.activations.get(index).copied(), |named| named.get(place).map(Name::as_str));
-        let parameter = |name: &str| call.attrs.floats(name).and_then(|list| list.get(place)).copied();
-        function(name.unwrap_or_default(), parameter("activation_alpha"), parameter("activation_beta"))
-    });
-    let activations = functions.collect::<Result<_, _>>()?;
+    let activations = functions(call, cell)?.into_iter().skip(at * cell.activations.len()).collect();
     let peepholes = of_direction(builder, call, 7, at)?;
     let clip = call.attrs.float("clip");
     Ok((Direction { recurrence, recurrent_bias, peepholes, activations, hidden, clip }, inputs))
 }
 
-fn function(name: &str, alpha: Option<f32>, beta: Option<f32>) -> Result<Function, Refusal> {
-    let (kind, alpha, beta) = match name.to_ascii_lowercase().as_str() {
-        "relu" => (ActivationKind::Relu, None, None),
-        "tanh" => (ActivationKind::Tanh, None, None),
-        "sigmoid" => (ActivationKind::Sigmoid, None, None),
-        "softsign" => (ActivationKind::Softsign, None, None),
-        "softplus" => (ActivationKind::Softplus, Some(1.0), Some(1.0)),
-        "leakyrelu" => (ActivationKind::LeakyRelu, Some(alpha.unwrap_or(0.01)), None),
-        "thresholdedrelu" => (ActivationKind::ThresholdedRelu, Some(alpha.unwrap_or(1.0)), None),
-        "elu" => (ActivationKind::Elu, Some(alpha.unwrap_or(1.0)), None),
-        "scaledtanh" => (ActivationKind::ScaledTanh, Some(alpha.unwrap_or(1.0)), Some(beta.unwrap_or(1.0))),
-        "hardsigmoid" => (ActivationKind::HardSigmoid, Some(alpha.unwrap_or(0.2)), Some(beta.unwrap_or(0.5))),
-        _ => return Err(Refusal::new(format!("its activation is {name}")).instead("a named activation of ONNX")),
+/// The functions of all directions, one direction after the other. Those that have a parameter take the next one of its list.
+fn functions(call: &Call, cell: &Cell) -> Result<Vec<Function>, Refusal> {
+    let names: Vec<&str> = match call.attrs.strings("activations").filter(|names| !names.is_empty()) {
+        Some(names) => names.iter().map(Name::as_str).collect(),
+        None => cell.activations.repeat(2),
     };
-    Ok(Function { kind, alpha, beta })
+    let list = |name: &str| call.attrs.floats(name).unwrap_or_default().iter().copied();
+    let (mut alphas, mut betas) = (list("activation_alpha"), list("activation_beta"));
+    let mut next = |alpha: Option<f32>, beta: Option<f32>| {
+        let alpha = alpha.map(|default| alphas.next().unwrap_or(default));
+        (alpha, beta.map(|default| betas.next().unwrap_or(default)))
+    };
+    let function = |name: &str| {
+        use ActivationKind::*;
+        let (kind, (alpha, beta)) = match name.to_ascii_lowercase().as_str() {
+            "relu" => (Some(Relu), next(None, None)),
+            "tanh" => (Some(Tanh), next(None, None)),
+            "sigmoid" => (Some(Sigmoid), next(None, None)),
+            "softsign" => (Some(Softsign), next(None, None)),
+            "softplus" => (Some(Softplus), (Some(1.0), Some(1.0))),
+            "affine" => (None, next(Some(1.0), Some(0.0))),
+            "leakyrelu" => (Some(LeakyRelu), next(Some(0.01), None)),
+            "thresholdedrelu" => (Some(ThresholdedRelu), next(Some(1.0), None)),
+            "elu" => (Some(Elu), next(Some(1.0), None)),
+            "scaledtanh" => (Some(ScaledTanh), next(Some(1.0), Some(1.0))),
+            "hardsigmoid" => (Some(HardSigmoid), next(Some(0.2), Some(0.5))),
+            _ => return Err(Refusal::new(format!("its activation is {name}")).instead("a named activation of ONNX")),
+        };
+        Ok(Function { kind, alpha, beta })
+    };
+    names.into_iter().map(function).collect()
 }
 
 fn initial(
@@ -198,7 +307,8 @@ fn initial(
                 let all = builder.tensor(&arg.value)?;
                 let all = if batch_first { builder.transpose(&all, &[1, 0, 2]) } else { all };
                 let one = builder.part(&all, 0, Term::Known(at as i64), Term::Known(1))?;
-                Ok(builder.squeeze(&one, &[0]))
+                let one = builder.squeeze(&one, &[0]);
+                Ok(Typed { shape: vec![x.shape[1].clone(), Dim::known(direction.hidden)], ..one })
             }
             None => {
                 let zero = builder.scalar(0.0, direction.recurrence.data_type, 2)?;
@@ -219,7 +329,11 @@ fn activated(builder: &mut Builder, direction: &Direction, at: usize, x: &Typed)
         None => x.clone(),
     };
     let function = direction.activations.get(at).ok_or("it has too few activations")?;
-    Ok(builder.activation(function.kind, &clipped, function.alpha, function.beta))
+    let Some(kind) = function.kind else {
+        let scaled = builder.with(ElementWiseKind::Product, &clipped, function.alpha.map_or(1.0, f64::from))?;
+        return builder.with(ElementWiseKind::Sum, &scaled, function.beta.map_or(0.0, f64::from));
+    };
+    Ok(builder.activation(kind, &clipped, function.alpha, function.beta))
 }
 
 /// `state R'`, bias included.

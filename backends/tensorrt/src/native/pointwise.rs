@@ -4,6 +4,7 @@ use crate::layer::{Layer, Scaling, TopKCount};
 use crate::native::convert;
 use crate::native::dense::set_input;
 use crate::native::network::{Added, Network, pin};
+use crate::spec::DataType;
 use trtx_sys::nvinfer1;
 
 impl Network<'_> {
@@ -65,10 +66,13 @@ impl Network<'_> {
             }
             Layer::Dequantize { input, scale, scaling, to } => {
                 let (x, scale) = (self.read(*input)?, self.read(*scale)?);
+                let is_four_bits = convert::data_type_of(&x.getType()) == DataType::I4;
                 let pointer = network().addDequantize(x, scale, convert::data_type(*to));
                 let mut added = unsafe { pin(pointer) }.ok_or("no layer came of it")?;
                 match scaling {
                     Scaling::PerTensor => {}
+                    // The library takes the blocks of these from the shape of the scales, and refuses to be told them.
+                    Scaling::PerBlock(_) if is_four_bits => {}
                     Scaling::PerAxis(axis) => added.as_mut().setAxis(*axis as i32),
                     Scaling::PerBlock(block) if added.as_mut().setBlockShape(&convert::dims(block)) => {}
                     Scaling::PerBlock(block) => return Err(format!("blocks of {block:?} were refused")),
