@@ -390,7 +390,7 @@ mod tests {
         );
         let (model, _) = parse_model(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
         let cuda = Cuda { precision: Precision::F16, cache: None };
-        let mut expanded: Expanded = cuda.expand(&model, true, &[]).expect("known sizes");
+        let mut expanded: Expanded = cuda.expand(&model, crate::Whole::ALL, &[]).expect("known sizes");
         form(&mut expanded.model, &expanded.abilities, &Fusions::all(), &Device::h200());
         let flat = read(&expanded).expect("it is flat");
         let plan = plan(&flat, Precision::F16).unwrap_or_else(|refusals| panic!("{refusals:?}"));

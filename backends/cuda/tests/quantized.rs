@@ -2,7 +2,7 @@
 //!
 //! NVRTC comes with `pip install nvidia-cuda-nvrtc`; where the loader does not find it, nothing is compiled.
 
-use eutectic_cuda::{Cuda, Expanded, Library, Precision, compile};
+use eutectic_cuda::{Cuda, Expanded, Library, Precision, Whole, compile};
 use eutectic_ir::eval::run_model;
 use eutectic_ir::tensor::Seed;
 use eutectic_ir::verify::verify;
@@ -73,7 +73,7 @@ fn parsed(text: &str) -> Model {
 }
 
 fn divided(cuda: &Cuda, model: &Model, fusions: &str) -> Expanded {
-    let mut expanded = cuda.expand(model, true, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let mut expanded = cuda.expand(model, Whole::ALL, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     form(&mut expanded.model, &expanded.abilities, &Fusions::of(&[fusions.into()]), &Device::h200());
     expanded
 }
