@@ -55,7 +55,10 @@ impl Proven {
 pub fn ilp(problem: &Problem, budget: IlpBudget) -> Result<Proven, ExtractError> {
     let deadline = budget.time.and_then(|time| Instant::now().checked_add(time));
     let start = dag(problem)?;
-    let mut core = Core::new(problem, &problem.derivable());
+    // What hardly costs anything is taken as free: blocks that share only that are decided apart. The bound stays one.
+    const NEGLIGIBLE: f64 = 1e-8;
+    let negligible = start.dag_cost(problem).map_or(0.0, |cost| cost * NEGLIGIBLE);
+    let mut core = Core::new(problem, &problem.derivable(), negligible);
     let parts = parts(&mut core);
     let (mut bound, mut n_nodes) = (core.paid, 0);
     let mut chosen = core.fixed.clone();

@@ -51,9 +51,9 @@ enum Readers {
 const MOST_PICKS: usize = 32;
 
 impl Core {
-    /// Reduces `problem`, whose root can be derived; `derivable` tells which classes can. The rules are repeated until none
-    /// applies, or until the rounds end: stopping early only leaves a larger problem.
-    pub(super) fn new(problem: &Problem, derivable: &[bool]) -> Self {
+    /// Reduces `problem`, whose root can be derived; `derivable` tells which classes can. Candidates of at most `negligible` cost are
+    /// free. The rules are repeated until none applies, or until the rounds end: stopping early only leaves a larger problem.
+    pub(super) fn new(problem: &Problem, derivable: &[bool], negligible: f64) -> Self {
         let n = problem.classes.len();
         let alternatives = |(class, candidates): (usize, &Vec<super::Candidate>)| {
             let usable = candidates
@@ -61,7 +61,7 @@ impl Core {
                 .enumerate()
                 .filter(|(_, candidate)| candidate.children.iter().all(|&child| derivable[child] && child != class));
             let of = |(at, candidate): (usize, &super::Candidate)| Alternative {
-                cost: candidate.cost,
+                cost: if candidate.cost > negligible { candidate.cost } else { 0.0 },
                 children: sorted(candidate.children.iter().copied()),
                 picks: SmallVec::from_iter([(class, at)]),
             };
