@@ -168,15 +168,15 @@ fn source(views: &[View], mask: Option<&View>, out: &View, form: &Form) -> Strin
         )
     });
     let masked = mask.map_or(String::new(), |mask| {
-        let inside = if n_keys % KEYS == 0 { String::new() } else { format!("key < {n_keys} && ") };
+        let inside = if n_keys % KEYS == 0 { String::new() } else { format!("if (key < {n_keys}) ") };
         let element = match pairs {
             Some(_) => "get(seen[tile][at / 2].element[at % 2])".into(),
             None => at_key(mask, format!("(query < {n_queries} ? query : {})", n_queries - 1)),
         };
         match mask.scalar {
             _ if is_shared => "score += added[key];".into(),
-            Scalar::Bool => format!("if ({inside}!{element}) score = never;"),
-            _ => format!("if ({inside}true) score += in_base_2({element});"),
+            Scalar::Bool => format!("{inside}if (!{element}) score = never;"),
+            _ => format!("{inside}score += in_base_2({element});"),
         }
     });
     let beyond = match n_keys % KEYS {
