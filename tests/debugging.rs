@@ -201,7 +201,7 @@ fn a_failure_on_one_input_alone_is_found_when_that_input_is_given() {
     assert!(String::from_utf8_lossy(&sound.stderr).contains("C0174"), "{sound:?}");
     let broken = run("broken", &[0.0, 1.0, -2.0, 3.0, 4.0, 5.0]);
     assert!(broken.status.success(), "{broken:?}");
-    assert_eq!((&json(&broken)["failure"]["kind"], &json(&broken)["after"]["nodes"]), (&"differs".into(), &1.into()));
+    assert_eq!((&json(&broken)["failure"]["kind"], &json(&broken)["after"]["nodes"]), (&"differs".into(), &0.into()));
 }
 
 /// The events of a trace, times left out.
