@@ -38,7 +38,8 @@ fn reshape(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal> {
     let reshaped = match view.reshaped(shape) {
         Some(reshaped) => reshaped,
         None => {
-            let (scalar, order) = (view.scalar, row_major(view.shape.len()));
+            // What is copied anyway is stored as the program stores it.
+            let (scalar, order) = (planner.scalar(call.outputs[0])?, row_major(view.shape.len()));
             let dense = planner.copied(view, scalar, &order, &call.name)?;
             dense.reshaped(shape).ok_or_else(|| Refusal::new("", "its sizes do not fit"))?
         }

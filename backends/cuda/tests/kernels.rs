@@ -71,7 +71,22 @@ fn sources() -> BTreeSet<String> {
 }
 
 /// One call of each operator that has no kernel of its own: inputs and outputs, weights, and the call.
-const CALLS: [(&str, &str, &str); 61] = [
+const CALLS: [(&str, &str, &str); 64] = [
+    (
+        "(float[2,3,8,12] x) => (float[2,5,2,3] y)",
+        r#"float[5,3,4,4] w = ["location": "seed:1", "low": "-1", "high": "1"], float[5] b = ["location": "seed:2", "low": "-1", "high": "1"]"#,
+        "c = Conv <strides = [4, 4]> (x, w, b) y = Relu (c)",
+    ),
+    (
+        "(float[2,3,8,8] x) => (float[2,5,8,8] y)",
+        r#"float[5,3,3,3] w = ["location": "seed:1", "low": "-1", "high": "1"], float[5] b = ["location": "seed:2", "low": "-1", "high": "1"]"#,
+        "c = Conv <pads = [1, 1, 1, 1]> (x, w, b) y = Relu (c)",
+    ),
+    (
+        "(float[40,16] x) => (float[40,261] y)",
+        r#"float[16,261] w = ["location": "seed:1", "low": "-1", "high": "1"]"#,
+        "y = MatMul (x, w)",
+    ),
     ("(float[2,3] x) => (float[4,5] y)", "int64[4] p = {1, 1, 1, 1}", "y = Pad (x, p)"),
     ("(float[2,3] x) => (float[4,5] y)", "int64[4] p = {1, 1, 1, 1}", "y = Pad <mode: string = \"reflect\"> (x, p)"),
     ("(double[2,3] x) => (double[4,5] y)", "int64[4] p = {1, 1, 1, 1}", "y = Pad <mode: string = \"wrap\"> (x, p)"),
@@ -274,6 +289,17 @@ fn the_divided_model_is_sound_and_computes_the_same() {
         }
     }
     assert!(n_compared > 100, "{n_compared}");
+}
+
+#[test]
+fn a_convolution_over_patches_is_a_product() {
+    let (types, weights, body) = CALLS[0];
+    let text = format!("<ir_version: 13, opset_import: [\"\": 26]>\ng {types} <{weights}> {{ {body} }}");
+    let (model, _) = eutectic_ir::text::parse_model(&text).expect("it parses");
+    let cuda = Cuda { precision: Precision::F16, cache: None };
+    let listing = cuda.listing(&divided(&cuda, &model, &Fusions::all())).expect("every call has a kernel");
+    let names: Vec<&str> = listing.iter().map(|launch| launch.name.as_str()).collect();
+    assert_eq!(names, ["copy", "MatMul+Add", "Relu", "copy"]);
 }
 
 #[test]
