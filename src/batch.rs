@@ -39,6 +39,7 @@ pub fn bind(model: &mut Model, sizes: &Sizes, batch: Option<usize>) -> Result<()
         if let Some(old) = old.filter(|&old| old != batch as i64) {
             // Shapes may be put together from constants; those that are put together from the batch must not be fixed by it.
             begin_with(model, &inputs, &Dim::symbol("batch"));
+            forget_types(model);
             fold_model(model, SHAPES);
             rebatch(model, old, batch as i64);
         }
@@ -77,7 +78,6 @@ fn begin_with(model: &mut Model, inputs: &[ValueId], dim: &Dim) {
             *first = dim.clone();
         }
     }
-    forget_types(model);
 }
 
 fn forget_types(model: &mut Model) {
