@@ -45,6 +45,27 @@ pub struct Convolution {
     pub activation: Activation,
 }
 
+impl Convolution {
+    /// The product of a matrix `[m, k]` with `n` filters, over images of one pixel, without anything behind it.
+    pub fn of_product([m, n, k]: [usize; 3], scalar: Scalar) -> Self {
+        Self {
+            input: [m, k, 1, 1],
+            filter: [n, k, 1, 1],
+            output: [m, n, 1, 1],
+            pads: [0; 4],
+            strides: [1; 2],
+            dilations: [1; 2],
+            scalar,
+            result: scalar,
+            rescaled: None,
+            tf32: false,
+            has_bias: false,
+            has_residual: false,
+            activation: Activation::None,
+        }
+    }
+}
+
 const INPUT: i64 = 1;
 const FILTER: i64 = 2;
 const BIAS: i64 = 3;

@@ -85,6 +85,16 @@ pub(crate) struct Flat {
     pub groups: Vec<Name>,
 }
 
+impl Flat {
+    /// Makes `call` the first of a group called `name`, which what it means joins, unless it is of one already.
+    pub fn group(&mut self, call: &mut FlatCall, name: &'static str) {
+        if call.group.is_none() {
+            self.groups.push(Name::new_static(name));
+            call.group = Some(self.groups.len() - 1);
+        }
+    }
+}
+
 /// Why a model cannot be planned: the call, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {

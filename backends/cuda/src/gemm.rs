@@ -10,10 +10,7 @@ pub(crate) fn expand(flat: &mut Flat) {
             flat.calls.push(call);
             continue;
         }
-        if call.group.is_none() {
-            flat.groups.push("Gemm".into());
-            call.group = Some(flat.groups.len() - 1);
-        }
+        flat.group(&mut call, "Gemm");
         one(&mut Rewriter { flat, call: &call });
     }
 }

@@ -13,10 +13,7 @@ pub(crate) fn expand(flat: &mut Flat) {
             flat.calls.push(call);
             continue;
         };
-        if call.group.is_none() {
-            flat.groups.push("Conv".into());
-            call.group = Some(flat.groups.len() - 1);
-        }
+        flat.group(&mut call, "Conv");
         one(&mut Rewriter { flat, call: &call }, patch);
     }
 }

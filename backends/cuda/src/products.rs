@@ -169,19 +169,11 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     };
     let is_dense = !left_matrix.is_transposed && left_matrix.leading == k;
     let convolution = filters.filter(|_| is_dense && scalar != Scalar::F64).map(|_| Convolution {
-        input: [m, k, 1, 1],
-        filter: [n, k, 1, 1],
-        output: [m, n, 1, 1],
-        pads: [0; 4],
-        strides: [1; 2],
-        dilations: [1; 2],
-        scalar,
-        result: scalar,
-        rescaled: None,
         tf32: product.tf32,
         has_bias: product.has_bias,
         has_residual: product.has_residual,
         activation: epilogue.activation,
+        ..Convolution::of_product([m, n, k], scalar)
     });
     let otherwise = direct(&left, &right, bias.as_ref(), residual.as_ref(), &whole, epilogue.activation);
     let after = match epilogue.activation {

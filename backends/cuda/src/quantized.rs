@@ -217,21 +217,7 @@ fn of_product(planner: &mut Planner, call: &FlatCall, stored: &Stored, sums: &Vi
         .map(|view| view.ok_or_else(|| refuse("its operands cannot be laid out")));
     let (left, sums) = (left?, sums?);
     let otherwise = products::direct(&left, &right, None, None, &sums, Activation::None);
-    let convolution = Convolution {
-        input: [m, k, 1, 1],
-        filter: [n, k, 1, 1],
-        output: [m, n, 1, 1],
-        pads: [0; 4],
-        strides: [1; 2],
-        dilations: [1; 2],
-        scalar: stored.scalar,
-        result: sums.scalar,
-        rescaled: None,
-        tf32: false,
-        has_bias: false,
-        has_residual: false,
-        activation: Activation::None,
-    };
+    let convolution = Convolution { result: sums.scalar, ..Convolution::of_product([m, n, k], stored.scalar) };
     Ok(Contraction {
         left,
         right,
