@@ -197,3 +197,24 @@ fn the_program_names_no_foreign_tool_or_machine() {
         }
     }
 }
+
+/// Cargo finds no test by itself where many files are one binary: a file that nobody names would never run.
+#[test]
+fn every_file_of_tests_is_run() {
+    let sources = sources(".");
+    let mains = sources.iter().filter(|(path, _)| path.ends_with("tests/main.rs"));
+    let mut n_files = 0;
+    for (main, text) in mains {
+        let directory = main.strip_suffix("main.rs").expect("as filtered");
+        let manifest = directory.strip_suffix("tests/").expect("as filtered").to_owned() + "Cargo.toml";
+        let manifest = fs::read_to_string(root().join(manifest)).expect("a manifest");
+        for name in sources.iter().filter_map(|(path, _)| path.strip_prefix(directory)) {
+            let module = name.split(['/', '.']).next().unwrap_or_default();
+            let is_run = text.contains(&format!("mod {module};")) || manifest.contains(&format!("\"tests/{name}\""));
+            let is_part = manifest.contains(&format!("\"tests/{module}/main.rs\""));
+            assert!(name == "main.rs" || is_run || is_part, "{directory}{name} is no module of {main}");
+            n_files += 1;
+        }
+    }
+    assert!(n_files > 50, "{n_files} files of tests found");
+}

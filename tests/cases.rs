@@ -7,12 +7,10 @@
 //! # optimize --target onnx --engine saturate
 //! ```
 //!
-//! The result stands beside it, in `<name>.expected`. `UPDATE_EXPECT=1 cargo test --test cases` rewrites the results. Ground
+//! The result stands beside it, in `<name>.expected`. `UPDATE_EXPECT=1 cargo test --test all cases::` rewrites the results. Ground
 //! first, freeze second: a result is only compared, or written, when the interpreter agrees on both sides.
 
-mod common;
-
-use common::models;
+use crate::common::models;
 use eutectic::certificate::difference;
 use eutectic::inputs::{Sizes, seeded};
 use eutectic::ir::Model;

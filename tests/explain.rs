@@ -1,8 +1,6 @@
 //! Chains of rule applications are replayed, and random equivalents run.
 
-mod common;
-
-use common::{models, root};
+use crate::common::{models, root};
 use eutectic::files;
 use eutectic::ir::Model;
 use eutectic::onnx::Limits as FileLimits;

@@ -6,6 +6,7 @@
 //! What is not passed stands in `tests/onnx_backend.skip`, exactly: a case that is not passed and not listed fails the test,
 //! and so does a listed one that is passed. No line excuses an engine that spoils what the interpreter passes.
 
+use crate::suite::{root, suite};
 use eutectic::conformance::{Case, LoadedCase, Settings, Through, Verdict, find_cases, run};
 use eutectic::ir::eval::run_values;
 use eutectic::ir::value::Value;
@@ -16,9 +17,6 @@ use expect_test::expect_file;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use suite::{root, suite};
-
-mod suite;
 
 /// Enough for the rules that a small graph invites; more would only repeat them.
 const SATURATION: saturate::Limits =
@@ -26,7 +24,7 @@ const SATURATION: saturate::Limits =
 
 const HEAD: &str = "\
 # Cases of ONNX's backend tests that are not passed: path (* for all), case (* at the end for all that begin so), reason,
-# separated by tabs. `UPDATE_EXPECT=1 cargo test --test onnx_backend` brings the list up to date: lines that still hold stay
+# separated by tabs. `UPDATE_EXPECT=1 cargo test --test all onnx_backend::` brings the list up to date: lines that still hold stay
 # with the reason that they have, new ones get the reason of the verdict. Empty the file first to renew all reasons.
 ";
 

@@ -2,9 +2,7 @@
 //!
 //! They are Python packages: `cargo xtask test` installs them into `.venv`. Without it these tests say so and pass.
 
-mod common;
-
-use common::{models, root};
+use crate::common::{models, root};
 use eutectic::calibrate::calibrate;
 use eutectic::cuda::{Cuda, Precision};
 use eutectic::files;

@@ -2,9 +2,7 @@
 //!
 //! Their counts are what they were when the table was written; ours are counted again.
 
-mod common;
-
-use common::{models, root};
+use crate::common::{models, root};
 use eutectic::ir::Model;
 use eutectic::ir::text::parse_model;
 use eutectic::passes::optimize::{Engine, Extract, Options, optimize};

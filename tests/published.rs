@@ -1,5 +1,5 @@
 //! The report on published rules, `papers/published-rules`: that its verdicts come out again, that they are those of the
-//! analysis by hand, and that its table shows them. `UPDATE_EXPECT=1 cargo test --test published` writes it anew, and the
+//! analysis by hand, and that its table shows them. `UPDATE_EXPECT=1 cargo test --test all published::` writes it anew, and the
 //! fixtures below `tests/rules/published`, which hold the unsound rules.
 
 use eutectic::passes::rules::Library;

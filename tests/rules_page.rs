@@ -1,4 +1,4 @@
-//! The page of rules is what the library says. `UPDATE_EXPECT=1 cargo test --test rules_page` rewrites it.
+//! The page of rules is what the library says. `UPDATE_EXPECT=1 cargo test --test all rules_page::` rewrites it.
 
 use eutectic::passes::rules::{Library, page};
 use expect_test::expect_file;

@@ -7,6 +7,7 @@
 //!
 //! The models are ONNX's backend tests, those of its package whose weights are left out, and those of `papers/models`.
 
+use crate::suite::{python, root, suite};
 use eutectic::conformance::{LoadedCase, find_cases};
 use eutectic::files;
 use eutectic::ir::eval::{Datum, run_values};
@@ -21,15 +22,12 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use suite::{python, root, suite};
-
-mod suite;
 
 const HEAD: &str = "\
 # Where our shape inference and ONNX's disagree: class, operator that defines the values, cases (* for any text in either),
 # number of values, argument; separated by tabs. Classes: `less`, ONNX knows a rank, dim or element type that we do not;
 # `other`, no value has both types; `refuted`, a run contradicts ONNX; `unread`, we do not read the model or type a call.
-# `UPDATE_EXPECT=1 cargo test --test shape_inference` brings the list up to date: lines that still hold keep their argument,
+# `UPDATE_EXPECT=1 cargo test --test all shape_inference::` brings the list up to date: lines that still hold keep their argument,
 # new ones get the two types and wait for one, without which the test fails.
 ";
 

@@ -7,11 +7,9 @@
 use serde_json::Value;
 use std::process::Command;
 
-mod suite;
-
 /// How many of the cases whose names contain `filter` are built as they are, and those that fail.
 fn built(filter: &str) -> Option<(u64, Vec<String>)> {
-    let (suite, python) = (suite::suite()?, suite::python()?);
+    let (suite, python) = (crate::suite::suite()?, crate::suite::python()?);
     let environment = python.ancestors().nth(2)?;
     let eutectic = || {
         let mut program = Command::new(env!("CARGO_BIN_EXE_eutectic"));

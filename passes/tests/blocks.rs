@@ -13,8 +13,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-mod clock;
-use clock::processor_seconds;
+use crate::clock::processor_seconds;
 
 /// A decoder of `n_blocks` blocks as exporters spell it: normalisation, attention with four heads, and a two-layer network with
 /// a spelled-out GELU, each on a residual stream. Every weight has a seed of its own.
@@ -133,7 +132,7 @@ fn each_block_becomes_the_same_whatever_the_number_of_blocks() {
     }
 }
 
-/// `cargo test --release -p eutectic-passes --test blocks -- --ignored --nocapture` prints a JSON object a line.
+/// `cargo test --release -p eutectic-passes --test all blocks:: -- --ignored --nocapture` prints a JSON object a line.
 #[test]
 #[ignore = "a measurement"]
 fn time_by_number_of_blocks() {

@@ -13,8 +13,7 @@ use eutectic_passes::saturate::{Activity, Limits, Space, Stop, extract_graph, sa
 use eutectic_passes::target::Target;
 use std::time::{Duration, Instant};
 
-mod clock;
-use clock::processor_seconds;
+use crate::clock::processor_seconds;
 
 const LIMITS: Limits = Limits { nodes: 100_000, iterations: 1000, time: None, ..Limits::STANDARD };
 
@@ -164,7 +163,7 @@ fn sixty_four_shared_levels_cost_sixty_four() {
     }
 }
 
-/// `cargo test --release -p eutectic-passes --test budgets -- --ignored --nocapture` prints a JSON object a line:
+/// `cargo test --release -p eutectic-passes --test all budgets:: -- --ignored --nocapture` prints a JSON object a line:
 /// `benches/results/budgets.jsonl`.
 #[test]
 #[ignore = "a measurement"]

@@ -12,8 +12,7 @@ use eutectic_passes::target::Target;
 use std::path::Path;
 use std::time::Instant;
 
-mod clock;
-use clock::processor_seconds;
+use crate::clock::processor_seconds;
 
 const LIMITS: Limits = Limits { nodes: 50_000, time: None, ..Limits::STANDARD };
 
@@ -59,7 +58,7 @@ fn parallel_products_are_merged_without_end_only_on_request() {
     assert_eq!(activity.stop, Stop::Saturated, "{} e-nodes", space.n_nodes());
 }
 
-/// `cargo test --release -p eutectic-passes --test taso_search -- --ignored --nocapture` prints a JSON object a line:
+/// `cargo test --release -p eutectic-passes --test all taso_search:: -- --ignored --nocapture` prints a JSON object a line:
 /// `benches/results/taso-search.jsonl`.
 #[test]
 #[ignore = "a measurement"]

@@ -9,8 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-mod clock;
-use clock::processor_seconds;
+use crate::clock::processor_seconds;
 
 const EFFORT: Effort = Effort::STANDARD;
 

@@ -6,10 +6,8 @@ use eutectic_ir::{infer, text};
 use eutectic_tensorrt::engine::{BuildOptions, Profile, ProfileRange};
 use eutectic_tensorrt::{EngineReport, TensorRt};
 
-mod common;
-
 fn build(graph: &str, profiles: &[ProfileRange]) -> Option<Result<EngineReport, String>> {
-    let worker = common::worker()?;
+    let worker = crate::common::worker()?;
     let source = format!("<ir_version: 10, opset_import: [\"\": 18, \"ai.onnx.preview\": 1]>\n{graph}");
     let (mut model, _) = text::parse_model(&source).unwrap_or_else(|problems| panic!("{problems}"));
     infer::infer(&mut model);

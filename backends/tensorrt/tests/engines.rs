@@ -9,8 +9,7 @@ use eutectic_tensorrt::parser::NetworkSummary;
 use eutectic_tensorrt::spec::{DataType, NetworkSpec, TensorRef, WeightsRef};
 use eutectic_tensorrt::{Error, Worker};
 
-mod common;
-use common::worker;
+use crate::common::worker;
 
 fn built(worker: &Worker, spec: &NetworkSpec) -> (NetworkSummary, Engine) {
     build(worker, spec, &BuildOptions::for_target(86)).unwrap_or_else(|error| panic!("{}", error.diagnostic()))

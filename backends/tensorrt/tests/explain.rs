@@ -10,11 +10,9 @@ use eutectic_tensorrt::lower::{LowerOptions, lower};
 use std::collections::HashSet;
 use std::path::Path;
 
-mod common;
-
 /// Builds the model called `name`, with all of its named intermediate values as outputs when `is_broken`.
 fn built(name: &str, is_broken: bool) -> Option<(Engine, HashSet<String>)> {
-    let worker = common::worker()?;
+    let worker = crate::common::worker()?;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../papers/models").join(name);
     let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (mut model, _) = text::parse_model(&source).unwrap_or_else(|problems| panic!("{problems}"));

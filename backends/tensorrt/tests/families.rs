@@ -10,8 +10,6 @@ use eutectic_tensorrt::parser::{Onnx, TensorSummary, read_onnx};
 use eutectic_tensorrt::spec::DataType;
 use eutectic_tensorrt::{EngineReport, TensorRt};
 
-mod common;
-
 /// What NVIDIA's parser is to say of the model.
 #[derive(Clone, Copy, PartialEq)]
 enum Parser {
@@ -48,7 +46,7 @@ fn declared(model: &Model) -> Vec<TensorSummary> {
 }
 
 fn check(opset: u64, graph: &str, parser: Parser, profiles: &[ProfileRange]) -> Option<EngineReport> {
-    let worker = common::worker()?;
+    let worker = crate::common::worker()?;
     let mut options = BuildOptions::for_target(86);
     if !profiles.is_empty() {
         options.profiles = vec![Profile { inputs: profiles.to_vec() }];

@@ -8,8 +8,6 @@ use eutectic_tensorrt::parser::{Onnx, read_onnx_in};
 use eutectic_tensorrt::spec::{DataType, NetworkSpec, TensorRef};
 use eutectic_tensorrt::{Error, Session};
 
-mod common;
-
 /// A network of inputs `a` and `b`, and what `fill` adds.
 fn network(
     a: (DataType, &[i64]),
@@ -50,7 +48,7 @@ fn outcome(session: &mut Session, spec: &NetworkSpec) -> Result<(), Error> {
 
 #[test]
 fn what_the_library_would_crash_on_or_misread_is_refused_before_it_gets_there() {
-    let Some(worker) = common::worker() else { return };
+    let Some(worker) = crate::common::worker() else { return };
     let mut session = worker.session();
     let mut elsewhere = NetworkSpec::new("elsewhere");
     let foreign = (0..9).map(|at| elsewhere.input(format!("x{at}"), F32, &[1]).unwrap()).last().unwrap();
@@ -110,7 +108,7 @@ fn what_the_library_would_crash_on_or_misread_is_refused_before_it_gets_there() 
 
 #[test]
 fn what_the_library_refuses_is_an_error_that_says_why_and_the_session_goes_on() {
-    let Some(worker) = common::worker() else { return };
+    let Some(worker) = crate::common::worker() else { return };
     let mut session = worker.session();
     let convolution = |spec: &mut NetworkSpec, input: TensorRef| {
         let kernel = Operand::Weights(spec.weights(F32, vec![0; 4 * 5 * 4]));
@@ -150,7 +148,7 @@ fn what_the_library_refuses_is_an_error_that_says_why_and_the_session_goes_on() 
 
 #[test]
 fn what_is_unusual_but_allowed_is_built() {
-    let Some(worker) = common::worker() else { return };
+    let Some(worker) = crate::common::worker() else { return };
     let mut session = worker.session();
     let attention = network((F32, &[1, 2, 4, 8]), (F32, &[1, 2, 4, 8]), |spec, query, key| {
         spec.add("attention", Layer::Attention { query, key, value: key, mask: None, causal: false })
@@ -166,7 +164,7 @@ fn what_is_unusual_but_allowed_is_built() {
 
 #[test]
 fn bytes_that_are_no_model_leave_the_parser_standing() {
-    let Some(worker) = common::worker() else { return };
+    let Some(worker) = crate::common::worker() else { return };
     let mut session = worker.session();
     let truncated = {
         let relu = [0x08, 0x08, 0x3a, 0x40, 0x0a, 0x10, 0x0a, 0x01, 0x78];
@@ -181,7 +179,7 @@ fn bytes_that_are_no_model_leave_the_parser_standing() {
 
 #[test]
 fn a_plan_that_was_not_built_here_is_not_loaded() {
-    let Some(worker) = common::worker() else { return };
+    let Some(worker) = crate::common::worker() else { return };
     let library = worker.library_version().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let foreign = directory.path().join("foreign.plan");

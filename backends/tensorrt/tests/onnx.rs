@@ -6,8 +6,7 @@ use eutectic_tensorrt::listing::kernels;
 use eutectic_tensorrt::parser::{Onnx, read_onnx};
 use eutectic_tensorrt::spec::DataType;
 
-mod common;
-use common::worker;
+use crate::common::worker;
 
 /// A protobuf field of bytes.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {

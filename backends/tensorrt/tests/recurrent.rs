@@ -9,8 +9,6 @@ use eutectic_tensorrt::layer::{ActivationKind, Layer};
 use eutectic_tensorrt::lower::{LowerOptions, lower};
 use eutectic_tensorrt::spec::LayerSpec;
 
-mod common;
-
 /// A recurrent layer `op` with `attributes` over `x`, `[steps, batch, 4]` of five hidden units; `more` are the inputs after its
 /// weights.
 fn layer(op: &str, attributes: &str, x: &str, more: &str) -> String {
@@ -35,7 +33,7 @@ g (float[{x},4] x, int32[batch] lens) => (y, y_h{cell})
 
 /// Dims of the outputs, and how many layers of each of `kinds` the network has. `x` has `range`, the batch is 1 to 8.
 fn built(source: &str, x: [[i64; 3]; 3], kinds: &[&str]) -> Option<(Vec<Vec<i64>>, Vec<usize>)> {
-    let worker = common::worker()?;
+    let worker = crate::common::worker()?;
     let (mut model, _) = text::parse_model(source).unwrap_or_else(|problems| panic!("{problems}"));
     infer::infer(&mut model);
     let range = |input: &str, [min, opt, max]: [Vec<i64>; 3]| {
