@@ -2,6 +2,7 @@
 
 mod architecture;
 mod attention;
+mod benches;
 mod cases;
 mod certify;
 mod codes;
