@@ -131,13 +131,18 @@ impl Cuda {
     }
 }
 
-/// The generated kernels that `work` may run.
+/// The generated kernels that `work` may run; of those that differ in the tile alone, the first.
 pub(crate) fn kernels_of(work: &Work) -> Vec<&Generated> {
     match work {
         Work::Kernel(generated) => vec![generated],
         Work::Contraction(ways, _) => {
             let sums = ways.sums.iter().flat_map(|sums| [&sums.otherwise, &sums.after]);
-            ways.otherwise.iter().chain(&ways.after).chain(&ways.units).chain(sums).collect()
+            ways.otherwise
+                .iter()
+                .chain(&ways.after)
+                .chain(ways.tiles.first().map(|(_, kernel)| kernel))
+                .chain(sums)
+                .collect()
         }
     }
 }

@@ -78,7 +78,6 @@ impl Direct<'_> {
             .filter(|&blocks| blocks < 1 << 31)?;
         Some(Generated {
             source: text,
-            name: "region",
             launch: Launch { grid: [blocks.max(1), 1], threads: THREADS as u32, shared_bytes: 0 },
             parameters: views().map(|view| view.buffer).collect(),
         })

@@ -9,7 +9,7 @@ use cudarc::driver::sys;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, c_void};
 use std::ptr;
 use std::sync::Arc;
 
@@ -399,6 +399,9 @@ impl Drop for Event {
     }
 }
 
+/// Bytes of shared memory that a kernel has without being asked for.
+pub(crate) const UNASKED_SHARED_BYTES: u32 = 48 << 10;
+
 /// A loaded kernel. It stays loaded as long as the program runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
@@ -410,15 +413,18 @@ pub struct Kernel {
 unsafe impl Send for Kernel {}
 
 impl Kernel {
-    /// Loads `name` from machine code. A kernel that `waits` for what is before it on its stream, by an instruction of its
-    /// own, is launched before that has ended.
-    pub fn load(image: &[u8], name: &str, waits: bool) -> Result<Self, Diagnostic> {
+    /// Loads the kernel `region` from machine code; it is launched with at most so many bytes of dynamic shared memory. A kernel that `waits` for
+    /// what is before it on its stream, by an instruction of its own, is launched before that has ended.
+    pub fn load(image: &[u8], shared_bytes: u32, waits: bool) -> Result<Self, Diagnostic> {
         let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
-        let name = CString::new(name).unwrap_or_default();
         // SAFETY: the image is machine code with its own length in its header, and lives through the call.
         unsafe {
             check(sys::cuModuleLoadData(&mut module, image.as_ptr().cast()), "a module")?;
-            check(sys::cuModuleGetFunction(&mut function, module, name.as_ptr()), "a kernel")?;
+            check(sys::cuModuleGetFunction(&mut function, module, c"region".as_ptr()), "a kernel")?;
+            if shared_bytes > UNASKED_SHARED_BYTES {
+                use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as DYNAMIC;
+                check(sys::cuFuncSetAttribute(function, DYNAMIC, shared_bytes as i32), "shared memory for a kernel")?;
+            }
         }
         Ok(Self { function, waits })
     }

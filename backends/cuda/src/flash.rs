@@ -91,7 +91,6 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
     planner.plan.steps.push(Step {
         work: Work::Kernel(Generated {
             source,
-            name: "region",
             launch: Launch { grid, threads: (n_warps * 32) as u32, shared_bytes: 0 },
             parameters,
         }),

@@ -10,6 +10,7 @@ use crate::product::{Activation, Matrix, Product};
 use crate::region::{Generated, PRELUDE, literal, spelled};
 use crate::units::Epilogue;
 use crate::view::{Class, Precision, Scalar, View, channels_last};
+use crate::{regions, tile};
 use std::fmt::Write;
 
 const THREADS: usize = 128;
@@ -133,6 +134,12 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         scalar,
         [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref(), Some(&out)],
     );
+    let behind =
+        regions::epilogue(&out, bias.as_ref().map(|bias| (bias, 1)), residual.as_ref(), convolution.activation);
+    let is_constant = matches!(planner.plan.buffers[filters.buffer].content, Content::Constant(_));
+    let tiles = behind
+        .filter(|_| group == 1 && rank == 4)
+        .map_or_else(Vec::new, |behind| tile::kernels(&convolution, &images, &filters, is_constant, &behind));
     let reads: Vec<usize> = [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref()]
         .into_iter()
         .flatten()
@@ -154,7 +161,7 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
                 otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),
                 after: None,
                 sums: None,
-                units: None,
+                tiles,
             }),
             Places {
                 left: Place::of(&images),
@@ -296,7 +303,6 @@ fn opening(views: &[&View], out: [usize; 4]) -> Option<String> {
 fn generated(source: String, views: &[&View], count: usize) -> Option<Generated> {
     Some(Generated {
         source,
-        name: "region",
         launch: Launch {
             grid: [u32::try_from(count.div_ceil(THREADS)).ok()?.max(1), 1],
             threads: THREADS as u32,

@@ -7,10 +7,10 @@
 //! | that list as a model, in which regions are formed elsewhere | `expanded.rs` |
 //! | what each kernel runs, and what calls may share one | `units.rs` |
 //! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
-//! | CUDA C++ of regions, of integer products, and of single operators | `region.rs`, `pointwise.rs`, `integer.rs`, `direct.rs` |
+//! | CUDA C++ of regions, of contractions by matrix units, and of single operators | `region.rs`, `pointwise.rs`, `tile.rs`, `direct.rs` |
 //! | memory, and what lies in it beforehand | `arena.rs`, `constants.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
-//! | tuning, execution, measurement | `warm.rs`, `backend.rs`, `tuning.rs`, `program.rs`, `measure.rs` |
+//! | tuning, execution, measurement | `warm.rs`, `backend.rs`, `tuning.rs`, `check.rs`, `program.rs`, `measure.rs` |
 //!
 //! Everything above the wrappers runs and is tested without a GPU. Nothing panics without NVIDIA's libraries: they are
 //! opened at run time, and an absent one is an error that says what to install.
@@ -19,6 +19,7 @@ mod arena;
 mod attention;
 mod backend;
 mod bias;
+mod check;
 mod compile;
 mod constants;
 mod convolution;
@@ -31,7 +32,6 @@ mod flat;
 mod gather;
 mod gemm;
 mod images;
-mod integer;
 mod libraries;
 mod measure;
 mod operators;
@@ -45,6 +45,7 @@ mod quantized;
 mod region;
 mod regions;
 mod ring;
+mod tile;
 mod tuning;
 mod units;
 mod view;

@@ -105,7 +105,7 @@ impl CudaProgram {
         let stream = &self.libraries.stream;
         let memory = Memory::new(&self.device, 3 * SIZE * SIZE * scalar.bytes().max(4) + WORKSPACE)?;
         noise(&memory, 0, memory.len())?;
-        let kernel = Kernel::load(&compile(COPY, self.device.architecture)?, "region", false)?;
+        let kernel = Kernel::load(&compile(COPY, self.device.architecture)?, 0, false)?;
         let launch = Launch { grid: [(COPIED / (16 * 1024)) as u32, 1], threads: 256, shared_bytes: 0 };
         let at = memory.address();
         let copy = |_: usize| stream.launch(&kernel, launch, &[at, at + COPIED as u64]);
@@ -146,7 +146,7 @@ impl CudaProgram {
     pub fn clock(&self) -> Result<f64, Error> {
         self.device.bind()?;
         let memory = Memory::new(&self.device, 16)?;
-        let kernel = Kernel::load(&compile(CLOCK, self.device.architecture)?, "region", false)?;
+        let kernel = Kernel::load(&compile(CLOCK, self.device.architecture)?, 0, false)?;
         let launch = Launch { grid: [1, 1], threads: 1, shared_bytes: 0 };
         self.libraries.stream.launch(&kernel, launch, &[memory.address()])?;
         self.libraries.stream.synchronize()?;

@@ -5,6 +5,7 @@ use crate::convolution::Convolution;
 use crate::flat::{Flat, Refusal, ValueAt};
 use crate::product::Product;
 use crate::region::Generated;
+use crate::tile::Tile;
 use crate::units::{Kind, Unit, units};
 use crate::view::{Precision, Scalar, View, row_major, strides_in_order};
 use crate::{flash, images, operators, products, quantized, regions, views};
@@ -71,8 +72,8 @@ pub(crate) struct Ways {
     pub after: Option<Generated>,
     /// Ways that have sums only, in place of a result.
     pub sums: Option<Box<Sums>>,
-    /// By a generated kernel that uses matrix units, and competes with libraries.
-    pub units: Option<Generated>,
+    /// By generated kernels that use matrix units, and compete with libraries.
+    pub tiles: Vec<(Tile, Generated)>,
 }
 
 /// Sums of products of quantized numbers, in memory of their own, and the kernel that makes the result of them.

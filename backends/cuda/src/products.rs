@@ -8,7 +8,7 @@ use crate::product::{Activation, Matrix, Product};
 use crate::region::{Generated, spelled};
 use crate::units::Epilogue;
 use crate::view::{Precision, Scalar, View, row_major};
-use crate::{operators, regions};
+use crate::{operators, regions, tile};
 use std::fmt::Write;
 
 /// The last two axes of `view` as a matrix, and one stride for all axes before them; `None` when strides cannot say it.
@@ -122,8 +122,10 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     };
     let is_weight =
         call.input(1).filter(|&value| flat.values[value].constant.is_some() && flat.values[value].shape.len() == 2);
-    // As a convolution, cuDNN has the exact GELU in its kernel; it wants filters as rows.
-    let filters = is_weight.filter(|_| epilogue.activation == Activation::Gelu && batch == 1);
+    // As a convolution, cuDNN has the exact GELU in its kernel, and kernels of ours compete where there is little to do: both want
+    // filters as rows.
+    let is_gelu = epilogue.activation == Activation::Gelu;
+    let filters = is_weight.filter(|_| batch == 1 && (is_gelu || m <= FEW));
     if let Some(value) = filters {
         right = planner.constant(value, &[1, 0])?;
     }
@@ -167,7 +169,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         has_residual: residual.is_some(),
         activation: if epilogue.activation == Activation::Gelu { Activation::None } else { epilogue.activation },
     };
-    let is_dense = !left_matrix.is_transposed && left_matrix.leading == k;
+    let is_dense = !left_matrix.is_transposed && left_matrix.leading == k && n_columns == n;
     let convolution = filters.filter(|_| is_dense && scalar != Scalar::F64).map(|_| Convolution {
         tf32: product.tf32,
         has_bias: product.has_bias,
@@ -175,6 +177,13 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         activation: epilogue.activation,
         ..Convolution::of_product([m, n, k], scalar)
     });
+    let row = bias.as_ref().map(|bias| (bias, out.shape.len() - 1));
+    let tiles = match &convolution {
+        Some(convolution) => regions::epilogue(&out, row, residual.as_ref(), epilogue.activation)
+            .map_or_else(Vec::new, |behind| tile::kernels(convolution, &left, &right, true, &behind)),
+        None => Vec::new(),
+    };
+    let convolution = convolution.filter(|_| is_gelu);
     let otherwise = direct(&left, &right, bias.as_ref(), residual.as_ref(), &whole, epilogue.activation);
     let after = match epilogue.activation {
         Activation::Gelu => {
@@ -194,7 +203,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         flops: 2.0 * (m * n * k * batch) as f64,
         bytes: (elements * scalar.bytes()) as f64,
         work: Work::Contraction(
-            Box::new(Ways { product: Some(product), convolution, otherwise, after, sums: None, units: None }),
+            Box::new(Ways { product: Some(product), convolution, otherwise, after, sums: None, tiles }),
             Places {
                 left: Place::of(&left),
                 right: Place::of(&right),
@@ -211,6 +220,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
 
 /// Columns from which on filling them up pays.
 const WIDE: usize = 256;
+/// Rows up to which kernels of ours are worth trying.
+const FEW: usize = 512;
 /// Multiplications that a kernel without matrix units is worth trying for.
 const MOST_MULTIPLICATIONS: usize = 1 << 38;
 

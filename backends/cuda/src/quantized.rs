@@ -13,7 +13,7 @@ use crate::product::{Activation, Factors, Product};
 use crate::region::Generated;
 use crate::units::{is_anchor, is_row};
 use crate::view::{Class, Narrow, Scalar, View, channels_last, row_major};
-use crate::{integer, products, regions};
+use crate::{products, regions, tile};
 use eutectic_ir::types::{Element, normalize_axis};
 
 /// Sizes that libraries multiply quantized numbers in are multiples of this: 16 bytes of one-byte numbers.
@@ -132,9 +132,10 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         factors: Some(Place { buffer: factors, offset: 0 }),
         out: Place::of(&out),
     };
-    let mut ways = Ways { product: None, convolution: None, otherwise: None, after: None, sums: None, units: None };
+    let mut ways =
+        Ways { product: None, convolution: None, otherwise: None, after: None, sums: None, tiles: Vec::new() };
     if sum == Scalar::I32 {
-        ways.units = integer::kernel(&contraction.convolution, &contraction.left, &contraction.right, &region);
+        ways.tiles = tile::kernels(&contraction.convolution, &contraction.left, &contraction.right, true, &region);
     }
     let mut read = vec![contraction.left.buffer, contraction.right.buffer, factors];
     read.extend(after.parameters.iter().filter(|&&buffer| buffer != sums.buffer && buffer != out.buffer));
@@ -409,13 +410,16 @@ mod tests {
         let product = sums.product.expect("single pixels are a product");
         assert_eq!((product.scalar, product.result, product.right.is_transposed), (Scalar::I8, Scalar::I32, true));
         assert_eq!(sums.convolution.map(|convolution| convolution.result), Some(Scalar::I32));
-        assert!(ways.units.is_some_and(|kernel| kernel.source.contains("mma.sync")));
+        assert!(
+            ways.tiles.iter().all(|(_, kernel)| kernel.source.contains("#define ELEMENTS I8"))
+                && !ways.tiles.is_empty()
+        );
     }
 
     #[test]
     fn what_no_library_has_is_left_to_kernels_of_ours() {
         let (ways, _) = contraction("e = HardSwish (c)\n y = Mul (e, z)");
         assert_eq!((ways.convolution, ways.product), (None, None));
-        assert!(ways.units.is_some() && ways.sums.is_some());
+        assert!(!ways.tiles.is_empty() && ways.sums.is_some());
     }
 }

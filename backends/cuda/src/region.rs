@@ -100,10 +100,8 @@ pub(crate) struct Region {
 /// A kernel as text, and how it is launched. The parameters are the addresses of what it reads, then what it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Generated {
-    /// CUDA C++.
+    /// CUDA C++ of a kernel `region`.
     pub source: String,
-    /// The kernel's name in it.
-    pub name: &'static str,
     /// How it is launched.
     pub launch: Launch,
     /// Buffers of the parameters.
@@ -172,8 +170,8 @@ struct Touched<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Kernel,
-    /// A function of up to two neighbours of the first operand, which are in registers.
-    Function,
+    /// A function of at most so many neighbours of the first operand, which are in registers.
+    Function(usize),
 }
 
 impl Region {
@@ -182,10 +180,11 @@ impl Region {
         self.written(Form::Kernel)
     }
 
-    /// The region without rows as the function `finish` of a position and the integers of the first operand there, `WIDTH` neighbours;
-    /// its other operands and what it writes are `ARGUMENTS`, declared as `PARAMETERS`. `None` for a region with rows.
-    pub fn function(&self) -> Option<Generated> {
-        self.written(Form::Function)
+    /// The region without rows as the function `finish` of a position and the elements of the first operand there, `WIDTH` neighbours
+    /// and not more than `most`, which writes to `elsewhere` if that is not null; its other operands and what it writes are `ARGUMENTS`,
+    /// declared as `PARAMETERS`. `None` for a region with rows.
+    pub fn function(&self, most: usize) -> Option<Generated> {
+        self.written(Form::Function(most))
     }
 
     fn written(&self, form: Form) -> Option<Generated> {
@@ -219,12 +218,18 @@ impl Region {
             positions.is_some_and(|at| axes.strides[at].last().is_some_and(|&stride| stride != 0))
         });
         let innermost = innermost.filter(|_| !scattered);
-        let width = innermost.map_or(1, |last| self.width(&touched, &axes, last));
-        let is_function = form == Form::Function;
+        // Small tensors fill the device only with narrow accesses.
+        let is_small = self.n_column_axes == 0 && axes.sizes.iter().product::<usize>() < 1 << 16;
+        let most = match form {
+            Form::Function(most) => most,
+            Form::Kernel if is_small => 2,
+            Form::Kernel => 8,
+        };
+        let width = innermost.map_or(1, |last| self.width(&touched, &axes, last, most));
+        let is_function = form != Form::Kernel;
         if is_function && self.n_column_axes > 0 {
             return None;
         }
-        let width = if is_function { width.min(2) } else { width };
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
         // Functions may be less exact than what is stored of them.
         let narrow = if self.stores.iter().all(|(_, view)| view.scalar.is_narrow()) { "#define NARROW\n" } else { "" };
@@ -247,7 +252,10 @@ impl Region {
             code.line(format!("#define WIDTH {width}"));
             code.line(format!("#define PARAMETERS , {}", parameters[1..].join(", ")));
             code.line(format!("#define ARGUMENTS , {}", names.join(", ")));
-            code.line("__device__ __forceinline__ void finish(const unsigned first, const int* held PARAMETERS) {");
+            let held = touched[0].view.scalar.spelled();
+            code.line(format!(
+                "__device__ __forceinline__ void finish(const unsigned first, const {held}* held, void* elsewhere PARAMETERS) {{"
+            ));
         } else {
             code.line(format!("extern \"C\" __global__ void __launch_bounds__({block}) region("));
             code.line(format!("    {}) {{", parameters.join(",\n    ")));
@@ -301,14 +309,13 @@ impl Region {
         };
         Some(Generated {
             source: code.text,
-            name: "region",
             launch: Launch { grid: [u32::try_from(blocks).ok()?.max(1), 1], threads: block as u32, shared_bytes: 0 },
             parameters: touched.iter().skip(usize::from(is_function)).map(|touched| touched.view.buffer).collect(),
         })
     }
 
-    /// Elements that are adjacent for every tensor, so that 16 bytes are moved at a time.
-    fn width(&self, touched: &[Touched], axes: &Axes, last: usize) -> usize {
+    /// Elements that are adjacent for every tensor, so that 16 bytes are moved at a time; not more than `most`.
+    fn width(&self, touched: &[Touched], axes: &Axes, last: usize, most: usize) -> usize {
         let widest = touched.iter().map(|touched| touched.view.scalar.bytes()).max().unwrap_or(4);
         let narrowest = touched.iter().map(|touched| touched.view.scalar.bytes()).min().unwrap_or(4).max(2);
         let looked_up = || self.operands.iter().filter_map(|operand| operand.lookup.as_ref());
@@ -325,9 +332,7 @@ impl Region {
                     }
                 })
         };
-        // Small tensors fill the device only with narrow accesses.
-        let count: usize = axes.sizes.iter().product();
-        let most = if self.n_column_axes == 0 && count < 1 << 16 { 2 } else { 16 / widest.min(8).min(narrowest * 2) };
+        let most = most.min(16 / widest.min(8).min(narrowest * 2));
         [8, 4, 2].into_iter().find(|&width| width <= most && fits(width)).unwrap_or(1)
     }
 
@@ -359,8 +364,8 @@ impl Region {
                 code.line(format!("  const {ty} r{register} = get({address});"));
             }
             Made::Load(0) if parts.is_function => {
-                let taken = if code.width == 2 { "held[0], held[1]" } else { "held[0]" };
-                code.line(format!("  const {ty} v{register}[{held}] = {{{taken}}};"));
+                let taken: Vec<String> = (0..code.width).map(|at| format!("held[{at}]")).collect();
+                code.line(format!("  const {ty} v{register}[{held}] = {{{}}};", taken.join(", ")));
             }
             Made::Load(operand) => {
                 let (at, positions) = operands[*operand];
@@ -426,13 +431,15 @@ impl Region {
         }
         code.vectors(parts);
         let column = terms(&parts.axes.strides[at][parts.n_row_axes..], parts.n_row_axes);
-        if width == 1 {
+        if width == 1 && !parts.is_function {
             code.line(format!("    put(p{at}[row{at}{column}], v{register}[k]);"));
         } else {
+            let place = format!("&p{at}[row{at}{column}]");
+            let place = if parts.is_function { format!("(elsewhere ? elsewhere : (void*){place})") } else { place };
             let element = self.stores[at - (self.n_touched() - self.stores.len())].1.scalar.spelled();
             code.line(format!("    Pack<{width}, {element}> pack;"));
             code.line(format!("#pragma unroll\n    for (int j = 0; j < {width}; ++j) put(pack.element[j], v{register}[k * {width} + j]);"));
-            code.line(format!("    *reinterpret_cast<Pack<{width}, {element}>*>(&p{at}[row{at}{column}]) = pack;"));
+            code.line(format!("    *reinterpret_cast<Pack<{width}, {element}>*>({place}) = pack;"));
         }
         code.line("  }");
     }

@@ -29,7 +29,7 @@ impl Ring {
     pub fn new(device: &Arc<Device>, cache: &Cache) -> Result<Self, Diagnostic> {
         let memory = Memory::new(device, 2 * device.cache_bytes.max(1 << 20))?;
         noise(&memory, 0, memory.len())?;
-        let fill = Kernel::load(&cache.compiled(FILL, device.architecture)?, "region", false)?;
+        let fill = Kernel::load(&cache.compiled(FILL, device.architecture)?, 0, false)?;
         Ok(Self { memory, fill })
     }
 

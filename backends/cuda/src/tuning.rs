@@ -4,18 +4,19 @@
 //! changing places of a memory larger than the cache, since a program finds them there only if it is small.
 
 use crate::backend::{kernels_of, listed};
+use crate::check::{distance, numbers};
 use crate::compile::Cache;
 use crate::convolution::Engine;
-use crate::driver::{Address, Event, Kernel};
+use crate::driver::{Address, Event, Kernel, UNASKED_SHARED_BYTES};
 use crate::plan::{Content, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
 use crate::program::{CudaProgram, Ready, kinds};
 use crate::region::Generated;
 use crate::ring::Ring;
-use crate::view::Scalar;
+use crate::tile::Tile;
 use eutectic_backend::{Error, Launch as Listed};
 use eutectic_ir::diag::{Diagnostic, Kind};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Products that are timed.
 const PRODUCTS: usize = 24;
@@ -26,7 +27,7 @@ const QUANTIZED_ENGINES: usize = 6;
 /// Ways that are given up before a program is.
 const MOST_REPAIRS: usize = 12;
 /// Counts up with what a way must pass to be chosen: those that were chosen before it are not taken from the cache.
-const CHECKS: usize = 3;
+const CHECKS: usize = 4;
 /// Seconds of one timed graph, about.
 const GRAPH_SECONDS: f64 = 3e-4;
 /// A candidate that takes this many times the best one is not timed again.
@@ -45,8 +46,8 @@ enum Runs {
     Product(Box<ProductPlan>),
     /// The plan with this number.
     Convolution(usize),
-    /// The generated kernel that uses matrix units.
-    Units,
+    /// The generated kernel of matrix units with this number.
+    Tile(usize),
     /// The one that everything is checked against.
     Generated,
 }
@@ -55,8 +56,8 @@ enum Runs {
 struct Own {
     /// What computes the result without a library; empty where there is no such kernel.
     otherwise: Vec<Ready>,
-    /// What computes it with matrix units.
-    units: Option<Ready>,
+    /// What computes it with matrix units; absent where it was not loaded.
+    tiles: Vec<Option<Ready>>,
     /// What makes the result of what an unfinished way gives.
     after: Option<Ready>,
     /// Where sums go.
@@ -68,74 +69,16 @@ fn named(of_sums: bool, name: impl std::fmt::Display) -> String {
     format!("{}{name}", if of_sums { "sums " } else { "" })
 }
 
+fn of_tile(tile: &Tile) -> String {
+    format!("tile {tile}")
+}
+
 /// An engine of cuDNN: whether it has sums only, in which form it was asked for, and its place in the list.
 struct Offered {
     of_sums: bool,
     in_other_form: bool,
     at: usize,
     engine: Engine,
-}
-
-/// The results that a way must have: libraries also offer ways that add up in the type of the result, and those lose digits
-/// with every addition.
-struct Check {
-    /// Operands that kernels write, with their bytes.
-    operands: Vec<(Address, usize)>,
-    /// Where the compared parts of the result are, and their elements.
-    parts: Vec<(Address, usize)>,
-    scalar: Scalar,
-    /// Largest norm of the error over the norm of the result.
-    limit: f64,
-    expected: Vec<f64>,
-}
-
-impl Check {
-    fn found(&self, program: &CudaProgram, ring: &Ring, steps: &[Ready]) -> Result<Vec<f64>, Diagnostic> {
-        let base = program.base(0);
-        // What earlier trials left there may be infinite, and then no result is wrong.
-        ring.fill(&program.libraries.stream, &self.operands)?;
-        steps.iter().try_for_each(|ready| program.enqueue_one(ready, base))?;
-        let mut found = Vec::new();
-        for &(at, count) in &self.parts {
-            found.extend(numbers(self.scalar, &program.bytes(at, count * self.scalar.bytes())?));
-        }
-        Ok(found)
-    }
-
-    /// Whether `steps` compute what is expected.
-    fn holds(&self, program: &CudaProgram, ring: &Ring, steps: &[Ready]) -> Result<bool, Diagnostic> {
-        Ok(distance(&self.found(program, ring, steps)?, &self.expected) <= self.limit)
-    }
-}
-
-/// The stored elements of `bytes`.
-fn numbers(scalar: Scalar, bytes: &[u8]) -> impl Iterator<Item = f64> {
-    bytes.chunks_exact(scalar.bytes()).map(move |bytes| match (scalar, bytes) {
-        (Scalar::F16, &[a, b]) => f64::from(half::f16::from_le_bytes([a, b])),
-        (Scalar::Bf16, &[a, b]) => f64::from(half::bf16::from_le_bytes([a, b])),
-        (Scalar::Narrow(_), &[code]) => e4m3(code),
-        (_, &[a]) => f64::from(a as i8),
-        (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
-        (_, bytes) => <[u8; 8]>::try_from(bytes).map_or(f64::NAN, f64::from_le_bytes),
-    })
-}
-
-/// The number of a float8 of four exponent and three mantissa bits, the only narrow type that results are checked in.
-fn e4m3(code: u8) -> f64 {
-    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f64::from(code & 7));
-    let magnitude = match exponent {
-        _ if code & 127 == 127 => f64::NAN,
-        0 => mantissa * 2f64.powi(-9),
-        _ => (8.0 + mantissa) * 2f64.powi(exponent - 10),
-    };
-    if code & 128 == 0 { magnitude } else { -magnitude }
-}
-
-/// The norm of the difference over the norm of what is expected.
-fn distance(found: &[f64], expected: &[f64]) -> f64 {
-    let norm = |squares: f64| squares.sqrt();
-    let difference = norm(found.iter().zip(expected).map(|(x, y)| (x - y) * (x - y)).sum());
-    if difference == 0.0 { 0.0 } else { difference / norm(expected.iter().map(|x| x * x).sum()) }
 }
 
 impl CudaProgram {
@@ -172,25 +115,35 @@ impl CudaProgram {
         Ok(())
     }
 
-    /// Every generated kernel, compiled or from the cache, by source.
+    /// Every generated kernel, compiled or from the cache, by source: of those that differ in the tile alone all that are timed, or
+    /// the one that was chosen before.
     pub(crate) fn kernels(&self, cache: &Cache) -> Result<HashMap<String, Kernel>, Diagnostic> {
-        let sources: BTreeSet<&str> = self
-            .plan
-            .steps
-            .iter()
-            .flat_map(|step| kernels_of(&step.work))
-            .map(|generated| generated.source.as_str())
-            .collect();
-        let sources: Vec<&str> = sources.into_iter().collect();
-        let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(sources.len().max(1));
         let architecture = self.device.architecture;
+        let has_clusters = architecture >= 90;
+        let mut wanted: BTreeMap<&str, &Generated> = BTreeMap::new();
+        for step in &self.plan.steps {
+            let mut all = kernels_of(&step.work);
+            if let Work::Contraction(ways, _) = &step.work
+                && !ways.tiles.is_empty()
+            {
+                let (_, kept) = self.kept(&key(ways), cache);
+                let is_wanted = |tile: &Tile| match kept.as_str() {
+                    "" => has_clusters || !tile.needs_cluster(),
+                    kept => kept == of_tile(tile),
+                };
+                all.extend(ways.tiles.iter().filter(|(tile, _)| is_wanted(tile)).map(|(_, kernel)| kernel));
+            }
+            wanted.extend(all.into_iter().map(|generated| (generated.source.as_str(), generated)));
+        }
+        let wanted: Vec<&Generated> = wanted.into_values().collect();
+        let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len().max(1));
         let images: Vec<Result<Vec<(usize, Vec<u8>)>, Diagnostic>> = std::thread::scope(|scope| {
-            let sources = &sources;
+            let wanted = &wanted;
             let threads: Vec<_> = (0..n_threads)
                 .map(|first| {
                     scope.spawn(move || {
-                        let mine = (first..sources.len()).step_by(n_threads);
-                        mine.map(|at| Ok((at, cache.compiled(sources[at], architecture)?))).collect()
+                        let mine = (first..wanted.len()).step_by(n_threads);
+                        mine.map(|at| Ok((at, cache.compiled(&wanted[at].source, architecture)?))).collect()
                     })
                 })
                 .collect();
@@ -200,7 +153,12 @@ impl CudaProgram {
         let mut kernels = HashMap::new();
         for images in images {
             for (at, image) in images? {
-                kernels.insert(sources[at].to_string(), Kernel::load(&image, "region", architecture >= 90)?);
+                match Kernel::load(&image, wanted[at].launch.shared_bytes, has_clusters) {
+                    Ok(kernel) => kernels.insert(wanted[at].source.clone(), kernel),
+                    // This device has less shared memory than a tile wants, and does without.
+                    Err(_) if wanted[at].launch.shared_bytes > UNASKED_SHARED_BYTES => continue,
+                    Err(problem) => return Err(problem),
+                };
             }
         }
         Ok(kernels)
@@ -215,14 +173,26 @@ impl CudaProgram {
 
     fn own(&self, ways: &Ways, kernels: &HashMap<String, Kernel>) -> Result<Own, Diagnostic> {
         let ready = |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels)).transpose();
+        let tiles = ways.tiles.iter().map(|(_, kernel)| self.ready(kernel, kernels).ok()).collect();
         if let Some(sums) = &ways.sums {
             let after = self.ready(&sums.after, kernels)?;
             let otherwise = vec![self.ready(&sums.otherwise, kernels)?, after.clone()];
-            let units = ready(&ways.units)?;
-            return Ok(Own { otherwise, units, after: Some(after), sums: Some(self.address(sums.place)) });
+            return Ok(Own { otherwise, tiles, after: Some(after), sums: Some(self.address(sums.place)) });
         }
         let otherwise = ready(&ways.otherwise)?.into_iter().collect();
-        Ok(Own { otherwise, units: ready(&ways.units)?, after: ready(&ways.after)?, sums: None })
+        Ok(Own { otherwise, tiles, after: ready(&ways.after)?, sums: None })
+    }
+
+    /// Under which key of the cache the choice for `ways` with `key` is kept, and its name; empty when there is none, or it was given up.
+    fn kept(&self, key: &str, cache: &Cache) -> (String, String) {
+        let versions = [
+            self.libraries.cublas.as_ref().map_or(0, |cublas| cublas.version()),
+            self.libraries.cudnn.as_ref().map_or(0, |cudnn| cudnn.version()),
+        ];
+        let full = format!("way {CHECKS} {versions:?} {} {key}", self.device.name);
+        let kept = cache.get(&full).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let is_refused = self.refused.get(key).is_some_and(|refused| refused.contains(&kept));
+        (full, if is_refused { String::new() } else { kept })
     }
 
     fn choose(
@@ -234,14 +204,8 @@ impl CudaProgram {
         cache: &Cache,
         ring: &mut Option<Ring>,
     ) -> Result<(String, Way), Diagnostic> {
-        let versions = [
-            self.libraries.cublas.as_ref().map_or(0, |cublas| cublas.version()),
-            self.libraries.cudnn.as_ref().map_or(0, |cudnn| cudnn.version()),
-        ];
         let refused: BTreeSet<String> = self.refused.get(key).cloned().unwrap_or_default();
-        let key = format!("way {CHECKS} {versions:?} {} {key}", self.device.name);
-        let kept = cache.get(&key).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-        let kept = if refused.contains(&kept) { String::new() } else { kept };
+        let (key, kept) = self.kept(key, cache);
         let mut products: Vec<(bool, usize, ProductPlan)> = Vec::new();
         // Of what was chosen before, only the list that it is in is asked for.
         let is_wanted = |name: &str| kept.is_empty() || kept.starts_with(name);
@@ -267,7 +231,7 @@ impl CudaProgram {
                 }
             }
         }
-        if let Some(way) = self.kept(&kept, ways, &products, &engines) {
+        if let Some(way) = self.way_named(&kept, ways, &products, &engines) {
             return Ok((kept, way));
         }
         let is_constant = matches!(self.plan.buffers[places.right.buffer].content, Content::Constant(_));
@@ -277,7 +241,7 @@ impl CudaProgram {
             none => &*none.insert(Ring::new(&self.device, cache)?),
         };
         let operands = self.operands(places);
-        let check = if own.otherwise.is_empty() { None } else { self.check(ways, places, own, ring)? };
+        let check = if own.otherwise.is_empty() { None } else { self.check(ways, places, &own.otherwise, ring)? };
         let mut best: Option<(f64, String, Way)> = None;
         let mut offer = |this: &Self, name: String, way: Way| -> bool {
             if refused.contains(&name) {
@@ -297,8 +261,10 @@ impl CudaProgram {
             }
         };
         let mut is_found = false;
-        if own.units.is_some() {
-            is_found |= offer(self, "units".into(), Way { runs: Runs::Units, is_unfinished: false });
+        for (at, ((tile, _), _)) in
+            ways.tiles.iter().zip(&own.tiles).enumerate().filter(|(_, (_, ready))| ready.is_some())
+        {
+            is_found |= offer(self, of_tile(tile), Way { runs: Runs::Tile(at), is_unfinished: false });
         }
         for (of_sums, at, plan) in products {
             let way = Way { runs: Runs::Product(Box::new(plan)), is_unfinished: of_sums || ways.after.is_some() };
@@ -333,45 +299,8 @@ impl CudaProgram {
         Ok((name, way))
     }
 
-    /// What the generated kernel computes; `None` when that tells nothing. Parts of the whole result are compared: a library
-    /// may compute its end in another way than its beginning.
-    fn check(&self, ways: &Ways, places: &Places, own: &Own, ring: &Ring) -> Result<Option<Check>, Diagnostic> {
-        const PARTS: usize = 32;
-        const PART: usize = 1 << 13;
-        let (count, scalar, tf32) = ways.result();
-        let (width, out) = (scalar.bytes(), self.operands(places).out);
-        let parts = if count <= PARTS * PART {
-            vec![(out, count)]
-        } else {
-            let first = |part: usize| (count - PART) * part / (PARTS - 1);
-            (0..PARTS).map(|part| (out + (first(part) * width) as Address, PART)).collect()
-        };
-        let limit = match scalar {
-            // A number that lies between two steps may be rounded to either.
-            Scalar::I8 => 2e-3,
-            Scalar::Narrow(_) => 4e-3,
-            // The sums of eight-bit floating-point numbers have fewer digits in matrix units.
-            _ if ways
-                .sums
-                .as_ref()
-                .is_some_and(|sums| sums.product.is_some_and(|product| product.scalar != Scalar::I8)) =>
-            {
-                4e-3
-            }
-            Scalar::F16 => 1e-3,
-            Scalar::Bf16 => 8e-3,
-            Scalar::F64 => 1e-12,
-            _ if tf32 => 2e-3,
-            _ => 3e-5,
-        };
-        let mut check = Check { operands: self.written(places), parts, scalar, limit, expected: Vec::new() };
-        check.expected = check.found(self, ring, &own.otherwise)?;
-        let norm: f64 = check.expected.iter().map(|x| x * x).sum();
-        Ok((norm.is_finite() && norm > 0.0).then_some(check))
-    }
-
     /// The way that was chosen before.
-    fn kept(
+    fn way_named(
         &mut self,
         kept: &str,
         ways: &Ways,
@@ -384,7 +313,13 @@ impl CudaProgram {
         let own = |runs| Some(Way { runs, is_unfinished: false });
         match (kind, last) {
             ("generated", None) => return own(Runs::Generated),
-            ("units", None) => return ways.units.as_ref().and_then(|_| own(Runs::Units)),
+            ("tile", Some(_)) => {
+                return ways
+                    .tiles
+                    .iter()
+                    .position(|(tile, _)| of_tile(tile) == kept)
+                    .and_then(|at| own(Runs::Tile(at)));
+            }
             _ => {}
         }
         let place = last?.parse::<usize>().ok()?;
@@ -567,7 +502,10 @@ fn launches(way: &Way, operands: Operands, own: &Own) -> Vec<Ready> {
     let library = match &way.runs {
         Runs::Product(plan) => Ready::Product(plan.clone(), at),
         Runs::Convolution(plan) => Ready::Convolution(*plan, at),
-        Runs::Units => return own.units.iter().cloned().collect(),
+        // Another step of the same key may lack the kernel.
+        Runs::Tile(at) => {
+            return own.tiles.get(*at).cloned().flatten().map_or_else(|| own.otherwise.clone(), |ready| vec![ready]);
+        }
         Runs::Generated => return own.otherwise.clone(),
     };
     [library].into_iter().chain(after).collect()

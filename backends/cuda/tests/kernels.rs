@@ -47,11 +47,15 @@ fn sources() -> BTreeSet<String> {
     for path in models() {
         let text = std::fs::read_to_string(&path).expect("a model");
         let (model, _) = eutectic_ir::text::parse_model(&text).expect("it parses");
-        for (target, fusions) in [(Target::Cpu, Fusions::all()), (Target::Onnx, Fusions::none())] {
+        // Kernels in bfloat16 are those in float16 with another conversion: of one division they are enough.
+        let (whole, single) =
+            ([Precision::F16, Precision::Bf16, Precision::F32].as_slice(), [Precision::F16, Precision::F32].as_slice());
+        let divisions = [(Target::Cpu, Fusions::all(), whole), (Target::Onnx, Fusions::none(), single)];
+        for (target, fusions, precisions) in divisions {
             let mut model = model.clone();
             let options = Options::standard(target).expect("rules").admitting(&model);
             optimize(&mut model, &options).expect("it optimizes");
-            for precision in [Precision::F16, Precision::Bf16, Precision::F32] {
+            for &precision in precisions {
                 let cuda = Cuda { precision, cache: None };
                 let divided = divided(&cuda, &model, &fusions);
                 let found = cuda.sources(&divided);

@@ -1,0 +1,92 @@
+// Instructions of matrix units and of copies to shared memory, for elements of the kind `ELEMENTS`.
+#define SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#if __CUDA_ARCH__ >= 900
+#define NEXT asm volatile("griddepcontrol.launch_dependents;")
+#define CLUSTER __cluster_dims__(SPLIT, 1, 1)
+#else
+#define NEXT
+#define CLUSTER
+#endif
+#define F16 0
+#define BF16 1
+#define TF32 2
+#define I8 3
+#define E4M3 4
+
+#if ELEMENTS == I8
+typedef int sum_t;
+#else
+typedef float sum_t;
+#endif
+
+__device__ __forceinline__ unsigned shared_address(const void* at) { return (unsigned)__cvta_generic_to_shared(at); }
+
+// Copies 16 bytes to `at` in shared memory, or clears them.
+__device__ __forceinline__ void fetch(unsigned char* memory, unsigned at, const void* from, bool is_there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(memory) + at), "l"(from), "r"(is_there ? 16 : 0) : "memory");
+}
+// Brings the line of `from` to the second-level cache.
+__device__ __forceinline__ void fetch_later(const void* from) { asm volatile("prefetch.global.L2 [%0];" ::"l"(from)); }
+__device__ __forceinline__ void fetched_to_here() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N> __device__ __forceinline__ void wait_for_all_but() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+
+// Four blocks of eight rows of 16 bytes, the address of each row from one lane.
+__device__ __forceinline__ void four(unsigned (&to)[4], const unsigned char* memory, unsigned at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(shared_address(memory) + at));
+#if ELEMENTS == TF32
+  for (int i = 0; i < 4; ++i) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(to[i]) : "f"(__uint_as_float(to[i])));
+#endif
+}
+
+// Adds to 16 by 8 sums the products of 32 bytes of each of 16 rows and 8 columns.
+__device__ __forceinline__ void multiply(sum_t (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#if ELEMENTS == I8
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+#if ELEMENTS == F16
+#define SHAPE "m16n8k16.row.col.f32.f16.f16.f32"
+#elif ELEMENTS == BF16
+#define SHAPE "m16n8k16.row.col.f32.bf16.bf16.f32"
+#elif ELEMENTS == TF32
+#define SHAPE "m16n8k8.row.col.f32.tf32.tf32.f32"
+#else
+#define SHAPE "m16n8k32.row.col.f32.e4m3.e4m3.f32"
+#endif
+  asm volatile("mma.sync.aligned." SHAPE " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}
+
+// What the block `other` places further in the cluster has at `at` in its shared memory; 0 is this one.
+template <typename T> __device__ __forceinline__ T of_block(const void* at, unsigned other) {
+  unsigned address = shared_address(at);
+  T value;
+  unsigned* words = reinterpret_cast<unsigned*>(&value);
+#if SPLIT == 1 || __CUDA_ARCH__ < 900
+#define NEAR "shared"
+#else
+#define NEAR "shared::cluster"
+  asm volatile("mapa.shared::cluster.u32 %0, %0, %1;" : "+r"(address) : "r"((blockIdx.x + other) % SPLIT));
+#endif
+#pragma unroll
+  for (int i = 0; i < sizeof(T) / 16; ++i)
+    asm volatile("ld." NEAR ".v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[4 * i]), "=r"(words[4 * i + 1]), "=r"(words[4 * i + 2]), "=r"(words[4 * i + 3]) : "r"(address + 16 * i));
+#pragma unroll
+  for (int i = sizeof(T) / 16 * 4; i < sizeof(T) / 4; ++i)
+    asm volatile("ld." NEAR ".u32 %0, [%1];" : "=r"(words[i]) : "r"(address + 4 * i));
+  return value;
+}
+
+// All threads of a block, or of a cluster where several blocks share a tile.
+__device__ __forceinline__ void cluster_barrier() {
+#if SPLIT == 1 || __CUDA_ARCH__ < 900
+  __syncthreads();
+#else
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}

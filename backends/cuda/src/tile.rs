@@ -1,0 +1,227 @@
+//! Convolutions and products by kernels of ours: matrix units, and whatever follows element by element before it is written.
+//!
+//! Libraries have the faster kernel where there is much to do. Where a result is small, what counts is that the depth is divided among
+//! blocks without another kernel to add up their parts, and that weights are on their way while the kernel before still runs.
+
+use crate::convolution::Convolution;
+use crate::driver::Launch;
+use crate::region::{Generated, Region};
+use crate::view::{Scalar, View};
+use std::fmt::{self, Display, Write};
+
+/// How a result is divided among blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// Pixels of a block, or rows of a product.
+    pixels: usize,
+    /// Filters of a block, or columns.
+    filters: usize,
+    /// Blocks that share a tile, each with a part of the depth; a cluster, which devices have from compute capability 9.0 on.
+    parts: usize,
+    /// Pixels are brought once for all taps, with those around them.
+    has_halo: bool,
+}
+
+/// Its name among the ways of one result.
+impl Display for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let halo = if self.has_halo { "+halo" } else { "" };
+        write!(f, "{}x{}/{}{halo}", self.pixels, self.filters, self.parts)
+    }
+}
+
+/// Pixels and filters of a tile; warps down and across it; steps of the depth that are on their way or in use at once.
+const TILES: [(usize, usize, [usize; 2], usize); 4] =
+    [(64, 32, [2, 2], 4), (64, 64, [2, 2], 4), (128, 64, [4, 2], 4), (128, 128, [4, 2], 3)];
+/// The same of tiles with a halo, without steps of the depth.
+const HALOS: [(usize, usize, [usize; 2]); 2] = [(128, 64, [4, 2]), (256, 64, [8, 1])];
+/// Columns of pixels of a tile with a halo.
+const HALO_COLUMNS: usize = 16;
+/// Bytes of shared memory for a tile with a halo, so that a processor has room for two blocks.
+const HALO_BYTES: usize = 110 << 10;
+/// Rows and columns of a result from which on a halo pays.
+const LARGE: usize = 28;
+/// Blocks that may share a tile.
+const PARTS: [usize; 4] = [1, 2, 4, 8];
+/// Ways that are worth timing.
+const CANDIDATES: usize = 4;
+/// Bytes of the depth that one step multiplies.
+const STEP: usize = 128;
+/// Rows and columns of a window, each.
+const MOST_TAPS: usize = 16;
+/// Filters of which a thread finishes the results together.
+const WIDTH: usize = 4;
+
+// What a large device has, for an estimate that only decides what is timed.
+const PROCESSORS: f64 = 132.0;
+/// Bytes in a second from the second-level cache, of all processors and of one.
+const BANDWIDTH: [f64; 2] = [5.5e12, 9e10];
+/// Bytes of both operands that one processor multiplies with each other in a second: one of each for a step of one pixel and filter.
+const MULTIPLIED: f64 = 4.5e12;
+/// Seconds that each doubling of the parts takes.
+const SHARING: f64 = 4e-7;
+
+impl Tile {
+    /// Whether only devices with clusters run it.
+    pub fn needs_cluster(self) -> bool {
+        self.parts > 1
+    }
+
+    /// Seconds, about.
+    fn seconds(self, pixels: usize, filters: usize, n_steps: usize) -> f64 {
+        let tiles = pixels.div_ceil(self.pixels) * filters.div_ceil(self.filters);
+        let bytes = ((self.pixels + self.filters) * STEP * n_steps.div_ceil(self.parts)) as f64;
+        let multiplied = (self.pixels * self.filters * STEP * n_steps.div_ceil(self.parts)) as f64;
+        let blocks = (tiles * self.parts) as f64;
+        let block = (bytes / BANDWIDTH[1]).max(multiplied / MULTIPLIED);
+        let all = (blocks / PROCESSORS).ceil() * block;
+        all.max(blocks * bytes / BANDWIDTH[0]) + SHARING * (self.parts as f64).log2()
+    }
+}
+
+/// The tiles that are worth timing for a result of so many pixels and filters, the depth divided into so many steps; one of them needs
+/// no cluster.
+fn candidates(pixels: usize, filters: usize, n_steps: usize) -> Vec<Tile> {
+    let mut all: Vec<Tile> = TILES
+        .iter()
+        .flat_map(|&(pixels, filters, ..)| PARTS.map(|parts| Tile { pixels, filters, parts, has_halo: false }))
+        .filter(|tile| tile.parts == 1 || tile.parts * 2 <= n_steps)
+        .collect();
+    all.sort_by(|a, b| f64::total_cmp(&a.seconds(pixels, filters, n_steps), &b.seconds(pixels, filters, n_steps)));
+    let alone = all.iter().copied().find(|tile| !tile.needs_cluster());
+    let mut found: Vec<Tile> = all.into_iter().take(CANDIDATES).collect();
+    found.extend(alone.filter(|alone| !found.contains(alone)));
+    found
+}
+
+/// What is computed, before it is divided into tiles.
+struct Tiled<'a> {
+    convolution: &'a Convolution,
+    image: &'a View,
+    filters: &'a View,
+    filters_are_constant: bool,
+    /// The function that makes results of sums.
+    finish: Generated,
+}
+
+/// The kernels that compute `convolution` of `image` and `filters`, and `behind` of its sums: the first operand of that region, which
+/// lie as the image does, channels last. None when operands are not aligned, or matrix units do not have their type.
+pub(crate) fn kernels(
+    convolution: &Convolution,
+    image: &View,
+    filters: &View,
+    filters_are_constant: bool,
+    behind: &Region,
+) -> Vec<(Tile, Generated)> {
+    let [n, n_filters, out_rows, out_columns] = convolution.output;
+    let [_, channels, tap_rows, tap_columns] = convolution.filter;
+    let pixels = n * out_rows * out_columns;
+    let bytes = convolution.scalar.bytes();
+    let is_aligned = channels * bytes % 16 == 0 && [image, filters].iter().all(|view| view.offset * bytes % 16 == 0);
+    let is_small = pixels * n_filters < 1 << 31 && image.count() * bytes < 1 << 34;
+    let is_window = tap_rows <= MOST_TAPS && tap_columns <= MOST_TAPS;
+    if !is_aligned || !is_small || !is_window || pixels * n_filters == 0 || convolution.input[1] != channels {
+        return Vec::new();
+    }
+    // Neighbours that are finished together are filters of one pixel.
+    let most = [WIDTH, 2].into_iter().find(|width| n_filters % width == 0).unwrap_or(1);
+    let Some(finish) = behind.function(most) else { return Vec::new() };
+    let tiled = Tiled { convolution, image, filters, filters_are_constant, finish };
+    let n_steps = (tap_rows * tap_columns * channels * bytes).div_ceil(STEP);
+    let tiles = candidates(pixels, n_filters, n_steps);
+    let halos = HALOS.map(|(pixels, filters, _)| Tile { pixels, filters, parts: 1, has_halo: true });
+    let halos = halos
+        .into_iter()
+        .filter(|tile| out_rows >= LARGE && out_columns >= LARGE && halo(convolution, *tile).is_some());
+    tiles.into_iter().chain(halos).filter_map(|tile| Some((tile, tiled.kernel(tile)?))).collect()
+}
+
+/// Bytes of shared memory and blocks for a tile of `convolution` with a halo; `None` when pixels are not neighbours as such tiles want
+/// them, or there is no room.
+fn halo(convolution: &Convolution, tile: Tile) -> Option<(usize, usize)> {
+    let [_, channels, tap_rows, tap_columns] = convolution.filter;
+    let [n, _, out_rows, out_columns] = convolution.output;
+    let bytes = channels * convolution.scalar.bytes();
+    let part = bytes.min(STEP);
+    let is_whole = bytes % part == 0 && [32, 64, 128].contains(&part);
+    let is_near = convolution.strides == [1, 1] && convolution.dilations == [1, 1] && tap_rows * tap_columns > 1;
+    let rows = tile.pixels / HALO_COLUMNS;
+    let image = ((rows + tap_rows - 1) * (HALO_COLUMNS + tap_columns - 1) * part).next_multiple_of(128);
+    let shared = image + tap_rows * tap_columns * tile.filters * part;
+    let blocks = n * out_rows.div_ceil(rows) * out_columns.div_ceil(HALO_COLUMNS);
+    (is_whole && is_near && shared <= HALO_BYTES).then_some((shared, blocks))
+}
+
+impl Tiled<'_> {
+    fn kernel(&self, tile: Tile) -> Option<Generated> {
+        let convolution = self.convolution;
+        let sizes = (tile.pixels, tile.filters);
+        let (warps, stages) = match tile.has_halo {
+            true => HALOS.into_iter().find(|found| (found.0, found.1) == sizes).map(|found| (found.2, 1))?,
+            false => TILES.into_iter().find(|found| (found.0, found.1) == sizes).map(|found| (found.2, found.3))?,
+        };
+        let [n, n_filters, out_rows, out_columns] = convolution.output;
+        let [_, channels, tap_rows, tap_columns] = convolution.filter;
+        let pixels = n * out_rows * out_columns;
+        let bytes = convolution.scalar.bytes();
+        let elements = match convolution.scalar {
+            Scalar::F16 => "F16",
+            Scalar::Bf16 => "BF16",
+            Scalar::F32 if convolution.tf32 => "TF32",
+            Scalar::I8 => "I8",
+            _ => return None,
+        };
+        let mut source = format!("{}#define ELEMENTS {elements}\n", self.finish.source);
+        for (name, number) in [
+            ("ELEMENT_BYTES", bytes),
+            ("TILE_PIXELS", tile.pixels),
+            ("TILE_FILTERS", tile.filters),
+            ("SPLIT", tile.parts),
+            ("WARPS_DOWN", warps[0]),
+            ("WARPS_ACROSS", warps[1]),
+            ("STAGES", stages),
+            ("FILTERS_ARE_CONSTANT", usize::from(self.filters_are_constant)),
+            ("PIXELS", pixels),
+            ("FILTERS", n_filters),
+            ("CHANNELS", channels),
+            ("IN_ROWS", convolution.input[2]),
+            ("IN_COLUMNS", convolution.input[3]),
+            ("OUT_ROWS", out_rows),
+            ("OUT_COLUMNS", out_columns),
+            ("TAP_ROWS", tap_rows),
+            ("TAP_COLUMNS", tap_columns),
+            ("STEP_DOWN", convolution.strides[0]),
+            ("STEP_ACROSS", convolution.strides[1]),
+            ("PAD_TOP", convolution.pads[0]),
+            ("PAD_LEFT", convolution.pads[1]),
+            ("DILATE_ROWS", convolution.dilations[0]),
+            ("DILATE_COLUMNS", convolution.dilations[1]),
+            ("IMAGE_CHUNK", self.image.offset * bytes / 16),
+            ("FILTERS_CHUNK", self.filters.offset * bytes / 16),
+        ] {
+            let _ = writeln!(source, "#define {name} {number}");
+        }
+        source.push_str(include_str!("matrix.cuh"));
+        source.push_str(if tile.has_halo { include_str!("halo.cuh") } else { include_str!("tile.cuh") });
+        let (operands, blocks) = match tile.has_halo {
+            true => halo(convolution, tile)?,
+            false => ((tile.pixels + tile.filters) * STEP * stages, pixels.div_ceil(tile.pixels) * tile.parts),
+        };
+        // The sums take the place of the operands in the end: each row has eight columns more, and behind them is where nobody reads.
+        let shared = operands.max(tile.pixels * (tile.filters + 8) * 4 + 16);
+        let launch = Launch {
+            grid: [
+                u32::try_from(blocks).ok()?,
+                u32::try_from(n_filters.div_ceil(tile.filters)).ok().filter(|&blocks| blocks < 1 << 16)?,
+            ],
+            threads: u32::try_from(warps[0] * warps[1] * 32).ok()?,
+            shared_bytes: u32::try_from(shared).ok()?,
+        };
+        let operands = [self.image.buffer, self.filters.buffer];
+        let parameters = operands.into_iter().chain(self.finish.parameters.iter().copied()).collect();
+        Some(Generated { source, launch, parameters })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! The kernels run on the host, a thread for each thread of a block, and NVRTC compiles them for three architectures.
+
+use super::*;
+use crate::product::Activation;
+use crate::region::{Input, Made, Operand, PRELUDE, Region, Value};
+use crate::regions::epilogue;
+use crate::view::{Class, channels_last};
+use std::process::Command;
+
+const HOST: &str = include_str!("../../tests/emulated.hpp");
+
+/// What `tests/emulated.hpp` needs to know of the kernel, and a program that reads its operands from files and writes its result.
+const PROGRAM: &str = r#"
+typedef Kind<ELEMENTS>::sum_t sum_t;
+inline void multiply(sum_t (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) { multiply_as<Kind<ELEMENTS>::element_t>(sums, a, b0, b1); }
+template <typename T> T of_block(const void* at, unsigned other) {
+  T value;
+  memcpy(&value, this_cluster->blocks[(blockIdx.x + other) % SPLIT]->begin() + ((const unsigned char*)at - this_block->begin()), sizeof value);
+  return value;
+}
+"#;
+
+/// `kernel` on `operands`, those of its parameters but for the last; that one's bytes. `None` without a C++ compiler.
+fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usize) -> Option<Vec<u8>> {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| scratch.path().join(name);
+    let (_, rest) = kernel.source.split_once(PRELUDE).expect("it begins with the prelude");
+    let (finish, tile) = rest.split_once(include_str!("../matrix.cuh")).expect("it uses matrix units");
+    let n = operands.len();
+    let types: Vec<String> =
+        (0..=n).map(|at| format!("(decltype(argument<{at}>(region)))buffers[{at}].data()")).collect();
+    let main = format!(
+        r#"
+template <int AT, typename... T> std::tuple_element_t<AT, std::tuple<T...>> argument(void (*)(T...));
+int main(int, char** names) {{
+  std::vector<std::vector<uint4>> buffers;
+  for (int at = 0; at <= {n}; ++at) {{
+    FILE* file = fopen(names[at + 1], "rb");
+    fseek(file, 0, SEEK_END);
+    const size_t size = ftell(file);
+    buffers.emplace_back(size / 16 + 1);
+    rewind(file);
+    if (fread(buffers.back().data(), 1, size, file) != size) return 1;
+    fclose(file);
+  }}
+  run({}, {}, SPLIT, {}, {}, [&] {{ region({}); }});
+  FILE* file = fopen(names[{}], "wb");
+  if (fwrite(buffers.back().data(), 1, {out_bytes}, file) != {out_bytes}) return 1;
+  return fclose(file);
+}}"#,
+        kernel.launch.grid[0],
+        kernel.launch.grid[1],
+        kernel.launch.threads,
+        kernel.launch.shared_bytes,
+        types.join(", "),
+        n + 1,
+    );
+    std::fs::write(at("host.cpp"), [HOST, "#include <tuple>\n", finish, PROGRAM, tile, &main].concat())
+        .expect("written");
+    let (flags, program) = (["-std=c++20", "-O1", "-w", "-pthread", "-o"], at("host"));
+    let compiled = Command::new("c++").args(flags).arg(&program).arg(at("host.cpp")).output().ok()?;
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let blank = vec![0xff; out_bytes];
+    let files = operands.iter().chain([&blank]).enumerate().map(|(number, bytes)| {
+        let path = at(&number.to_string());
+        std::fs::write(&path, bytes).expect("written");
+        path
+    });
+    let files: Vec<_> = files.collect();
+    assert!(Command::new(program).args(&files).status().expect("it starts").success());
+    Some(std::fs::read(&files[n]).expect("a result"))
+}
+
+/// Numbers between -1 and 1, as they are stored, and what is stored.
+fn drawn(scalar: Scalar, n: usize, seed: u64) -> (Vec<u8>, Vec<f64>) {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::new();
+    for _ in 0..n {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let number = ((state >> 40) as f32 / (1 << 23) as f32) - 1.0;
+        match scalar {
+            Scalar::F16 => bytes.extend(half::f16::from_f32(number).to_le_bytes()),
+            Scalar::Bf16 => bytes.extend(half::bf16::from_f32(number).to_le_bytes()),
+            Scalar::I8 => bytes.push((number * 127.0) as i8 as u8),
+            _ => bytes.extend(number.to_le_bytes()),
+        }
+    }
+    let stored = numbers(scalar, &bytes);
+    (bytes, stored)
+}
+
+fn numbers(scalar: Scalar, bytes: &[u8]) -> Vec<f64> {
+    crate::check::numbers(scalar, bytes).collect()
+}
+
+fn gathered(pixels: usize, filters: usize, parts: usize) -> Tile {
+    Tile { pixels, filters, parts, has_halo: false }
+}
+
+fn with_halo(pixels: usize) -> Tile {
+    Tile { pixels, filters: 64, parts: 1, has_halo: true }
+}
+
+/// A convolution without a group, its sizes: of the image, of the filters, of steps, padding and distances.
+fn convolution(
+    input: [usize; 4],
+    [k, rows, columns]: [usize; 3],
+    [step, pad, far]: [usize; 3],
+    scalar: Scalar,
+) -> Convolution {
+    let [n, c, h, w] = input;
+    let size = |size: usize, taps: usize| (size + 2 * pad - far * (taps - 1) - 1) / step + 1;
+    Convolution {
+        input,
+        filter: [k, c, rows, columns],
+        output: [n, k, size(h, rows), size(w, columns)],
+        pads: [pad; 4],
+        strides: [step; 2],
+        dilations: [far; 2],
+        tf32: true,
+        ..Convolution::of_product([1, 1, 1], scalar)
+    }
+}
+
+/// Sums in double precision, channels last.
+fn sums(convolution: &Convolution, image: &[f64], filters: &[f64]) -> Vec<f64> {
+    let [n, c, h, w] = convolution.input;
+    let [k, _, rows, columns] = convolution.filter;
+    let [_, _, p, q] = convolution.output;
+    let ([down, across], [far_down, far_across]) = (convolution.strides, convolution.dilations);
+    let mut sums = Vec::new();
+    for at in 0..n * p * q * k {
+        let (filter, x, y, n) = (at % k, at / k % q, at / k / q % p, at / k / q / p);
+        let mut sum = 0.0;
+        for tap in 0..rows * columns {
+            let y = (y * down + tap / columns * far_down).checked_sub(convolution.pads[0]).filter(|&y| y < h);
+            let x = (x * across + tap % columns * far_across).checked_sub(convolution.pads[1]).filter(|&x| x < w);
+            let (Some(y), Some(x)) = (y, x) else { continue };
+            for channel in 0..c {
+                sum +=
+                    image[((n * h + y) * w + x) * c + channel] * filters[(filter * rows * columns + tap) * c + channel];
+            }
+        }
+        sums.push(sum);
+    }
+    sums
+}
+
+fn views(convolution: &Convolution) -> [View; 3] {
+    let dense = |buffer, shape: &[usize]| View::dense(buffer, convolution.scalar, shape, &channels_last(4));
+    [dense(0, &convolution.input), dense(1, &convolution.filter), dense(4, &convolution.output)]
+}
+
+#[test]
+fn a_tile_computes_what_a_convolution_is() {
+    let shapes = [
+        // A window, filters that are no whole tile, parts of the depth that differ.
+        (convolution([1, 64, 7, 7], [40, 3, 3], [1, 1, 1], Scalar::F16), gathered(64, 32, 4)),
+        (convolution([2, 24, 9, 8], [72, 3, 3], [2, 1, 1], Scalar::Bf16), gathered(64, 64, 2)),
+        // Two pixels to a step of the depth, as in a network's first convolution.
+        (convolution([1, 16, 18, 17], [64, 4, 4], [1, 0, 1], Scalar::F16), gathered(128, 64, 1)),
+        (convolution([1, 256, 7, 7], [66, 1, 1], [1, 0, 1], Scalar::F16), gathered(64, 64, 8)),
+        (convolution([1, 32, 9, 9], [132, 3, 3], [1, 2, 2], Scalar::F32), gathered(128, 128, 2)),
+        // Tiles with a halo: parts of 128, 32 and 64 bytes, the first in two parts.
+        (convolution([1, 128, 9, 19], [66, 3, 3], [1, 1, 1], Scalar::F16), with_halo(128)),
+        (convolution([2, 16, 20, 21], [64, 4, 4], [1, 0, 1], Scalar::Bf16), with_halo(256)),
+        (convolution([1, 32, 6, 40], [24, 3, 3], [1, 1, 1], Scalar::F16), with_halo(128)),
+    ];
+    for (number, (convolution, tile)) in shapes.into_iter().enumerate() {
+        let scalar = convolution.scalar;
+        let [image, filters, out] = views(&convolution);
+        let [_, k, ..] = convolution.output;
+        let bias = View::dense(2, scalar, &[k], &[0]);
+        let residual = View { buffer: 3, ..out.clone() };
+        let activation = [Activation::Relu, Activation::Gelu, Activation::None][number % 3];
+        let behind = epilogue(&out, Some((&bias, 1)), Some(&residual), activation).expect("it broadcasts");
+        let finish = behind.function(if k % 4 == 0 { 4 } else { 2 }).expect("it has no rows");
+        let tiled =
+            Tiled { convolution: &convolution, image: &image, filters: &filters, filters_are_constant: true, finish };
+        let kernel = tiled.kernel(tile).expect("its type has matrix units");
+        let operands: Vec<(Vec<u8>, Vec<f64>)> = [&image, &filters, &bias, &residual]
+            .iter()
+            .enumerate()
+            .map(|(seed, view)| drawn(scalar, view.count(), seed as u64 + 1))
+            .collect();
+        let bytes: Vec<Vec<u8>> = operands.iter().map(|(bytes, _)| bytes.clone()).collect();
+        let Some(found) = emulated(&kernel, &bytes, out.count() * scalar.bytes()) else {
+            println!("skipped: no C++ compiler");
+            return;
+        };
+        let found = numbers(scalar, &found);
+        let sums = sums(&convolution, &operands[0].1, &operands[1].1);
+        let digits = if scalar == Scalar::F32 {
+            1e-5
+        } else if scalar == Scalar::Bf16 {
+            8e-3
+        } else {
+            1e-3
+        };
+        for (at, (sum, found)) in sums.iter().zip(&found).enumerate() {
+            let sum = sum + operands[2].1[at % k] + operands[3].1[at];
+            let expected = match activation {
+                Activation::Relu => sum.max(0.0),
+                Activation::Gelu => 0.5 * sum * (1.0 + erf(sum / std::f64::consts::SQRT_2)),
+                _ => sum,
+            };
+            assert!((expected - found).abs() <= digits * expected.abs().max(1.0), "{tile} at {at}: {expected} {found}");
+        }
+    }
+}
+
+/// The error function by its series, for arguments of ordinary size.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 5.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * std::f64::consts::FRAC_2_SQRT_PI
+}
+
+#[test]
+fn sums_of_integers_are_exact() {
+    let convolution = convolution([1, 48, 6, 5], [32, 3, 3], [1, 1, 1], Scalar::I8);
+    let [image, filters, out] = views(&convolution);
+    let out = View { scalar: Scalar::F32, ..out };
+    let value = |made, class| Value { made, class, is_row: false };
+    let behind = Region {
+        shape: out.shape.clone(),
+        n_column_axes: 0,
+        operands: vec![Operand { view: View { scalar: Scalar::I32, ..out.clone() }, lookup: None }],
+        values: vec![
+            value(Made::Load(0), Class::Integer),
+            value(Made::Expression("((float)$0)".into(), vec![Input::Register(0)]), Class::Real),
+        ],
+        stores: vec![(1, out.clone())],
+    };
+    let finish = behind.function(4).expect("it has no rows");
+    let tiled =
+        Tiled { convolution: &convolution, image: &image, filters: &filters, filters_are_constant: false, finish };
+    let kernel = tiled.kernel(gathered(64, 32, 2)).expect("bytes have matrix units");
+    let [image, filters] = [(&image, 1), (&filters, 2)].map(|(view, seed)| drawn(Scalar::I8, view.count(), seed));
+    if let Some(found) = emulated(&kernel, &[image.0, filters.0], out.count() * 4) {
+        assert_eq!(numbers(Scalar::F32, &found), sums(&convolution, &image.1, &filters.1));
+    }
+}
+
+#[test]
+fn every_tile_compiles_for_every_type() {
+    if !crate::Library::Nvrtc.is_present() {
+        println!("skipped: NVRTC is absent");
+        return;
+    }
+    let types = [Scalar::F16, Scalar::Bf16, Scalar::F32];
+    let halos = [(Scalar::F16, with_halo(256)), (Scalar::Bf16, with_halo(128))];
+    let tiles = TILES.into_iter().flat_map(|(pixels, filters, ..)| {
+        types.into_iter().zip([8, 2, 1].map(|parts| gathered(pixels, filters, parts)))
+    });
+    for (number, (scalar, tile)) in tiles.chain(halos).enumerate() {
+        let convolution = match tile {
+            // That of a network's first convolution.
+            Tile { has_halo: true, pixels: 256, .. } => convolution([2, 16, 35, 35], [64, 4, 4], [1, 0, 1], scalar),
+            _ => convolution([2, 64, 14, 14], [96, 3, 3], [1, 1, 1], scalar),
+        };
+        let [image, window, out] = views(&convolution);
+        let behind = epilogue(&out, None, Some(&View { buffer: 3, ..out.clone() }), Activation::Relu);
+        let finish = behind.and_then(|behind| behind.function(4)).expect("it has no rows");
+        let (image, filters) = (&image, &window);
+        let tiled = Tiled { convolution: &convolution, image, filters, filters_are_constant: true, finish };
+        let kernel = tiled.kernel(tile).expect("its type has matrix units");
+        let architecture = [80, 90, 120][number % 3];
+        crate::compile(&kernel.source, architecture).unwrap_or_else(|problem| panic!("{tile}: {problem:?}"));
+    }
+}
+
+#[test]
+fn small_results_are_divided_along_the_depth_and_large_ones_are_not() {
+    // The convolutions of ResNet-50 with 512 filters at batch 1, and with 64 at batch 32.
+    assert!(candidates(49, 512, 72)[0].needs_cluster());
+    assert!(!candidates(32 * 56 * 56, 64, 9)[0].needs_cluster());
+    for (pixels, filters, n_steps) in [(49, 512, 72), (1, 1000, 32), (128, 3072, 12), (4, 4, 1)] {
+        let found = candidates(pixels, filters, n_steps);
+        assert!(found.iter().any(|tile| !tile.needs_cluster()) && found.len() <= CANDIDATES + 1, "{found:?}");
+    }
+}

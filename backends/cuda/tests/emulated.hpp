@@ -1,0 +1,126 @@
+// The host as a device of matrix units: each thread of a block is one of the host's, so that tiled kernels are tested without a GPU.
+// It takes the place of `prelude.cuh` and `matrix.cuh`; instructions of a whole warp meet at a barrier and read what all lanes left.
+#include <barrier>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#define __device__
+#define __forceinline__ inline
+#define __global__
+#define __launch_bounds__(threads)
+#define __restrict__
+#define CLUSTER
+#define BEGIN
+#define NEXT
+#define F16 0
+#define BF16 1
+#define TF32 2
+#define I8 3
+typedef long long i64;
+struct uint4 { unsigned words[4]; };
+struct half_t { uint16_t bits; };
+struct bfloat_t { uint16_t bits; };
+template <int N, typename T> struct alignas(N * sizeof(T)) Pack { T element[N]; };
+
+inline float of_bits(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
+inline uint32_t bits_of(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
+inline float __uint_as_float(uint32_t bits) { return of_bits(bits); }
+inline float get(float x) { return x; }
+inline i64 get(signed char x) { return x; }
+inline float get(bfloat_t x) { return of_bits((uint32_t)x.bits << 16); }
+inline float get(half_t x) {
+  const int exponent = x.bits >> 10 & 31, mantissa = x.bits & 1023;
+  const float magnitude = exponent ? std::ldexp((float)(mantissa + 1024), exponent - 25) : std::ldexp((float)mantissa, -24);
+  return x.bits >> 15 ? -magnitude : magnitude;
+}
+// Ordinary numbers only: what a test writes is neither infinite nor tiny.
+inline uint32_t rounded(uint32_t bits, int dropped) { return (bits + (1u << (dropped - 1)) - 1 + (bits >> dropped & 1)) >> dropped; }
+inline void put(float& to, float x) { to = x; }
+inline void put(bfloat_t& to, float x) { to.bits = (uint16_t)rounded(bits_of(x), 16); }
+inline void put(half_t& to, float x) {
+  const uint32_t bits = bits_of(x), magnitude = bits & 0x7fffffff;
+  to.bits = (uint16_t)(bits >> 16 & 0x8000) | (magnitude < 0x38800000 ? (uint16_t)std::lround(std::ldexp(std::fabs(x), 24)) : (uint16_t)(rounded(magnitude, 13) - (112 << 10)));
+}
+inline float relu(float x) { return x < 0 ? 0 : x; }
+inline float gelu(float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678f)); }
+
+struct Block {
+  Block(int threads, int bytes) : memory(bytes + 128, 0xee), barrier(threads), warps(threads / 32) {}
+  struct Warp { std::barrier<> barrier{32}; unsigned a[32][4], b[32][2], at[32]; };
+  std::vector<unsigned char> memory;
+  std::barrier<> barrier;
+  std::vector<Warp> warps;
+  unsigned char* begin() { return (unsigned char*)(((uintptr_t)memory.data() + 127) / 128 * 128); }
+};
+struct Cluster {
+  Cluster(int blocks, int threads, int bytes) : barrier(blocks * threads) {
+    for (int at = 0; at < blocks; ++at) this->blocks.push_back(std::make_unique<Block>(threads, bytes));
+  }
+  std::vector<std::unique_ptr<Block>> blocks;
+  std::barrier<> barrier;
+};
+inline thread_local struct { unsigned x, y; } threadIdx, blockIdx;
+inline thread_local Block* this_block;
+inline thread_local Cluster* this_cluster;
+#define SHARED(name) unsigned char* const name = this_block->begin()
+
+inline void __syncthreads() { this_block->barrier.arrive_and_wait(); }
+inline void cluster_barrier() { this_cluster->barrier.arrive_and_wait(); }
+inline void fetched_to_here() {}
+inline void fetch_later(const void*) {}
+template <int N> void wait_for_all_but() {}
+inline void fetch(unsigned char* memory, unsigned at, const void* from, bool is_there) {
+  if (at % 16 || (uintptr_t)from % 16) std::abort();
+  is_there ? memcpy(memory + at, from, 16) : memset(memory + at, 0, 16);
+}
+inline void four(unsigned (&to)[4], const unsigned char* memory, unsigned at) {
+  auto& warp = this_block->warps[threadIdx.x / 32];
+  const unsigned lane = threadIdx.x % 32;
+  warp.at[lane] = at;
+  warp.barrier.arrive_and_wait();
+  for (int i = 0; i < 4; ++i) memcpy(&to[i], memory + warp.at[i * 8 + lane / 4] + lane % 4 * 4, 4);
+  warp.barrier.arrive_and_wait();
+}
+template <typename E, typename S> void multiply_as(S (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  auto& warp = this_block->warps[threadIdx.x / 32];
+  const unsigned lane = threadIdx.x % 32;
+  memcpy(warp.a[lane], a, sizeof a);
+  warp.b[lane][0] = b0, warp.b[lane][1] = b1;
+  warp.barrier.arrive_and_wait();
+  for (unsigned c = 0; c < 4; ++c) {
+    const unsigned row = lane / 4 + 8 * (c / 2), column = lane % 4 * 2 + c % 2;
+    for (unsigned byte = 0; byte < 32; byte += sizeof(E)) {
+      E x, y;
+      memcpy(&x, (char*)&warp.a[row % 8 * 4 + byte % 16 / 4][byte / 16 * 2 + row / 8] + byte % 4, sizeof x);
+      memcpy(&y, (char*)&warp.b[column * 4 + byte % 16 / 4][byte / 16] + byte % 4, sizeof y);
+      sums[c] += (S)get(x) * (S)get(y);
+    }
+  }
+  warp.barrier.arrive_and_wait();
+}
+template <int ELEMENTS> struct Kind { typedef float sum_t; typedef half_t element_t; };
+template <> struct Kind<BF16> { typedef float sum_t; typedef bfloat_t element_t; };
+template <> struct Kind<TF32> { typedef float sum_t; typedef float element_t; };
+template <> struct Kind<I8> { typedef int sum_t; typedef signed char element_t; };
+
+// Runs `kernel` on every block of the grid, cluster by cluster.
+template <typename F> void run(unsigned columns, unsigned rows, int parts, int threads, int bytes, F kernel) {
+  for (unsigned y = 0; y < rows; ++y)
+    for (unsigned x = 0; x < columns; x += parts) {
+      Cluster cluster(parts, threads, bytes);
+      std::vector<std::thread> all;
+      for (int at = 0; at < parts * threads; ++at)
+        all.emplace_back([&, at] {
+          threadIdx = {(unsigned)(at % threads), 0}, blockIdx = {x + at / threads, y};
+          this_block = cluster.blocks[at / threads].get(), this_cluster = &cluster;
+          kernel();
+        });
+      for (auto& thread : all) thread.join();
+    }
+}
