@@ -31,7 +31,7 @@ pub enum Role {
     Anchor(Epilogues),
 }
 
-/// What the kernel of a product or convolution may do to a result before it writes it, in this order, each once.
+/// What the kernel of a product or convolution may do to a result before it writes it: the first three in this order, each once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epilogues {
     /// Add a constant row.
@@ -40,6 +40,8 @@ pub struct Epilogues {
     pub residual: bool,
     /// Apply one of these operators.
     pub activations: &'static [&'static str],
+    /// Do anything elementwise behind these, if need be in a second kernel of its own.
+    pub elementwise: bool,
     /// Both operands are dequantized, and the kernel can read them as they are stored; then anything elementwise may follow.
     pub dequantizes: bool,
 }

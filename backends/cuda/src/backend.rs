@@ -136,7 +136,7 @@ pub(crate) fn kernels_of(work: &Work) -> Vec<&Generated> {
     match work {
         Work::Kernel(generated) => vec![generated],
         Work::Contraction(ways, _) => {
-            let sums = ways.sums.iter().flat_map(|sums| [&sums.otherwise, &sums.after]);
+            let sums = ways.sums.iter().flat_map(|sums| sums.otherwise.iter().chain([&sums.after]));
             ways.otherwise
                 .iter()
                 .chain(&ways.after)

@@ -94,10 +94,9 @@ impl CudaProgram {
             Scalar::I8 => 2e-3,
             Scalar::Narrow(_) => 4e-3,
             // The sums of eight-bit floating-point numbers have fewer digits in matrix units.
-            _ if ways
-                .sums
-                .as_ref()
-                .is_some_and(|sums| sums.product.is_some_and(|product| product.scalar != Scalar::I8)) =>
+            _ if ways.sums.as_ref().is_some_and(|sums| {
+                sums.product.is_some_and(|product| matches!(product.scalar, Scalar::Narrow(_)))
+            }) =>
             {
                 4e-3
             }

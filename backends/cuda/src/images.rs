@@ -10,7 +10,7 @@ use crate::product::{Activation, Matrix, Product};
 use crate::region::{Generated, PRELUDE, literal, spelled};
 use crate::units::Epilogue;
 use crate::view::{Class, Precision, Scalar, View, channels_last};
-use crate::{regions, tile};
+use crate::ways::{Native, complete};
 use std::fmt::Write;
 
 const THREADS: usize = 128;
@@ -80,7 +80,7 @@ pub(crate) fn plain(
 pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epilogue) -> Result<(), Refusal> {
     let flat = planner.flat;
     let call = &flat.calls[calls[0]];
-    let output = flat.calls[calls[calls.len() - 1]].outputs[0];
+    let output = flat.calls[calls[epilogue.n_calls]].outputs[0];
     let refuse = |reason: &str| Refusal::new("", reason);
     let (Some(input), Some(filter)) = (call.input(0), call.input(1)) else { return Err(refuse("an input is missing")) };
     let rank = flat.values[input].shape.len();
@@ -134,46 +134,44 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         scalar,
         [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref(), Some(&out)],
     );
-    let behind =
-        regions::epilogue(&out, bias.as_ref().map(|bias| (bias, 1)), residual.as_ref(), convolution.activation);
-    let is_constant = matches!(planner.plan.buffers[filters.buffer].content, Content::Constant(_));
-    let tiles = behind
-        .filter(|_| group == 1 && rank == 4)
-        .map_or_else(Vec::new, |behind| tile::kernels(&convolution, &images, &filters, is_constant, &behind));
-    let reads: Vec<usize> = [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(|view| view.buffer)
-        .collect();
+    let library = Ways {
+        product: as_product(&convolution, group),
+        convolution: Some(convolution.clone()),
+        otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),
+        after: None,
+        sums: None,
+        tiles: Vec::new(),
+    };
+    let native = Native {
+        row: bias.as_ref().map(|bias| (bias, 1)),
+        residual: residual.as_ref(),
+        activation: convolution.activation,
+        out: &out,
+    };
+    let tiled = (group == 1 && rank == 4).then_some((&convolution, &images, &filters));
+    let complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, tiled)?;
+    let read = [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref()].into_iter().flatten();
     let counts: usize = images.count() + filters.count() + out.count() + residual.as_ref().map_or(0, View::count);
     let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
     planner.plan.steps.push(Step {
         name: names.join("+"),
         nodes: calls.iter().map(|&at| flat.calls[at].name.clone()).collect(),
-        reads,
-        writes: vec![out.buffer],
+        reads: read.map(|view| view.buffer).chain(complete.reads).collect(),
+        writes: complete.writes,
         flops,
-        bytes: (counts * scalar.bytes()) as f64,
+        bytes: (counts * scalar.bytes()) as f64 + complete.bytes,
         work: Work::Contraction(
-            Box::new(Ways {
-                product: as_product(&convolution, group),
-                convolution: Some(convolution),
-                otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),
-                after: None,
-                sums: None,
-                tiles,
-            }),
+            Box::new(complete.ways),
             Places {
                 left: Place::of(&images),
                 right: Place::of(&filters),
                 bias: bias.as_ref().map(Place::of),
                 residual: residual.as_ref().map(Place::of),
                 factors: None,
-                out: Place::of(&out),
+                out: Place::of(&complete.out),
             },
         ),
     });
-    planner.views[output] = Some(out);
     Ok(())
 }
 

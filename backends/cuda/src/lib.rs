@@ -6,7 +6,7 @@
 //! | operators as what they mean | `expand.rs`, `gemm.rs`, `gather.rs`, `attention.rs` |
 //! | that list as a model, in which regions are formed elsewhere | `expanded.rs` |
 //! | what each kernel runs, and what calls may share one | `units.rs` |
-//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
+//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `ways.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
 //! | CUDA C++ of regions, of contractions by matrix units, and of single operators | `region.rs`, `pointwise.rs`, `tile.rs`, `direct.rs` |
 //! | memory, and what lies in it beforehand | `arena.rs`, `constants.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
@@ -51,6 +51,7 @@ mod units;
 mod view;
 mod views;
 mod warm;
+mod ways;
 
 pub use backend::{Cuda, Whole};
 pub use compile::Cache;

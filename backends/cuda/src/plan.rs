@@ -76,7 +76,8 @@ pub(crate) struct Ways {
     pub tiles: Vec<(Tile, Generated)>,
 }
 
-/// Sums of products of quantized numbers, in memory of their own, and the kernel that makes the result of them.
+/// What a product or convolution leaves in memory of its own, and the kernel that makes the result of it: sums of quantized numbers, or
+/// whatever calls follow that no library has.
 #[derive(Clone, Debug)]
 pub(crate) struct Sums {
     /// As a matrix product.
@@ -84,7 +85,7 @@ pub(crate) struct Sums {
     /// As a convolution.
     pub convolution: Option<Convolution>,
     /// By a generated kernel, which needs no library.
-    pub otherwise: Generated,
+    pub otherwise: Option<Generated>,
     /// The kernel that makes the result of them.
     pub after: Generated,
     /// Where they are.
@@ -94,6 +95,11 @@ pub(crate) struct Sums {
 }
 
 impl Ways {
+    /// Whether only a library computes it.
+    pub fn needs_library(&self) -> bool {
+        self.otherwise.is_none() && self.sums.as_deref().is_none_or(|sums| sums.otherwise.is_none())
+    }
+
     /// Whether it is a convolution as long as nothing was tuned.
     pub fn is_convolution(&self) -> bool {
         let of_sums = |sums: &Sums| sums.convolution.is_some() && sums.product.is_none();
@@ -113,7 +119,9 @@ impl Ways {
     /// What is computed: the number of its elements, how they are stored, and whether tf32 is allowed.
     pub fn result(&self) -> (usize, Scalar, bool) {
         if let Some(sums) = &self.sums {
-            return (sums.result.0, sums.result.1, false);
+            let tf32 = sums.product.as_ref().is_some_and(|product| product.tf32);
+            let tf32 = tf32 || sums.convolution.as_ref().is_some_and(|convolution| convolution.tf32);
+            return (sums.result.0, sums.result.1, tf32);
         }
         match (&self.product, &self.convolution) {
             (Some(product), _) => (product.batch * product.m * product.n, product.scalar, product.tf32),

@@ -8,7 +8,8 @@ use crate::product::{Activation, Matrix, Product};
 use crate::region::{Generated, spelled};
 use crate::units::Epilogue;
 use crate::view::{Precision, Scalar, View, row_major};
-use crate::{operators, regions, tile};
+use crate::ways::{Native, complete};
+use crate::{operators, regions};
 use std::fmt::Write;
 
 /// The last two axes of `view` as a matrix, and one stride for all axes before them; `None` when strides cannot say it.
@@ -44,7 +45,7 @@ pub(crate) fn matrix(view: &View) -> Option<Matrix> {
 pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogue) -> Result<(), Refusal> {
     let flat = planner.flat;
     let call = &flat.calls[calls[0]];
-    let output = flat.calls[calls[calls.len() - 1]].outputs[0];
+    let output = flat.calls[calls[epilogue.n_calls]].outputs[0];
     let refuse = |reason: &str| Refusal::new("", reason);
     let (Some(left), Some(right)) = (call.input(0), call.input(1)) else { return Err(refuse("an input is missing")) };
     let scalar = planner.scalar(output)?;
@@ -130,7 +131,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         right = planner.constant(value, &[1, 0])?;
     }
     // Matrix units are slow where rows begin anywhere: an odd number of columns is filled up, by columns of zeros.
-    let is_bare = epilogue.activation == Activation::None && epilogue.residual.is_none() && epilogue.bias.is_none();
+    let is_bare = calls.len() == 1;
     let filled = n.next_multiple_of(16 / scalar.bytes());
     let is_filled = is_bare && batch == 1 && n >= WIDE && filled != n && flat.values[call.outputs[0]].shape.len() > 1;
     let n_columns = match is_weight.filter(|_| is_filled) {
@@ -177,13 +178,6 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         activation: epilogue.activation,
         ..Convolution::of_product([m, n, k], scalar)
     });
-    let row = bias.as_ref().map(|bias| (bias, out.shape.len() - 1));
-    let tiles = match &convolution {
-        Some(convolution) => regions::epilogue(&out, row, residual.as_ref(), epilogue.activation)
-            .map_or_else(Vec::new, |behind| tile::kernels(convolution, &left, &right, true, &behind)),
-        None => Vec::new(),
-    };
-    let convolution = convolution.filter(|_| is_gelu);
     let otherwise = direct(&left, &right, bias.as_ref(), residual.as_ref(), &whole, epilogue.activation);
     let after = match epilogue.activation {
         Activation::Gelu => {
@@ -191,30 +185,44 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         }
         _ => None,
     };
-    let reads =
-        [Some(&left), Some(&right), bias.as_ref(), residual.as_ref()].into_iter().flatten().map(|view| view.buffer);
+    let native = Native {
+        row: bias.as_ref().map(|bias| (bias, out.shape.len() - 1)),
+        residual: residual.as_ref(),
+        activation: epilogue.activation,
+        out: &out,
+    };
+    let tiled = convolution.as_ref().map(|convolution| (convolution, &left, &right));
+    let library = Ways {
+        product: Some(product),
+        convolution: convolution.clone().filter(|_| is_gelu),
+        otherwise,
+        after,
+        sums: None,
+        tiles: Vec::new(),
+    };
+    let complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, tiled)?;
+    let read = [Some(&left), Some(&right), bias.as_ref(), residual.as_ref()].into_iter().flatten();
     let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
     let elements = batch * (m * k + m * n) + if product.right.batch_stride == 0 { k * n } else { batch * k * n };
     planner.plan.steps.push(Step {
         name: names.join("+"),
         nodes: calls.iter().map(|&at| flat.calls[at].name.clone()).collect(),
-        reads: reads.collect(),
-        writes: vec![out.buffer],
+        reads: read.map(|view| view.buffer).chain(complete.reads).collect(),
+        writes: complete.writes,
         flops: 2.0 * (m * n * k * batch) as f64,
-        bytes: (elements * scalar.bytes()) as f64,
+        bytes: (elements * scalar.bytes()) as f64 + complete.bytes,
         work: Work::Contraction(
-            Box::new(Ways { product: Some(product), convolution, otherwise, after, sums: None, tiles }),
+            Box::new(complete.ways),
             Places {
                 left: Place::of(&left),
                 right: Place::of(&right),
                 bias: bias.as_ref().map(Place::of),
                 residual: residual.as_ref().map(Place::of),
                 factors: None,
-                out: Place::of(&out),
+                out: Place::of(&complete.out),
             },
         ),
     });
-    planner.views[output] = Some(out);
     Ok(())
 }
 

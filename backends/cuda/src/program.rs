@@ -141,7 +141,7 @@ impl CudaProgram {
         };
         // What has a generated kernel runs without the libraries.
         let wants = |library: Library, has: bool, must: bool| has && (must || library.is_present());
-        let is_bound = ways().any(|ways| ways.otherwise.is_none() && ways.sums.is_none());
+        let is_bound = ways().any(|ways| ways.needs_library());
         let (products, convolutions) = (
             ways().any(|ways| ways.products().iter().any(Option::is_some)),
             ways().any(|ways| ways.convolutions().iter().any(Option::is_some)),

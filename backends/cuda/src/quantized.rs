@@ -123,7 +123,8 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     row_strides[axis] = 1;
     let row = View { shape: shape.clone(), strides: row_strides, ..View::dense(factors, Scalar::F32, &[], &[]) };
     let bias = if is_product { None } else { call.input(2).filter(|&bias| !is_zero(flat, bias)) };
-    let (after, region, out, bytes) = regions::behind(planner, of, [&sums, &row], bias, &behind, calls)?;
+    let (after, region, out, bytes) =
+        regions::behind(planner, of, ("((float)$0 * $1)", &[&sums, &row]), bias, &behind, calls)?;
     let mut places = Places {
         left: Place::of(&contraction.left),
         right: Place::of(&contraction.right),
@@ -177,7 +178,7 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     ways.sums = Some(Box::new(Sums {
         product: contraction.product,
         convolution: (sum == Scalar::I32).then_some(contraction.convolution),
-        otherwise: contraction.otherwise,
+        otherwise: Some(contraction.otherwise),
         after,
         place: Place::of(&sums),
         result: (out.count(), out.scalar),

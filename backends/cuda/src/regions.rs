@@ -85,26 +85,54 @@ pub(crate) fn epilogue(
     })
 }
 
-/// The kernel that makes what `calls` compute of `sums`: scaled by `factors` and with `bias` added to each channel, they are the value
-/// `of`, and the calls `behind` are computed of it. Also the region, where the one result lies, and the bytes that it moves.
+/// `first`, whose result is in no memory but the first operand of `then`.
+pub(crate) fn joined(first: Region, then: Region) -> Region {
+    let (n_operands, n_values) = (first.operands.len(), first.values.len());
+    let last = first.stores.first().map_or(0, |(register, _)| *register);
+    let register = |at: Register| if at == 0 { last } else { n_values + at - 1 };
+    let value = |value: Value| {
+        let made = match value.made {
+            Made::Load(at) => Made::Load(n_operands + at - 1),
+            Made::Expression(template, inputs) => {
+                let input = |input| match input {
+                    Input::Register(at) => Input::Register(register(at)),
+                    literal => literal,
+                };
+                Made::Expression(template, inputs.into_iter().map(input).collect())
+            }
+            Made::Reduced(reduction, at) => Made::Reduced(reduction, register(at)),
+        };
+        Value { made, ..value }
+    };
+    Region {
+        operands: first.operands.into_iter().chain(then.operands.into_iter().skip(1)).collect(),
+        values: first.values.into_iter().chain(then.values.into_iter().skip(1).map(value)).collect(),
+        stores: then.stores.into_iter().map(|(at, view)| (register(at), view)).collect(),
+        ..first
+    }
+}
+
+/// The kernel that makes what `calls` compute of what is in memory: `template` of `given`, with `bias` added to each channel, is the
+/// value `of`, and the calls `behind` are computed of it. Also the region, where the one result lies, and the bytes that it moves.
 pub(crate) fn behind(
     planner: &mut Planner,
     of: ValueAt,
-    [sums, factors]: [&View; 2],
+    (template, given): (&str, &[&View]),
     bias: Option<ValueAt>,
     behind: &[usize],
     calls: &[usize],
 ) -> Result<(Generated, Region, View, f64), Refusal> {
     let flat = planner.flat;
-    let shape = sums.shape.clone();
+    let shape = given[0].shape.clone();
     let axes = row_major(shape.len());
     let region = Region { shape, n_column_axes: 0, operands: Vec::new(), values: Vec::new(), stores: Vec::new() };
     let mut building = Building { planner, region, axes, registers: HashMap::new(), bytes: 0.0 };
-    let [sums, factors] = [sums, factors].map(|view| {
+    let loaded = given.iter().map(|&view| {
         let class = view.scalar.class();
         Input::Register(building.load(Operand { view: view.clone(), lookup: None }, class))
     });
-    let mut register = building.expression("((float)$0 * $1)", vec![sums, factors], Class::Real);
+    let loaded = loaded.collect();
+    let mut register = building.expression(template, loaded, Class::Real);
     if let Some(bias) = bias {
         let bias = building.grain(bias, 1, Class::Real)?;
         register = building.expression("($0 + $1)", vec![Input::Register(register), bias], Class::Real);

@@ -224,4 +224,4 @@ impl Tiled<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,6 +14,7 @@ use crate::program::{CudaProgram, Ready, kinds};
 use crate::region::Generated;
 use crate::ring::Ring;
 use crate::tile::Tile;
+use crate::view::Scalar;
 use eutectic_backend::{Error, Launch as Listed};
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -176,7 +177,8 @@ impl CudaProgram {
         let tiles = ways.tiles.iter().map(|(_, kernel)| self.ready(kernel, kernels).ok()).collect();
         if let Some(sums) = &ways.sums {
             let after = self.ready(&sums.after, kernels)?;
-            let otherwise = vec![self.ready(&sums.otherwise, kernels)?, after.clone()];
+            let plain = ready(&sums.otherwise)?;
+            let otherwise = plain.into_iter().flat_map(|plain| [plain, after.clone()]).collect();
             return Ok(Own { otherwise, tiles, after: Some(after), sums: Some(self.address(sums.place)) });
         }
         let otherwise = ready(&ways.otherwise)?.into_iter().collect();
@@ -224,7 +226,8 @@ impl CudaProgram {
                 if is_wanted(&named(of_sums, format_args!("convolution {in_other_form} ")))
                     && (!in_other_form || convolution.has_other_form())
                 {
-                    let n = if ways.sums.is_some() { QUANTIZED_ENGINES } else { ENGINES };
+                    let is_quantized = convolution.scalar == Scalar::I8;
+                    let n = if is_quantized { QUANTIZED_ENGINES } else { ENGINES };
                     let found = cudnn.engines(convolution, in_other_form, n).unwrap_or_default();
                     let offered = |(at, engine)| Offered { of_sums, in_other_form, at, engine };
                     engines.extend(found.into_iter().enumerate().map(offered));

@@ -9,9 +9,11 @@ use crate::view::Class;
 use eutectic_ir::region::{self, Epilogues, Member, Operand, Space};
 
 /// What cuDNN's convolutions do to a result before they write it; their own third input is the bias.
-const CONVOLUTION: Epilogues = Epilogues { bias: false, residual: true, activations: &["Relu"], dequantizes: false };
+const CONVOLUTION: Epilogues =
+    Epilogues { bias: false, residual: true, activations: &["Relu"], elementwise: true, dequantizes: false };
 /// What cuBLASLt's products do to a result before they write it.
-const PRODUCT: Epilogues = Epilogues { bias: true, residual: true, activations: &["Relu", "Gelu"], dequantizes: false };
+const PRODUCT: Epilogues =
+    Epilogues { bias: true, residual: true, activations: &["Relu", "Gelu"], elementwise: true, dequantizes: false };
 
 /// Calls that one kernel runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +37,11 @@ pub(crate) enum Kind {
     Single,
 }
 
-/// What follows a product or convolution in its kernel.
+/// What follows a product or convolution in a library's kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Epilogue {
+    /// Calls of the unit that this is, besides the first one. Those behind them are elementwise, and no library has them.
+    pub n_calls: usize,
     /// A row that is added, of products only.
     pub bias: Option<ValueAt>,
     /// A tensor of the result's shape that is added.
@@ -139,7 +143,7 @@ pub(crate) fn is_anchor(call: &FlatCall) -> bool {
     call.is("Conv") || call.is("MatMul")
 }
 
-/// What follows the product or convolution `calls[0]`; `None` when it is not what its kernel can do.
+/// What follows the product or convolution `calls[0]`; `None` when it is not what its kernels can do.
 fn epilogue(flat: &Flat, calls: &[usize]) -> Option<Epilogue> {
     let mut epilogue = Epilogue::default();
     if calls.len() == 1 {
@@ -148,32 +152,46 @@ fn epilogue(flat: &Flat, calls: &[usize]) -> Option<Epilogue> {
     let first = &flat.calls[calls[0]];
     let region::Role::Anchor(able) = offered(flat, first, &|_| None)? else { return None };
     let mut current = first.outputs[0];
-    for &at in &calls[1..] {
+    for (position, &at) in calls.iter().enumerate().skip(1) {
         let call = &flat.calls[at];
         let other = call.inputs.iter().flatten().copied().find(|&value| value != current);
         let shape = &flat.values[current].shape;
-        if !call.inputs.contains(&Some(current)) || epilogue.activation != Activation::None {
+        if !call.inputs.contains(&Some(current)) {
             return None;
         }
+        let is_open = epilogue.activation == Activation::None && epilogue.n_calls + 1 == position;
+        let mut with = epilogue;
         match (call.op.name(), other) {
-            ("Add", Some(other)) if able.bias && epilogue == Epilogue::default() && is_row(flat, other, shape) => {
-                epilogue.bias = Some(other);
+            ("Add", Some(other)) if is_open && able.bias && epilogue.n_calls == 0 && is_row(flat, other, shape) => {
+                with.bias = Some(other);
             }
             ("Add", Some(other))
-                if able.residual && epilogue.residual.is_none() && flat.values[other].shape == *shape =>
+                if is_open && able.residual && epilogue.residual.is_none() && flat.values[other].shape == *shape =>
             {
-                epilogue.residual = Some(other);
+                with.residual = Some(other);
             }
-            (name, None) if able.activations.contains(&name) => {
-                epilogue.activation = match (name, call.attrs.string("approximate")) {
+            (name, None) if is_open && able.activations.contains(&name) => {
+                with.activation = match (name, call.attrs.string("approximate")) {
                     ("Relu", _) => Activation::Relu,
                     (_, Some("tanh")) => Activation::GeluTanh,
                     _ => Activation::Gelu,
                 };
             }
-            _ => return None,
+            _ => {}
+        }
+        if with != epilogue {
+            epilogue = Epilogue { n_calls: epilogue.n_calls + 1, ..with };
+        } else if !(able.elementwise
+            && role(flat, call) == Some(Role::Pointwise)
+            && flat.values[call.outputs[0]].shape == *shape)
+        {
+            return None;
         }
         current = call.outputs[0];
+    }
+    // The exact GELU is a kernel of its own behind some libraries' products, and one with what follows it.
+    if epilogue.activation == Activation::Gelu && epilogue.n_calls + 1 < calls.len() {
+        epilogue = Epilogue { activation: Activation::None, n_calls: epilogue.n_calls - 1, ..epilogue };
     }
     Some(epilogue)
 }

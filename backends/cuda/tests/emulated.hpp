@@ -48,6 +48,7 @@ inline void put(half_t& to, float x) {
   to.bits = (uint16_t)(bits >> 16 & 0x8000) | (magnitude < 0x38800000 ? (uint16_t)std::lround(std::ldexp(std::fabs(x), 24)) : (uint16_t)(rounded(magnitude, 13) - (112 << 10)));
 }
 inline float relu(float x) { return x < 0 ? 0 : x; }
+inline float unit(float x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
 inline float gelu(float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678f)); }
 
 struct Block {

@@ -49,36 +49,45 @@ fn followed(
     let mut others = Vec::new();
     let mut current = calls.outputs(anchor)[0];
     loop {
-        let readers: Vec<usize> = calls.readers(current).collect();
+        let mut readers: Vec<usize> = calls.readers(current).collect();
+        readers.dedup();
         let &[next] = readers.as_slice() else { break };
         let is_other = calls.origin(next) != calls.origin(anchor) || calls.outputs(next).len() != 1;
         if is_other || is_taken(next) || calls.is_output(current) {
             break;
         }
-        let other = calls.inputs(next).map(|(_, value)| value).find(|&value| value != current);
-        let name = calls.name(next);
-        let is_last = match other {
+        let beside = || calls.inputs(next).map(|(_, value)| value).filter(|&value| value != current);
+        let (name, other) = (calls.name(next), beside().next());
+        match other {
             Some(other) if name == "Add" && left.bias && is_row(calls, other, current) => {
                 left.bias = false;
                 others.push(other);
-                false
             }
             Some(other) if name == "Add" && left.residual && calls.shape(other) == calls.shape(current) => {
                 // A row comes before a whole tensor.
                 (left.bias, left.residual) = (false, false);
                 others.push(other);
-                false
             }
-            None if left.activations.contains(&name) => true,
+            None if left.activations.contains(&name) => {
+                (left.bias, left.residual, left.activations) = (false, false, &[])
+            }
+            _ if left.elementwise
+                && is_elementwise(calls, next, current)
+                && !beside().any(|value| needs(calls, value, anchor)) =>
+            {
+                (left.bias, left.residual, left.activations) = (false, false, &[]);
+            }
             _ => break,
-        };
+        }
         members.push(next);
         current = calls.outputs(next)[0];
-        if is_last {
-            break;
-        }
     }
     (members.len() > 1 && !others.iter().any(|&value| needs(calls, value, anchor))).then_some(members)
+}
+
+/// Whether `call` computes each element of its result from that of `value` and what it broadcasts to it.
+pub(super) fn is_elementwise(calls: &Calls, call: usize, value: ValueId) -> bool {
+    calls.role(call) == Some(&Role::Pointwise) && calls.shape(calls.outputs(call)[0]) == calls.shape(value)
 }
 
 /// Whether `value` is a constant row for a result like `of`.

@@ -6,7 +6,7 @@
 use super::Pattern;
 use super::calls::Calls;
 use super::division::Division;
-use super::epilogues::needs;
+use super::epilogues::{is_elementwise, needs};
 use eutectic_ir::region::Role;
 
 pub(super) const PATTERN: Pattern = Pattern {
@@ -78,11 +78,8 @@ fn followed(calls: &Calls, anchor: usize, is_taken: &dyn Fn(usize) -> bool) -> V
         readers.dedup();
         let &[next] = readers.as_slice() else { break };
         let &[result] = calls.outputs(next) else { break };
-        let is_elementwise = calls.role(next) == Some(&Role::Pointwise)
-            && calls.shape(result) == calls.shape(current)
-            && !is_taken(next);
         let mut others = calls.inputs(next).map(|(_, value)| value).filter(|&value| value != current);
-        if !is_elementwise || others.any(|value| needs(calls, value, anchor)) {
+        if is_taken(next) || !is_elementwise(calls, next, current) || others.any(|value| needs(calls, value, anchor)) {
             break;
         }
         members.push(next);

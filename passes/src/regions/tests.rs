@@ -22,6 +22,7 @@ fn abilities(model: &Model, groups: &[(&str, &[usize])]) -> Abilities {
             bias: true,
             residual: true,
             activations: &["Relu"],
+            elementwise: false,
             dequantizes: (0..2).all(|slot| is_dequantized(node.input(slot))),
         })),
         _ => None,

@@ -21,7 +21,7 @@ template <typename T> T of_block(const void* at, unsigned other) {
 "#;
 
 /// `kernel` on `operands`, those of its parameters but for the last; that one's bytes. `None` without a C++ compiler.
-fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usize) -> Option<Vec<u8>> {
+pub(crate) fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usize) -> Option<Vec<u8>> {
     let scratch = tempfile::tempdir().expect("a directory");
     let at = |name: &str| scratch.path().join(name);
     let (_, rest) = kernel.source.split_once(PRELUDE).expect("it begins with the prelude");
@@ -72,7 +72,7 @@ int main(int, char** names) {{
 }
 
 /// Numbers between -1 and 1, as they are stored, and what is stored.
-fn drawn(scalar: Scalar, n: usize, seed: u64) -> (Vec<u8>, Vec<f64>) {
+pub(crate) fn drawn(scalar: Scalar, n: usize, seed: u64) -> (Vec<u8>, Vec<f64>) {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::new();
     for _ in 0..n {
@@ -89,7 +89,7 @@ fn drawn(scalar: Scalar, n: usize, seed: u64) -> (Vec<u8>, Vec<f64>) {
     (bytes, stored)
 }
 
-fn numbers(scalar: Scalar, bytes: &[u8]) -> Vec<f64> {
+pub(crate) fn numbers(scalar: Scalar, bytes: &[u8]) -> Vec<f64> {
     crate::check::numbers(scalar, bytes).collect()
 }
 
