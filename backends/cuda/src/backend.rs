@@ -140,7 +140,7 @@ pub(crate) fn kernels_of(work: &Work) -> Vec<&Generated> {
             ways.otherwise
                 .iter()
                 .chain(&ways.after)
-                .chain(ways.tiles.first().map(|(_, kernel)| kernel))
+                .chain(ways.ours.first().map(|ours| &ours.kernel))
                 .chain(sums)
                 .collect()
         }

@@ -7,10 +7,11 @@ use crate::flat::{FlatCall, Refusal, ValueAt};
 use crate::operators;
 use crate::plan::{Content, Place, Places, Planner, Step, Ways, Work};
 use crate::product::{Activation, Matrix, Product};
-use crate::region::{Generated, PRELUDE, literal, spelled};
+use crate::region::{Generated, PRELUDE, Region, literal, spelled};
 use crate::units::Epilogue;
 use crate::view::{Class, Precision, Scalar, View, channels_last};
 use crate::ways::{Native, complete};
+use crate::{depthwise, tile};
 use std::fmt::Write;
 
 const THREADS: usize = 128;
@@ -140,7 +141,7 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),
         after: None,
         sums: None,
-        tiles: Vec::new(),
+        ours: Vec::new(),
     };
     let native = Native {
         row: bias.as_ref().map(|bias| (bias, 1)),
@@ -148,15 +149,23 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         activation: convolution.activation,
         out: &out,
     };
-    let tiled = (group == 1 && rank == 4).then_some((&convolution, &images, &filters));
-    let complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, tiled)?;
+    // Of each channel alone, filters are read for many channels at a time.
+    let is_depthwise = group > 1 && group == image[1] && flat.values[filter].constant.is_some() && rank == 4;
+    let spread = if is_depthwise { Some(planner.constant(filter, &[2, 3, 1, 0])?) } else { None };
+    let is_constant = matches!(planner.plan.buffers[filters.buffer].content, Content::Constant(_));
+    let ours = |behind: &Region| match &spread {
+        Some(spread) => depthwise::kernel(&convolution, &images, spread, behind).into_iter().collect(),
+        None if group == 1 && rank == 4 => tile::kernels(&convolution, &images, &filters, is_constant, behind),
+        None => Vec::new(),
+    };
+    let complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, &ours)?;
     let read = [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref()].into_iter().flatten();
     let counts: usize = images.count() + filters.count() + out.count() + residual.as_ref().map_or(0, View::count);
     let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
     planner.plan.steps.push(Step {
         name: names.join("+"),
         nodes: calls.iter().map(|&at| flat.calls[at].name.clone()).collect(),
-        reads: read.map(|view| view.buffer).chain(complete.reads).collect(),
+        reads: read.chain(&spread).map(|view| view.buffer).chain(complete.reads).collect(),
         writes: complete.writes,
         flops,
         bytes: (counts * scalar.bytes()) as f64 + complete.bytes,

@@ -7,7 +7,7 @@
 //! | that list as a model, in which regions are formed elsewhere | `expanded.rs` |
 //! | what each kernel runs, and what calls may share one | `units.rs` |
 //! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `ways.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
-//! | CUDA C++ of regions, of contractions by matrix units, and of single operators | `region.rs`, `pointwise.rs`, `tile.rs`, `direct.rs` |
+//! | CUDA C++ of regions, of contractions, and of single operators | `region.rs`, `pointwise.rs`, `tile.rs`, `depthwise.rs`, `direct.rs` |
 //! | memory, and what lies in it beforehand | `arena.rs`, `constants.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
 //! | tuning, execution, measurement | `warm.rs`, `backend.rs`, `tuning.rs`, `check.rs`, `program.rs`, `measure.rs` |
@@ -23,6 +23,7 @@ mod check;
 mod compile;
 mod constants;
 mod convolution;
+mod depthwise;
 mod direct;
 mod driver;
 mod expand;

@@ -1,10 +1,8 @@
 // Instructions of matrix units and of copies to shared memory, for elements of the kind `ELEMENTS`.
 #define SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 #if __CUDA_ARCH__ >= 900
-#define NEXT asm volatile("griddepcontrol.launch_dependents;")
 #define CLUSTER __cluster_dims__(SPLIT, 1, 1)
 #else
-#define NEXT
 #define CLUSTER
 #endif
 #define F16 0

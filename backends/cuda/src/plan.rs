@@ -5,7 +5,6 @@ use crate::convolution::Convolution;
 use crate::flat::{Flat, Refusal, ValueAt};
 use crate::product::Product;
 use crate::region::Generated;
-use crate::tile::Tile;
 use crate::units::{Kind, Unit, units};
 use crate::view::{Precision, Scalar, View, row_major, strides_in_order};
 use crate::{flash, images, operators, products, quantized, regions, views};
@@ -72,8 +71,19 @@ pub(crate) struct Ways {
     pub after: Option<Generated>,
     /// Ways that have sums only, in place of a result.
     pub sums: Option<Box<Sums>>,
-    /// By generated kernels that use matrix units, and compete with libraries.
-    pub tiles: Vec<(Tile, Generated)>,
+    /// By generated kernels that compete with libraries.
+    pub ours: Vec<Ours>,
+}
+
+/// A generated kernel that competes with libraries.
+#[derive(Clone, Debug)]
+pub(crate) struct Ours {
+    /// Its name among those for one result.
+    pub name: String,
+    /// Only devices with clusters run it: from compute capability 9.0 on.
+    pub needs_cluster: bool,
+    /// The kernel.
+    pub kernel: Generated,
 }
 
 /// What a product or convolution leaves in memory of its own, and the kernel that makes the result of it: sums of quantized numbers, or

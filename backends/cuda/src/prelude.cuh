@@ -1,8 +1,11 @@
 // A kernel may start while the one before it ends; nothing is touched before it has ended.
 #if __CUDA_ARCH__ >= 900
 #define BEGIN asm volatile("griddepcontrol.wait;" ::: "memory")
+// From here on, once all blocks have come so far, the next kernel may start.
+#define NEXT asm volatile("griddepcontrol.launch_dependents;")
 #else
 #define BEGIN
+#define NEXT
 #endif
 // NVRTC has no headers of its own, so the narrow types are converted by instructions.
 typedef long long i64;

@@ -5,11 +5,11 @@ use crate::direct::Direct;
 use crate::flat::Refusal;
 use crate::plan::{Place, Places, Planner, Step, Ways, Work};
 use crate::product::{Activation, Matrix, Product};
-use crate::region::{Generated, spelled};
+use crate::region::{Generated, Region, spelled};
 use crate::units::Epilogue;
 use crate::view::{Precision, Scalar, View, row_major};
 use crate::ways::{Native, complete};
-use crate::{operators, regions};
+use crate::{operators, regions, tile};
 use std::fmt::Write;
 
 /// The last two axes of `view` as a matrix, and one stride for all axes before them; `None` when strides cannot say it.
@@ -191,16 +191,19 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         activation: epilogue.activation,
         out: &out,
     };
-    let tiled = convolution.as_ref().map(|convolution| (convolution, &left, &right));
+    let ours = |behind: &Region| match &convolution {
+        Some(convolution) => tile::kernels(convolution, &left, &right, true, behind),
+        None => Vec::new(),
+    };
     let library = Ways {
         product: Some(product),
         convolution: convolution.clone().filter(|_| is_gelu),
         otherwise,
         after,
         sums: None,
-        tiles: Vec::new(),
+        ours: Vec::new(),
     };
-    let complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, tiled)?;
+    let complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, &ours)?;
     let read = [Some(&left), Some(&right), bias.as_ref(), residual.as_ref()].into_iter().flatten();
     let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
     let elements = batch * (m * k + m * n) + if product.right.batch_stride == 0 { k * n } else { batch * k * n };

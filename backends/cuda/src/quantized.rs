@@ -134,9 +134,9 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         out: Place::of(&out),
     };
     let mut ways =
-        Ways { product: None, convolution: None, otherwise: None, after: None, sums: None, tiles: Vec::new() };
+        Ways { product: None, convolution: None, otherwise: None, after: None, sums: None, ours: Vec::new() };
     if sum == Scalar::I32 {
-        ways.tiles = tile::kernels(&contraction.convolution, &contraction.left, &contraction.right, true, &region);
+        ways.ours = tile::kernels(&contraction.convolution, &contraction.left, &contraction.right, true, &region);
     }
     let mut read = vec![contraction.left.buffer, contraction.right.buffer, factors];
     read.extend(after.parameters.iter().filter(|&&buffer| buffer != sums.buffer && buffer != out.buffer));
@@ -412,8 +412,7 @@ mod tests {
         assert_eq!((product.scalar, product.result, product.right.is_transposed), (Scalar::I8, Scalar::I32, true));
         assert_eq!(sums.convolution.map(|convolution| convolution.result), Some(Scalar::I32));
         assert!(
-            ways.tiles.iter().all(|(_, kernel)| kernel.source.contains("#define ELEMENTS I8"))
-                && !ways.tiles.is_empty()
+            ways.ours.iter().all(|ours| ours.kernel.source.contains("#define ELEMENTS I8")) && !ways.ours.is_empty()
         );
     }
 
@@ -421,6 +420,6 @@ mod tests {
     fn what_no_library_has_is_left_to_kernels_of_ours() {
         let (ways, _) = contraction("e = HardSwish (c)\n y = Mul (e, z)");
         assert_eq!((ways.convolution, ways.product), (None, None));
-        assert!(!ways.tiles.is_empty() && ways.sums.is_some());
+        assert!(!ways.ours.is_empty() && ways.sums.is_some());
     }
 }

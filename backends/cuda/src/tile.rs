@@ -5,6 +5,7 @@
 
 use crate::convolution::Convolution;
 use crate::driver::Launch;
+use crate::plan::Ours;
 use crate::region::{Generated, Region};
 use crate::view::{Scalar, View};
 use std::fmt::{self, Display, Write};
@@ -63,7 +64,7 @@ const SHARING: f64 = 4e-7;
 
 impl Tile {
     /// Whether only devices with clusters run it.
-    pub fn needs_cluster(self) -> bool {
+    fn needs_cluster(self) -> bool {
         self.parts > 1
     }
 
@@ -112,7 +113,7 @@ pub(crate) fn kernels(
     filters: &View,
     filters_are_constant: bool,
     behind: &Region,
-) -> Vec<(Tile, Generated)> {
+) -> Vec<Ours> {
     let [n, n_filters, out_rows, out_columns] = convolution.output;
     let [_, channels, tap_rows, tap_columns] = convolution.filter;
     let pixels = n * out_rows * out_columns;
@@ -133,7 +134,14 @@ pub(crate) fn kernels(
     let halos = halos
         .into_iter()
         .filter(|tile| out_rows >= LARGE && out_columns >= LARGE && halo(convolution, *tile).is_some());
-    tiles.into_iter().chain(halos).filter_map(|tile| Some((tile, tiled.kernel(tile)?))).collect()
+    tiles
+        .into_iter()
+        .chain(halos)
+        .filter_map(|tile| {
+            let kernel = tiled.kernel(tile)?;
+            Some(Ours { name: tile.to_string(), needs_cluster: tile.needs_cluster(), kernel })
+        })
+        .collect()
 }
 
 /// Bytes of shared memory and blocks for a tile of `convolution` with a halo; `None` when pixels are not neighbours as such tiles want

@@ -8,12 +8,11 @@ use crate::check::{distance, numbers};
 use crate::compile::Cache;
 use crate::convolution::Engine;
 use crate::driver::{Address, Event, Kernel, UNASKED_SHARED_BYTES};
-use crate::plan::{Content, Places, Ways, Work};
+use crate::plan::{Content, Ours, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
 use crate::program::{CudaProgram, Ready, kinds};
 use crate::region::Generated;
 use crate::ring::Ring;
-use crate::tile::Tile;
 use crate::view::Scalar;
 use eutectic_backend::{Error, Launch as Listed};
 use eutectic_ir::diag::{Diagnostic, Kind};
@@ -47,8 +46,8 @@ enum Runs {
     Product(Box<ProductPlan>),
     /// The plan with this number.
     Convolution(usize),
-    /// The generated kernel of matrix units with this number.
-    Tile(usize),
+    /// The kernel of ours with this number.
+    Ours(usize),
     /// The one that everything is checked against.
     Generated,
 }
@@ -57,8 +56,8 @@ enum Runs {
 struct Own {
     /// What computes the result without a library; empty where there is no such kernel.
     otherwise: Vec<Ready>,
-    /// What computes it with matrix units; absent where it was not loaded.
-    tiles: Vec<Option<Ready>>,
+    /// What competes with libraries; absent where it was not loaded.
+    ours: Vec<Option<Ready>>,
     /// What makes the result of what an unfinished way gives.
     after: Option<Ready>,
     /// Where sums go.
@@ -70,8 +69,8 @@ fn named(of_sums: bool, name: impl std::fmt::Display) -> String {
     format!("{}{name}", if of_sums { "sums " } else { "" })
 }
 
-fn of_tile(tile: &Tile) -> String {
-    format!("tile {tile}")
+fn of_ours(ours: &Ours) -> String {
+    format!("ours {}", ours.name)
 }
 
 /// An engine of cuDNN: whether it has sums only, in which form it was asked for, and its place in the list.
@@ -116,7 +115,7 @@ impl CudaProgram {
         Ok(())
     }
 
-    /// Every generated kernel, compiled or from the cache, by source: of those that differ in the tile alone all that are timed, or
+    /// Every generated kernel, compiled or from the cache, by source: of those that compete with libraries all that are timed, or
     /// the one that was chosen before.
     pub(crate) fn kernels(&self, cache: &Cache) -> Result<HashMap<String, Kernel>, Diagnostic> {
         let architecture = self.device.architecture;
@@ -125,14 +124,14 @@ impl CudaProgram {
         for step in &self.plan.steps {
             let mut all = kernels_of(&step.work);
             if let Work::Contraction(ways, _) = &step.work
-                && !ways.tiles.is_empty()
+                && !ways.ours.is_empty()
             {
                 let (_, kept) = self.kept(&key(ways), cache);
-                let is_wanted = |tile: &Tile| match kept.as_str() {
-                    "" => has_clusters || !tile.needs_cluster(),
-                    kept => kept == of_tile(tile),
+                let is_wanted = |ours: &&Ours| match kept.as_str() {
+                    "" => has_clusters || !ours.needs_cluster,
+                    kept => kept == of_ours(ours),
                 };
-                all.extend(ways.tiles.iter().filter(|(tile, _)| is_wanted(tile)).map(|(_, kernel)| kernel));
+                all.extend(ways.ours.iter().filter(is_wanted).map(|ours| &ours.kernel));
             }
             wanted.extend(all.into_iter().map(|generated| (generated.source.as_str(), generated)));
         }
@@ -174,15 +173,15 @@ impl CudaProgram {
 
     fn own(&self, ways: &Ways, kernels: &HashMap<String, Kernel>) -> Result<Own, Diagnostic> {
         let ready = |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels)).transpose();
-        let tiles = ways.tiles.iter().map(|(_, kernel)| self.ready(kernel, kernels).ok()).collect();
+        let ours = ways.ours.iter().map(|ours| self.ready(&ours.kernel, kernels).ok()).collect();
         if let Some(sums) = &ways.sums {
             let after = self.ready(&sums.after, kernels)?;
             let plain = ready(&sums.otherwise)?;
             let otherwise = plain.into_iter().flat_map(|plain| [plain, after.clone()]).collect();
-            return Ok(Own { otherwise, tiles, after: Some(after), sums: Some(self.address(sums.place)) });
+            return Ok(Own { otherwise, ours, after: Some(after), sums: Some(self.address(sums.place)) });
         }
         let otherwise = ready(&ways.otherwise)?.into_iter().collect();
-        Ok(Own { otherwise, tiles, after: ready(&ways.after)?, sums: None })
+        Ok(Own { otherwise, ours, after: ready(&ways.after)?, sums: None })
     }
 
     /// Under which key of the cache the choice for `ways` with `key` is kept, and its name; empty when there is none, or it was given up.
@@ -264,10 +263,8 @@ impl CudaProgram {
             }
         };
         let mut is_found = false;
-        for (at, ((tile, _), _)) in
-            ways.tiles.iter().zip(&own.tiles).enumerate().filter(|(_, (_, ready))| ready.is_some())
-        {
-            is_found |= offer(self, of_tile(tile), Way { runs: Runs::Tile(at), is_unfinished: false });
+        for (at, (ours, _)) in ways.ours.iter().zip(&own.ours).enumerate().filter(|(_, (_, ready))| ready.is_some()) {
+            is_found |= offer(self, of_ours(ours), Way { runs: Runs::Ours(at), is_unfinished: false });
         }
         for (of_sums, at, plan) in products {
             let way = Way { runs: Runs::Product(Box::new(plan)), is_unfinished: of_sums || ways.after.is_some() };
@@ -316,12 +313,9 @@ impl CudaProgram {
         let own = |runs| Some(Way { runs, is_unfinished: false });
         match (kind, last) {
             ("generated", None) => return own(Runs::Generated),
-            ("tile", Some(_)) => {
-                return ways
-                    .tiles
-                    .iter()
-                    .position(|(tile, _)| of_tile(tile) == kept)
-                    .and_then(|at| own(Runs::Tile(at)));
+            ("ours", Some(_)) => {
+                let found = ways.ours.iter().position(|ours| of_ours(ours) == kept);
+                return found.and_then(|at| own(Runs::Ours(at)));
             }
             _ => {}
         }
@@ -506,8 +500,8 @@ fn launches(way: &Way, operands: Operands, own: &Own) -> Vec<Ready> {
         Runs::Product(plan) => Ready::Product(plan.clone(), at),
         Runs::Convolution(plan) => Ready::Convolution(*plan, at),
         // Another step of the same key may lack the kernel.
-        Runs::Tile(at) => {
-            return own.tiles.get(*at).cloned().flatten().map_or_else(|| own.otherwise.clone(), |ready| vec![ready]);
+        Runs::Ours(at) => {
+            return own.ours.get(*at).cloned().flatten().map_or_else(|| own.otherwise.clone(), |ready| vec![ready]);
         }
         Runs::Generated => return own.otherwise.clone(),
     };

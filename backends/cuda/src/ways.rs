@@ -1,11 +1,11 @@
 //! Every way to a product or convolution with what follows it: what libraries have in their kernels, and what they have not.
 
-use crate::convolution::Convolution;
 use crate::flat::Refusal;
-use crate::plan::{Content, Place, Planner, Sums, Ways};
+use crate::plan::{Ours, Place, Planner, Sums, Ways};
 use crate::product::Activation;
+use crate::region::Region;
+use crate::regions;
 use crate::view::View;
-use crate::{regions, tile};
 
 /// A result as a library's kernel leaves it.
 pub(crate) struct Native<'a> {
@@ -32,27 +32,20 @@ pub(crate) struct Complete {
     pub bytes: f64,
 }
 
-/// The ways to what `calls` compute, the first `n_native` of which are what `libraries` leave in `native`; also by tiles of ours where the
-/// convolution, its image and its filters are given.
+/// The ways to what `calls` compute, the first `n_native` of which are what `libraries` leave in `native`. `ours` gives the kernels that compute
+/// sums and what a region makes of them.
 pub(crate) fn complete(
     planner: &mut Planner,
     (calls, n_native): (&[usize], usize),
     native: &Native,
     libraries: Ways,
-    tiled: Option<(&Convolution, &View, &View)>,
+    ours: &dyn Fn(&Region) -> Vec<Ours>,
 ) -> Result<Complete, Refusal> {
     let of = planner.flat.calls[calls[n_native - 1]].outputs[0];
     let (epilogue, behind) =
         (regions::epilogue(native.out, native.row, native.residual, native.activation), &calls[n_native..]);
-    let tiles = |planner: &Planner, region| match (tiled, region) {
-        (Some((convolution, image, filters)), Some(region)) => {
-            let is_constant = matches!(planner.plan.buffers[filters.buffer].content, Content::Constant(_));
-            tile::kernels(convolution, image, filters, is_constant, &region)
-        }
-        _ => Vec::new(),
-    };
     if behind.is_empty() {
-        let ways = Ways { tiles: tiles(planner, epilogue), ..libraries };
+        let ways = Ways { ours: epilogue.as_ref().map_or_else(Vec::new, ours), ..libraries };
         planner.views[of] = Some(native.out.clone());
         let (out, writes) = (native.out.clone(), vec![native.out.buffer]);
         return Ok(Complete { ways, out, reads: Vec::new(), writes, bytes: 0.0 });
@@ -74,7 +67,7 @@ pub(crate) fn complete(
         otherwise: None,
         after: None,
         sums: Some(Box::new(sums)),
-        tiles: tiles(planner, epilogue.map(|epilogue| regions::joined(epilogue, region))),
+        ours: epilogue.map_or_else(Vec::new, |epilogue| ours(&regions::joined(epilogue, region))),
     };
     let writes = vec![out.buffer, native.out.buffer];
     Ok(Complete { ways, out, reads, writes, bytes })
@@ -130,7 +123,7 @@ mod tests {
         assert!(sums.convolution.as_ref().is_some_and(|convolution| convolution.has_bias) && sums.place != places.out);
         assert_eq!(sums.result, (32 * 6 * 5, Scalar::F16));
 
-        let (_, kernel) = ways.tiles.first().expect("16 channels of two bytes are aligned");
+        let kernel = &ways.ours.first().expect("16 channels of two bytes are aligned").kernel;
         // The image that the kernel reads lies channels last, since it was copied so; what is beside it lies as it is given.
         let (image, x) = drawn(Scalar::F16, 16 * 30, 1);
         let (beside, _) = drawn(Scalar::F16, 32 * 30, 2);

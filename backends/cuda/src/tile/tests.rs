@@ -25,7 +25,10 @@ pub(crate) fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usiz
     let scratch = tempfile::tempdir().expect("a directory");
     let at = |name: &str| scratch.path().join(name);
     let (_, rest) = kernel.source.split_once(PRELUDE).expect("it begins with the prelude");
-    let (finish, tile) = rest.split_once(include_str!("../matrix.cuh")).expect("it uses matrix units");
+    let (finish, between, tile) = match rest.split_once(include_str!("../matrix.cuh")) {
+        Some((finish, tile)) => (finish, PROGRAM, tile),
+        None => (rest, "#define SPLIT 1\n", ""),
+    };
     let n = operands.len();
     let types: Vec<String> =
         (0..=n).map(|at| format!("(decltype(argument<{at}>(region)))buffers[{at}].data()")).collect();
@@ -55,7 +58,7 @@ int main(int, char** names) {{
         types.join(", "),
         n + 1,
     );
-    std::fs::write(at("host.cpp"), [HOST, "#include <tuple>\n", finish, PROGRAM, tile, &main].concat())
+    std::fs::write(at("host.cpp"), [HOST, "#include <tuple>\n", finish, between, tile, &main].concat())
         .expect("written");
     let (flags, program) = (["-std=c++20", "-O1", "-w", "-pthread", "-o"], at("host"));
     let compiled = Command::new("c++").args(flags).arg(&program).arg(at("host.cpp")).output().ok()?;
@@ -102,7 +105,7 @@ fn with_halo(pixels: usize) -> Tile {
 }
 
 /// A convolution without a group, its sizes: of the image, of the filters, of steps, padding and distances.
-fn convolution(
+pub(crate) fn convolution(
     input: [usize; 4],
     [k, rows, columns]: [usize; 3],
     [step, pad, far]: [usize; 3],
@@ -123,7 +126,7 @@ fn convolution(
 }
 
 /// Sums in double precision, channels last.
-fn sums(convolution: &Convolution, image: &[f64], filters: &[f64]) -> Vec<f64> {
+pub(crate) fn sums(convolution: &Convolution, image: &[f64], filters: &[f64]) -> Vec<f64> {
     let [n, c, h, w] = convolution.input;
     let [k, _, rows, columns] = convolution.filter;
     let [_, _, p, q] = convolution.output;
