@@ -5,7 +5,7 @@ use crate::compile::Cache;
 use crate::expanded::{Expanded, expanded, read};
 use crate::flash::has_kernel;
 use crate::flat::{Refusal, flatten};
-use crate::plan::{Plan, Step, Work, plan};
+use crate::plan::{Ours, Plan, Step, Work, plan};
 use crate::program::CudaProgram;
 use crate::region::Generated;
 use crate::view::Precision;
@@ -113,13 +113,16 @@ impl Cuda {
         Ok(CudaProgram::load(plan, &Cache::new(self.cache.clone()), memory_limit)?)
     }
 
-    /// The source of every kernel that `expanded` needs, without a device. Errors: what there is no kernel for.
+    /// The source of every kernel that `expanded` needs, without a device; of those that compete with libraries for one result, the
+    /// first. Errors: what there is no kernel for.
     pub fn sources(&self, expanded: &Expanded) -> Result<Vec<String>, Error> {
         let plan = self.planned(expanded)?;
         let distinct: BTreeSet<String> = plan
             .steps
             .iter()
-            .flat_map(|step| kernels_of(&step.work))
+            .flat_map(|step| {
+                kernels_of(&step.work).into_iter().chain(competing(&step.work).first().map(|ours| &ours.kernel))
+            })
             .map(|generated| generated.source.clone())
             .collect();
         Ok(distinct.into_iter().collect())
@@ -131,19 +134,22 @@ impl Cuda {
     }
 }
 
-/// The generated kernels that `work` may run; of those that differ in the tile alone, the first.
+/// The generated kernels that `work` needs, whatever way is chosen.
 pub(crate) fn kernels_of(work: &Work) -> Vec<&Generated> {
     match work {
         Work::Kernel(generated) => vec![generated],
         Work::Contraction(ways, _) => {
             let sums = ways.sums.iter().flat_map(|sums| sums.otherwise.iter().chain([&sums.after]));
-            ways.otherwise
-                .iter()
-                .chain(&ways.after)
-                .chain(ways.ours.first().map(|ours| &ours.kernel))
-                .chain(sums)
-                .collect()
+            ways.otherwise.iter().chain(&ways.after).chain(sums).collect()
         }
+    }
+}
+
+/// The generated kernels that compete with libraries for the result of `work`.
+pub(crate) fn competing(work: &Work) -> &[Ours] {
+    match work {
+        Work::Kernel(_) => &[],
+        Work::Contraction(ways, _) => &ways.ours,
     }
 }
 

@@ -106,7 +106,7 @@ impl CudaProgram {
             _ if tf32 => 2e-3,
             _ => 3e-5,
         };
-        let mut check = Check { operands: self.written(places), parts, scalar, limit, expected: Vec::new() };
+        let mut check = Check { operands: self.written(ways, places), parts, scalar, limit, expected: Vec::new() };
         check.expected = check.found(self, ring, reference)?;
         let norm: f64 = check.expected.iter().map(|x| x * x).sum();
         Ok((norm.is_finite() && norm > 0.0).then_some(check))

@@ -98,6 +98,8 @@ pub(crate) struct Sums {
     pub otherwise: Option<Generated>,
     /// The kernel that makes the result of them.
     pub after: Generated,
+    /// What that kernel reads besides them.
+    pub reads: Vec<usize>,
     /// Where they are.
     pub place: Place,
     /// Elements of the result, and how they are stored.

@@ -10,7 +10,7 @@ use crate::constants::Constant;
 use crate::convolution::{ConvolutionPlan, Cudnn};
 use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Stream};
 use crate::libraries::Library;
-use crate::plan::{Content, Place, Places, Plan, Work};
+use crate::plan::{Content, Place, Places, Plan, Ways, Work};
 use crate::product::{CublasLt, Operands, ProductPlan, WORKSPACE};
 use crate::tuning::Way;
 use crate::view::{Precision, Scalar, View};
@@ -207,10 +207,13 @@ impl CudaProgram {
     }
 
     /// The operands of a step that are results of others, or inputs: where they lie in the first copy, and their bytes.
-    pub(crate) fn written(&self, places: &Places) -> Vec<(Address, usize)> {
-        let buffers = [Some(places.left), Some(places.right), places.residual].into_iter().flatten();
-        let mut found: Vec<(Address, usize)> = buffers
-            .map(|place| (place.buffer, &self.plan.buffers[place.buffer]))
+    pub(crate) fn written(&self, ways: &Ways, places: &Places) -> Vec<(Address, usize)> {
+        let operands = [Some(places.left), Some(places.right), places.residual].into_iter().flatten();
+        let beside = ways.sums.iter().flat_map(|sums| &sums.reads).copied();
+        let mut found: Vec<(Address, usize)> = operands
+            .map(|place| place.buffer)
+            .chain(beside)
+            .map(|buffer| (buffer, &self.plan.buffers[buffer]))
             .filter(|(_, buffer)| !matches!(buffer.content, Content::Constant(_)))
             .map(|(at, buffer)| (self.base(0) + self.offset(at), buffer.bytes))
             .collect();

@@ -139,7 +139,9 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         ways.ours = tile::kernels(&contraction.convolution, &contraction.left, &contraction.right, true, &region);
     }
     let mut read = vec![contraction.left.buffer, contraction.right.buffer, factors];
-    read.extend(after.parameters.iter().filter(|&&buffer| buffer != sums.buffer && buffer != out.buffer));
+    let is_beside = |&buffer: &usize| buffer != sums.buffer && buffer != out.buffer;
+    let beside: Vec<usize> = after.parameters.iter().copied().filter(is_beside).collect();
+    read.extend(&beside);
     if let Some(fused) = fused {
         let residual = fused.residual.map(|(value, _)| planner.dense(value, &order, &call.name)).transpose()?;
         let rescaled = Convolution {
@@ -180,6 +182,7 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         convolution: (sum == Scalar::I32).then_some(contraction.convolution),
         otherwise: Some(contraction.otherwise),
         after,
+        reads: beside,
         place: Place::of(&sums),
         result: (out.count(), out.scalar),
     }));

@@ -52,12 +52,13 @@ pub(crate) fn complete(
     }
     let (after, region, out, bytes) = regions::behind(planner, of, ("$0", &[native.out]), None, behind, calls)?;
     let is_read = |&buffer: &usize| buffer != native.out.buffer && buffer != out.buffer;
-    let reads = after.parameters.iter().copied().filter(is_read).collect();
+    let reads: Vec<usize> = after.parameters.iter().copied().filter(is_read).collect();
     let sums = Sums {
         product: libraries.product,
         convolution: libraries.convolution,
         otherwise: libraries.otherwise,
         after,
+        reads: reads.clone(),
         place: Place::of(native.out),
         result: (out.count(), out.scalar),
     };
