@@ -46,6 +46,26 @@ pub struct Convolution {
 }
 
 impl Convolution {
+    /// Its sizes as macros for a generated kernel.
+    pub(crate) fn defines(&self) -> String {
+        let ([_, _, in_rows, in_columns], [_, _, out_rows, out_columns]) = (self.input, self.output);
+        let sizes = [
+            ("IN_ROWS", in_rows),
+            ("IN_COLUMNS", in_columns),
+            ("OUT_ROWS", out_rows),
+            ("OUT_COLUMNS", out_columns),
+            ("TAP_ROWS", self.filter[2]),
+            ("TAP_COLUMNS", self.filter[3]),
+            ("STEP_DOWN", self.strides[0]),
+            ("STEP_ACROSS", self.strides[1]),
+            ("PAD_TOP", self.pads[0]),
+            ("PAD_LEFT", self.pads[1]),
+            ("DILATE_ROWS", self.dilations[0]),
+            ("DILATE_COLUMNS", self.dilations[1]),
+        ];
+        sizes.map(|(name, size)| format!("#define {name} {size}\n")).concat()
+    }
+
     /// The product of a matrix `[m, k]` with `n` filters, over images of one pixel, without anything behind it.
     pub fn of_product([m, n, k]: [usize; 3], scalar: Scalar) -> Self {
         Self {

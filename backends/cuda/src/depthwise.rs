@@ -18,7 +18,7 @@ const MOST_TAPS: usize = 49;
 /// The kernel that computes `convolution`, one channel to a group, and `behind` of its sums; `filters` lie as R, S, K. `None` when operands
 /// are not aligned, or there are too many elements.
 pub(crate) fn kernel(convolution: &Convolution, image: &View, filters: &View, behind: &Region) -> Option<Ours> {
-    let [n, channels, in_rows, in_columns] = convolution.input;
+    let [n, channels, ..] = convolution.input;
     let [n_filters, _, rows, columns] = convolution.filter;
     let [_, _, out_rows, out_columns] = convolution.output;
     let is_real = matches!(convolution.scalar, Scalar::F16 | Scalar::Bf16 | Scalar::F32);
@@ -34,26 +34,14 @@ pub(crate) fn kernel(convolution: &Convolution, image: &View, filters: &View, be
     }
     let each = [MOST_EACH, 2].into_iter().find(|&each| threads(each) >= ENOUGH).unwrap_or(1);
     let finish = behind.function(pack.min(4))?;
-    let mut source = finish.source;
-    let _ = writeln!(source, "typedef {} element_t;", convolution.scalar.spelled());
+    let element = convolution.scalar.spelled();
+    let mut source = format!("{}typedef {element} element_t;\n{}", finish.source, convolution.defines());
     for (name, number) in [
         ("THREADS", THREADS),
         ("PACK", pack),
         ("EACH", each),
         ("IMAGES", n),
         ("CHANNELS", channels),
-        ("IN_ROWS", in_rows),
-        ("IN_COLUMNS", in_columns),
-        ("OUT_ROWS", out_rows),
-        ("OUT_COLUMNS", out_columns),
-        ("TAP_ROWS", rows),
-        ("TAP_COLUMNS", columns),
-        ("STEP_DOWN", convolution.strides[0]),
-        ("STEP_ACROSS", convolution.strides[1]),
-        ("PAD_TOP", convolution.pads[0]),
-        ("PAD_LEFT", convolution.pads[1]),
-        ("DILATE_ROWS", convolution.dilations[0]),
-        ("DILATE_COLUMNS", convolution.dilations[1]),
         ("IMAGE_OFFSET", image.offset),
     ] {
         let _ = writeln!(source, "#define {name} {number}");

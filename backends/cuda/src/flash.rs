@@ -6,7 +6,8 @@
 use crate::attention::scale;
 use crate::driver::Launch;
 use crate::flat::{Flat, FlatCall, Refusal};
-use crate::plan::{Planner, Step, Work};
+use crate::plan::{Step, Work};
+use crate::planner::Planner;
 use crate::region::{Generated, PRELUDE};
 use crate::view::{Precision, Scalar, View};
 

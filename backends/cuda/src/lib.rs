@@ -6,7 +6,7 @@
 //! | operators as what they mean | `expand.rs`, `gemm.rs`, `gather.rs`, `attention.rs` |
 //! | that list as a model, in which regions are formed elsewhere | `expanded.rs` |
 //! | what each kernel runs, and what calls may share one | `units.rs` |
-//! | layouts, views, weights, launches | `plan.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `ways.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
+//! | layouts, views, weights, launches | `plan.rs`, made by `planner.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `ways.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
 //! | CUDA C++ of regions, of contractions, and of single operators | `region.rs`, `pointwise.rs`, `tile.rs`, `depthwise.rs`, `direct.rs` |
 //! | memory, and what lies in it beforehand | `arena.rs`, `constants.rs` |
 //! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
@@ -38,6 +38,7 @@ mod measure;
 mod operators;
 mod patches;
 mod plan;
+mod planner;
 mod pointwise;
 mod product;
 mod products;

@@ -3,7 +3,8 @@
 use crate::convolution::Convolution;
 use crate::direct::Direct;
 use crate::flat::Refusal;
-use crate::plan::{Place, Places, Planner, Step, Ways, Work};
+use crate::plan::{Place, Places, Step, Ways, Work};
+use crate::planner::Planner;
 use crate::product::{Activation, Matrix, Product};
 use crate::region::{Generated, Region, spelled};
 use crate::units::Epilogue;

@@ -8,7 +8,8 @@ use crate::constants::{Constant, reals};
 use crate::convolution::Convolution;
 use crate::flat::{Flat, FlatCall, Refusal, ValueAt};
 use crate::images::{as_product, direct, plain};
-use crate::plan::{Content, Place, Places, Planner, Step, Sums, Ways, Work};
+use crate::plan::{Content, Place, Places, Step, Sums, Ways, Work};
+use crate::planner::Planner;
 use crate::product::{Activation, Factors, Product};
 use crate::region::Generated;
 use crate::units::{is_anchor, is_row};
@@ -355,7 +356,7 @@ fn table(planner: &mut Planner, stored: &Stored, fused: Option<&Fused>, n_rows: 
 mod tests {
     use super::*;
     use crate::expanded::read;
-    use crate::plan::plan;
+    use crate::planner::plan;
     use crate::view::Precision;
     use crate::{Cuda, Expanded};
     use eutectic_ir::text::parse_model;

@@ -2,7 +2,8 @@
 
 use crate::flat::{FlatCall, Refusal, ValueAt};
 use crate::operators;
-use crate::plan::{Planner, Step, Work};
+use crate::plan::{Step, Work};
+use crate::planner::Planner;
 use crate::pointwise::{Kind as Reduced, Pointwise, RowOperator, pointwise};
 use crate::product::Activation;
 use crate::region::{

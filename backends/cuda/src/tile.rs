@@ -169,7 +169,7 @@ impl Tiled<'_> {
             false => TILES.into_iter().find(|found| (found.0, found.1) == sizes).map(|found| (found.2, found.3))?,
         };
         let [n, n_filters, out_rows, out_columns] = convolution.output;
-        let [_, channels, tap_rows, tap_columns] = convolution.filter;
+        let channels = convolution.filter[1];
         let pixels = n * out_rows * out_columns;
         let bytes = convolution.scalar.bytes();
         let elements = match convolution.scalar {
@@ -179,7 +179,7 @@ impl Tiled<'_> {
             Scalar::I8 => "I8",
             _ => return None,
         };
-        let mut source = format!("{}#define ELEMENTS {elements}\n", self.finish.source);
+        let mut source = format!("{}#define ELEMENTS {elements}\n{}", self.finish.source, convolution.defines());
         for (name, number) in [
             ("ELEMENT_BYTES", bytes),
             ("TILE_PIXELS", tile.pixels),
@@ -192,18 +192,6 @@ impl Tiled<'_> {
             ("PIXELS", pixels),
             ("FILTERS", n_filters),
             ("CHANNELS", channels),
-            ("IN_ROWS", convolution.input[2]),
-            ("IN_COLUMNS", convolution.input[3]),
-            ("OUT_ROWS", out_rows),
-            ("OUT_COLUMNS", out_columns),
-            ("TAP_ROWS", tap_rows),
-            ("TAP_COLUMNS", tap_columns),
-            ("STEP_DOWN", convolution.strides[0]),
-            ("STEP_ACROSS", convolution.strides[1]),
-            ("PAD_TOP", convolution.pads[0]),
-            ("PAD_LEFT", convolution.pads[1]),
-            ("DILATE_ROWS", convolution.dilations[0]),
-            ("DILATE_COLUMNS", convolution.dilations[1]),
             ("IMAGE_CHUNK", self.image.offset * bytes / 16),
             ("FILTERS_CHUNK", self.filters.offset * bytes / 16),
         ] {

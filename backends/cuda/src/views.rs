@@ -1,7 +1,7 @@
 //! Operators that only look at memory in another way, and those that copy into parts of a result.
 
 use crate::flat::{FlatCall, Refusal};
-use crate::plan::Planner;
+use crate::planner::Planner;
 use crate::view::{View, row_major};
 use eutectic_ir::types::normalize_axis;
 

@@ -1,7 +1,8 @@
 //! Every way to a product or convolution with what follows it: what libraries have in their kernels, and what they have not.
 
 use crate::flat::Refusal;
-use crate::plan::{Ours, Place, Planner, Sums, Ways};
+use crate::plan::{Ours, Place, Sums, Ways};
+use crate::planner::Planner;
 use crate::product::Activation;
 use crate::region::Region;
 use crate::regions;
@@ -77,7 +78,8 @@ pub(crate) fn complete(
 #[cfg(test)]
 mod tests {
     use crate::expanded::read;
-    use crate::plan::{Content, Step, Work, plan};
+    use crate::plan::{Content, Step, Work};
+    use crate::planner::plan;
     use crate::tile::tests::{drawn, emulated, numbers};
     use crate::view::{Precision, Scalar};
     use crate::{Cuda, Whole};

@@ -3,7 +3,7 @@
 use super::{Operator, Outcome, refuse, register};
 use crate::direct::Direct;
 use crate::flat::{FlatCall, Refusal};
-use crate::plan::Planner;
+use crate::planner::Planner;
 use crate::pointwise::{Kind, RowOperator};
 use crate::region::{Reduction, spelled};
 use crate::view::{Class, Scalar, View};
