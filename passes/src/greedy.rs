@@ -3,12 +3,13 @@
 //! The first match that lowers the predicted cost is taken at once. What a match replaces counts only as far as it
 //! dies: a call whose result is also read elsewhere stays, and the rule has to pay for computing it twice; what the graph has
 //! already is not built again. So no rule needs a condition on single use, and none fires for nothing. When no match is left that
-//! pays alone, a rule is tried at all its places at once, since what several share pays only together. Costs fall with
-//! every step; steps of equal cost are taken only when no other is left, and are counted against a budget: the engine never
-//! loops.
+//! pays alone, a rule is tried at all its places at once, with what pays after it: what several share pays only together, and
+//! some steps only prepare. Costs fall with every step; steps of equal cost are taken only when no other is left, and
+//! are counted against a budget: the engine never loops.
 //!
 //! What replaces a part of attention would hide the whole from its rule. So in each sweep rules go in the order of the size of their
-//! left sides, the largest first, and fused functions are recognised once no other rule has anything left to do.
+//! left sides, the largest first, and fused functions are recognised once no other rule has anything left to do. Where that is
+//! worse, since a product was merged with others before its activation, they are recognised as they come.
 
 use crate::cost::CostModel;
 use crate::graph_host::GraphHost;
@@ -99,41 +100,43 @@ pub fn rewrite(
         time: Duration::ZERO,
     };
     report.rules = usable.iter().map(line).collect();
-    rewrite_graph(&mut model.graph, &usable, cost, limits, &mut report);
-    report
+    rewrite_graph(&mut model.graph, &usable, cost, limits, report)
 }
 
-fn rewrite_graph(graph: &mut Graph, rules: &[Arc<Rule>], cost: &CostModel, limits: Limits, report: &mut Report) {
-    bodies_of(graph, &mut |body| rewrite_graph(body, rules, cost, limits, report));
+/// Rewrites `graph` after its bodies, and adds to `report`.
+fn rewrite_graph(
+    graph: &mut Graph,
+    rules: &[Arc<Rule>],
+    cost: &CostModel,
+    limits: Limits,
+    mut report: Report,
+) -> Report {
+    bodies_of(graph, &mut |body| report = rewrite_graph(body, rules, cost, limits, std::mem::take(&mut report)));
     let mut in_turn: Vec<usize> = (0..rules.len()).filter(|&at| !rules[at].left.plan.is_empty()).collect();
     in_turn.sort_by_key(|&at| Reverse(rules[at].left.calls.len()));
     let without_fusions: Vec<usize> = in_turn.iter().copied().filter(|&at| rules[at].fusion.is_none()).collect();
     let host = GraphHost::new(std::mem::take(graph)).sharing();
-    let mut run = Run { host, rules, cost, limits, sideways: limits.sideways, n_sweeps: 0, report };
-    for in_turn in [without_fusions, in_turn] {
-        run.n_sweeps = 0;
-        while [Takes::Gains, Takes::GainsTogether, Takes::Sideways].into_iter().any(|takes| run.sweep(&in_turn, takes))
-        {
-        }
-        run.report.n_sweeps = run.report.n_sweeps.max(run.n_sweeps);
-    }
-    run.report.is_cut_short |= run.sideways == 0;
-    *graph = run.host.graph;
-    crate::dce::sweep(graph);
+    let run = Run { host, rules, cost, limits, sideways: limits.sideways, n_sweeps: 0, report };
+    let as_they_come = run.clone().settled(&in_turn);
+    let fusions_last = run.settled(&without_fusions).settled(&in_turn);
+    let best = if as_they_come.cost() < fusions_last.cost() - NOTHING { as_they_come } else { fusions_last };
+    *graph = best.host.graph;
+    best.report
 }
 
 /// Which steps a sweep takes.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Takes {
     /// Those that make the graph cheaper.
     Gains,
-    /// All of a rule's, where they make the graph cheaper together.
+    /// All of a rule's, where they make the graph cheaper together and with what follows.
     GainsTogether,
     /// Those that leave the cost as it is, too.
     Sideways,
 }
 
 /// One graph being rewritten.
+#[derive(Clone)]
 struct Run<'a> {
     host: GraphHost,
     rules: &'a [Arc<Rule>],
@@ -142,10 +145,22 @@ struct Run<'a> {
     /// Steps of equal cost that are left.
     sideways: usize,
     n_sweeps: usize,
-    report: &'a mut Report,
+    report: Report,
 }
 
 impl Run<'_> {
+    /// Applies the rules `in_turn` until none has anything left to do.
+    fn settled(mut self, in_turn: &[usize]) -> Self {
+        self.n_sweeps = 0;
+        while [Takes::Gains, Takes::GainsTogether, Takes::Sideways].into_iter().any(|takes| self.sweep(in_turn, takes))
+        {
+        }
+        self.report.n_sweeps = self.report.n_sweeps.max(self.n_sweeps);
+        self.report.is_cut_short |= self.sideways == 0;
+        crate::dce::sweep(&mut self.host.graph);
+        self
+    }
+
     /// Walks over the graph once, while the limit allows it; whether the graph changed.
     fn sweep(&mut self, in_turn: &[usize], takes: Takes) -> bool {
         if self.n_sweeps == self.limits.sweeps {
@@ -153,6 +168,8 @@ impl Run<'_> {
             return false;
         }
         self.n_sweeps += 1;
+        // What only dead calls read would count as read twice, and dead calls as a cost.
+        crate::dce::sweep(&mut self.host.graph);
         let mut by_op: FxHashMap<(Name, Name), Vec<NodeId>> = FxHashMap::default();
         for id in walk::order(&self.host.graph).unwrap_or_default() {
             by_op.entry(key(&self.host.graph.node(id).op)).or_default().push(id);
@@ -162,26 +179,15 @@ impl Run<'_> {
             let start = Instant::now();
             let rule = &self.rules[at];
             let first = &rule.left.calls[rule.left.plan[0].call].op;
-            if let Some(places) = by_op.get(&key(first)) {
-                match takes {
-                    Takes::GainsTogether => self.together(at, places),
-                    Takes::Gains | Takes::Sideways => {
-                        let mut none = 0;
-                        let sideways = if takes == Takes::Gains { &mut none } else { &mut self.sideways };
-                        let steps = places.iter().filter_map(|&id| {
-                            let accepts = &mut |gained| is_accepted(gained, sideways);
-                            try_rule(
-                                &mut self.host,
-                                rule,
-                                id,
-                                self.cost,
-                                self.limits,
-                                accepts,
-                                &mut self.report.rules[at],
-                            )
-                        });
-                        self.report.steps.extend(steps);
-                    }
+            let places = by_op.get(&key(first)).map(Vec::as_slice).unwrap_or_default();
+            let mut none = 0;
+            match takes {
+                Takes::Gains => self.apply(at, places, &mut |gained| is_accepted(gained, &mut none)),
+                Takes::GainsTogether => self.apply_together(at, places, in_turn),
+                Takes::Sideways => {
+                    let mut sideways = self.sideways;
+                    self.apply(at, places, &mut |gained| is_accepted(gained, &mut sideways));
+                    self.sideways = sideways;
                 }
             }
             self.report.rules[at].time += start.elapsed();
@@ -189,29 +195,44 @@ impl Run<'_> {
         self.report.steps.len() > n_steps
     }
 
-    /// Applies a rule at all of `places`, whatever that costs, and keeps the result when it is cheaper than the graph before.
-    fn together(&mut self, at: usize, places: &[NodeId]) {
-        let rule = &self.rules[at];
-        let matches = |&&id: &&NodeId| !matches_at(&self.host, rule, id, self.limits).is_empty();
-        if places.iter().filter(matches).take(2).count() < 2 {
+    /// Applies a rule at each of `places` where `accepts` what that makes the graph cheaper by.
+    fn apply(&mut self, at: usize, places: &[NodeId], accepts: &mut dyn FnMut(f64) -> bool) {
+        for &id in places {
+            for found in matches_at(&self.host, &self.rules[at], id, self.limits) {
+                let line = &mut self.report.rules[at];
+                line.n_matched += 1;
+                if let Some(step) = try_match(&mut self.host, &self.rules[at], &found, self.cost, accepts, line) {
+                    line.n_applied += 1;
+                    self.report.steps.push(step);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Applies a rule at all of `places`, whatever that costs, then the rules `in_turn` as long as they gain, and keeps the result
+    /// when it is cheaper than the graph before.
+    fn apply_together(&mut self, at: usize, places: &[NodeId], in_turn: &[usize]) {
+        let matches = |&id: &NodeId| !matches_at(&self.host, &self.rules[at], id, self.limits).is_empty();
+        if !places.iter().any(matches) {
             return;
         }
-        let mut trial = self.host.clone();
-        let mut line = self.report.rules[at].clone();
-        let mut try_at =
-            |&id: &NodeId| try_rule(&mut trial, rule, id, self.cost, self.limits, &mut |_| true, &mut line);
-        let steps: Vec<Step> = places.iter().filter_map(&mut try_at).collect();
-        crate::dce::sweep(&mut trial.graph);
-        let only_in = |host: &GraphHost, other: &GraphHost| -> Vec<NodeId> {
-            host.graph.nodes().map(|(id, _)| id).filter(|&id| !other.graph.has_node(id)).collect()
-        };
-        let gone = only_in(&self.host, &trial);
-        let new = only_in(&trial, &self.host);
-        if self.host.cost_of(&gone, self.cost) - trial.cost_of(&new, self.cost) > NOTHING {
-            self.host = trial;
-            self.report.rules[at] = line;
-            self.report.steps.extend(steps);
+        let mut trial = self.clone();
+        trial.apply(at, places, &mut |_| true);
+        if trial.report.steps.len() == self.report.steps.len() {
+            return;
         }
+        while trial.sweep(in_turn, Takes::Gains) {}
+        crate::dce::sweep(&mut trial.host.graph);
+        if trial.cost() < self.cost() - NOTHING {
+            *self = trial;
+        }
+    }
+
+    /// What the graph is predicted to cost.
+    fn cost(&self) -> f64 {
+        let calls: Vec<NodeId> = self.host.graph.nodes().map(|(id, _)| id).collect();
+        self.host.cost_of(&calls, self.cost)
     }
 }
 
@@ -244,26 +265,6 @@ fn matches_at(host: &GraphHost, rule: &Rule, id: NodeId, limits: Limits) -> Vec<
         if matches.len() < 8 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     matches
-}
-
-/// Applies `rule` at the call `id` where `accepts` what that makes the graph cheaper by.
-fn try_rule(
-    host: &mut GraphHost,
-    rule: &Rule,
-    id: NodeId,
-    cost: &CostModel,
-    limits: Limits,
-    accepts: &mut dyn FnMut(f64) -> bool,
-    line: &mut RuleReport,
-) -> Option<Step> {
-    for found in matches_at(host, rule, id, limits) {
-        line.n_matched += 1;
-        if let Some(step) = try_match(host, rule, &found, cost, accepts, line) {
-            line.n_applied += 1;
-            return Some(step);
-        }
-    }
-    None
 }
 
 fn try_match(
