@@ -7,6 +7,7 @@ use eutectic_ir::infer::{declared_inputs, infer_call, infer_graph};
 use eutectic_ir::op::{Argument, Call, Fact, Law};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::{Attrs, Diagnostics, Dim, Name, Reason, TensorType, walk};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 /// A graph as rules see it, with what is known of its values.
@@ -18,14 +19,19 @@ pub(crate) struct GraphHost {
     /// What the application that is under way has built so far.
     pub built: Vec<NodeId>,
     pub built_weights: Vec<ValueId>,
+    /// Small weights by content, where what is there already is not built again.
+    shared: Option<FxHashMap<u128, ValueId>>,
 }
+
+/// Most elements of a weight that is shared: axes, shapes, scalars.
+const MOST_SHARED: usize = 64;
 
 impl GraphHost {
     pub(crate) fn new(graph: Graph) -> Self {
         let found = infer_graph(&graph, &declared_inputs(&graph), &[], &Attrs::new(), "", &mut Diagnostics::default());
         let facts = (0..graph.value_bound()).map(|_| None).collect();
         let constant = vec![false; graph.value_bound()];
-        let mut host = Self { graph, facts, constant, built: Vec::new(), built_weights: Vec::new() };
+        let mut host = Self { graph, facts, constant, built: Vec::new(), built_weights: Vec::new(), shared: None };
         let ids: Vec<ValueId> = host.graph.values().map(|(id, _)| id).collect();
         for id in ids {
             host.facts[id.index()] = found.get(id).cloned().or_else(|| host.graph.value(id).ty.clone().map(Fact::from));
@@ -35,6 +41,29 @@ impl GraphHost {
             host.mark_constant(id);
         }
         host
+    }
+
+    /// The same, where right sides take the calls and small weights that the graph has already, as an e-graph does.
+    pub(crate) fn sharing(self) -> Self {
+        let small = |(id, _)| {
+            let tensor = self.graph.weight(id).filter(|tensor| tensor.count() <= MOST_SHARED)?;
+            Some((tensor.content_hash(), id))
+        };
+        let shared = self.graph.values().filter_map(small).collect();
+        Self { shared: Some(shared), ..self }
+    }
+
+    /// A pure call that is there already; what a call of `op` computes, it does.
+    fn known_call(&self, op: &Op, attrs: &Attrs, inputs: &[Option<ValueId>], n_outputs: usize) -> Option<NodeId> {
+        if self.shared.is_none() || matches!(op, Op::Opaque(_)) || op.builtin().is_some_and(|def| def.has(Law::Impure))
+        {
+            return None;
+        }
+        let least_read = inputs.iter().copied().flatten().min_by_key(|&value| self.graph.value(value).uses().len())?;
+        self.readers(least_read, op).into_iter().find(|&id| {
+            let node = self.graph.node(id);
+            node.inputs() == inputs && node.outputs().len() == n_outputs && node.attrs == *attrs
+        })
     }
 
     fn mark_constant(&mut self, id: NodeId) {
@@ -188,6 +217,9 @@ impl Sink for GraphHost {
         inputs: &[Option<ValueId>],
         n_outputs: usize,
     ) -> Result<SmallVec<[ValueId; 2]>, Reason> {
+        if let Some(known) = self.known_call(op, &attrs, inputs, n_outputs) {
+            return Ok(self.graph.node(known).outputs().iter().copied().collect());
+        }
         let arguments = self.arguments(inputs);
         let arguments = arguments.ok_or_else(|| Reason(format!("the type of an input of `{op}` is not known")))?;
         // Inference makes no scope with `?`, so that the symbols of this call are no others.
@@ -207,8 +239,16 @@ impl Sink for GraphHost {
     }
 
     fn add_weight(&mut self, tensor: Tensor) -> ValueId {
+        let hash = self.shared.as_ref().filter(|_| tensor.count() <= MOST_SHARED).map(|_| tensor.content_hash());
+        let known = || self.shared.as_ref()?.get(&hash?).copied();
+        if let Some(value) = known().filter(|&value| self.graph.has_value(value)) {
+            return value;
+        }
         let fact = Fact::from(tensor.ty());
         let value = self.graph.add_weight("", tensor);
+        if let (Some(shared), Some(hash)) = (&mut self.shared, hash) {
+            shared.insert(hash, value);
+        }
         self.record(value, Some(fact), true);
         self.built_weights.push(value);
         value

@@ -3,6 +3,7 @@
 mod blocks;
 mod budgets;
 mod clock;
+mod greedy;
 mod gym;
 mod targets;
 mod taso_search;

@@ -38,7 +38,7 @@ pub(super) fn parts(core: &mut Core) -> Vec<Part> {
 }
 
 /// The classes of `core` that are still to be decided, those together that need each other, each group ascending.
-pub(super) fn groups(core: &mut Core) -> Vec<Vec<usize>> {
+fn groups(core: &mut Core) -> Vec<Vec<usize>> {
     let mut members = core.order();
     members.sort_unstable();
     let mut sets: Vec<usize> = (0..core.classes.len()).collect();

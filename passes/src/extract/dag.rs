@@ -1,7 +1,7 @@
 //! DAG extraction: local search from the tree optimum, with sharing counted once by reference counts.
 
 use super::tree::tree_of_all;
-use super::{Choice, ExtractError, Problem};
+use super::{Candidate, Choice, ExtractError, Problem};
 
 /// A choice that no single change, and no joint change of the problem, makes cheaper. Memory is linear in the problem.
 ///
@@ -212,18 +212,28 @@ impl<'a> Search<'a> {
 
 /// Every class, after all that its choice needs; the choices form no cycle.
 fn order_of(problem: &Problem, choice: &[Option<usize>]) -> Vec<usize> {
-    let mut order = Vec::with_capacity(problem.classes.len());
-    let mut entered = vec![false; problem.classes.len()];
-    for start in 0..problem.classes.len() {
+    let n = problem.classes.len();
+    // Whatever may stand for a class stands near it, so that a change of the choice changes the order nearby alone.
+    let near = postorder(n, 0..n, |class| problem.classes[class].iter());
+    postorder(n, near, |class| choice[class].map(|candidate| &problem.classes[class][candidate]).into_iter())
+}
+
+/// All of `n` classes in the order in which a search from `starts` on leaves them, along the children of `candidates`.
+fn postorder<'a, I: Iterator<Item = &'a Candidate>>(
+    n: usize,
+    starts: impl IntoIterator<Item = usize>,
+    candidates: impl Fn(usize) -> I,
+) -> Vec<usize> {
+    let mut order = Vec::with_capacity(n);
+    let mut entered = vec![false; n];
+    for start in starts {
         let mut stack = vec![(start, false)];
         while let Some((class, leaving)) = stack.pop() {
             if leaving {
                 order.push(class);
             } else if !std::mem::replace(&mut entered[class], true) {
                 stack.push((class, true));
-                if let Some(candidate) = choice[class] {
-                    stack.extend(problem.classes[class][candidate].children.iter().map(|&child| (child, false)));
-                }
+                stack.extend(candidates(class).flat_map(|candidate| &candidate.children).map(|&child| (child, false)));
             }
         }
     }

@@ -9,9 +9,10 @@
 //! - a class that one candidate alone reads is merged into it.
 
 use super::Problem;
-use super::components::groups;
 use super::cycles::components;
 use smallvec::SmallVec;
+use std::cmp::Reverse;
+use std::collections::VecDeque;
 
 /// A candidate of the reduced problem: one of the whole, with the choices that were merged into it.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl Core {
         core.required[problem.root] = true;
         const MOST_ROUNDS: usize = 64;
         for _ in 0..MOST_ROUNDS {
-            if !core.round() && !core.require_bottlenecks() {
+            if !core.round() && !core.require_landmarks() {
                 break;
             }
         }
@@ -284,80 +285,81 @@ impl Core {
     }
 
     /// Marks classes without which no required class can be derived; whether there are new ones.
-    fn require_bottlenecks(&mut self) -> bool {
-        // Each test looks at every edge of a group; what is left untested stays correct.
-        const MOST_WORK: usize = 50_000_000;
-        let mut left = MOST_WORK;
-        let mut found = false;
-        let groups = groups(self);
-        let mut search = Derivation::of(self);
-        for group in groups {
-            let n_edges = group.iter().map(|&class| 1 + search.readers[class].len()).sum();
-            let mut n_required = group.iter().filter(|&&class| self.required[class]).count();
-            for &class in &group {
-                if self.required[class] || search.readers[class].len() < 2 || left < n_edges {
+    ///
+    /// These are the landmarks of the required classes. The landmarks of a class are the class itself and what each of its alternatives
+    /// needs, which is what the landmarks of its children are together: the greatest solution of these equations, found by
+    /// shrinking from all classes down (Keyder, Richter and Helmert, Sound and complete landmarks for And/Or graphs, ECAI 2010).
+    /// Only the nearest landmarks of a class are kept: those have landmarks of their own, so the work grows with the edges alone.
+    fn require_landmarks(&mut self) -> bool {
+        const MOST_KEPT: usize = 32;
+        // On cycles a class is looked at again; without a solution, nothing is marked, and what is not stays correct.
+        const MOST_VISITS_EACH: usize = 256;
+        let order = self.order();
+        let n = self.classes.len();
+        let mut places = vec![0; n];
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); n];
+        for (place, &class) in order.iter().enumerate() {
+            places[class] = place;
+            for child in children_of(&self.classes[class]) {
+                readers[child].push(class);
+            }
+        }
+        // By descending place: what is near comes first. `None` stands for all classes.
+        let mut landmarks: Vec<Option<Vec<usize>>> = vec![None; n];
+        let mut left = order.len() * MOST_VISITS_EACH;
+        let mut is_waiting = vec![true; n];
+        let mut waiting: VecDeque<usize> = order.iter().copied().collect();
+        while let Some(class) = waiting.pop_front() {
+            is_waiting[class] = false;
+            let Some(rest) = left.checked_sub(1) else { return false };
+            left = rest;
+            let Some(mut found) = common_landmarks(&self.classes[class], &landmarks) else { continue };
+            found.truncate(MOST_KEPT);
+            if let Err(at) = found.binary_search_by(|other| places[class].cmp(other)) {
+                found.insert(at, places[class]);
+            }
+            if let Some(known) = &landmarks[class] {
+                found.retain(|place| known.contains(place));
+                if found.len() == known.len() {
                     continue;
                 }
-                left -= n_edges;
-                if search.n_required_without(self, class, &group) < n_required {
-                    self.required[class] = true;
-                    n_required += 1;
-                    found = true;
+            }
+            landmarks[class] = Some(found);
+            for &reader in &readers[class] {
+                if !std::mem::replace(&mut is_waiting[reader], true) {
+                    waiting.push_back(reader);
                 }
             }
         }
-        found
-    }
-}
-
-/// What can be derived from what, with memory that is used again.
-struct Derivation {
-    /// The alternatives that read each class, as class and place.
-    readers: Vec<Vec<(usize, usize)>>,
-    /// How many children of each alternative are not derived yet.
-    waits: Vec<SmallVec<[usize; 4]>>,
-    derived: Vec<bool>,
-}
-
-impl Derivation {
-    fn of(core: &Core) -> Self {
-        let n = core.classes.len();
-        let mut readers = vec![Vec::new(); n];
-        for (class, alternatives) in core.classes.iter().enumerate() {
-            for (at, alternative) in alternatives.iter().enumerate() {
-                for &child in &alternative.children {
-                    readers[child].push((class, at));
-                }
-            }
-        }
-        Self { readers, waits: vec![SmallVec::new(); n], derived: vec![false; n] }
-    }
-
-    /// How many required classes of `group` can be derived when `without` cannot.
-    fn n_required_without(&mut self, core: &Core, without: usize, group: &[usize]) -> usize {
-        let mut stack = Vec::new();
-        for &class in group {
-            self.derived[class] = false;
-            self.waits[class] = core.classes[class].iter().map(|alternative| alternative.children.len()).collect();
-            if self.waits[class].contains(&0) {
-                stack.push(class);
-            }
-        }
-        let mut n_required = 0;
+        let mut changed = false;
+        let mut stack: Vec<usize> = order.iter().copied().filter(|&class| self.required[class]).collect();
         while let Some(class) = stack.pop() {
-            if class == without || std::mem::replace(&mut self.derived[class], true) {
-                continue;
-            }
-            n_required += usize::from(core.required[class]);
-            for &(reader, at) in &self.readers[class] {
-                self.waits[reader][at] -= 1;
-                if self.waits[reader][at] == 0 {
-                    stack.push(reader);
+            for &place in landmarks[class].iter().flatten() {
+                if !std::mem::replace(&mut self.required[order[place]], true) {
+                    changed = true;
+                    stack.push(order[place]);
                 }
             }
         }
-        n_required
+        changed
     }
+}
+
+/// What every one of `alternatives` needs, by descending place; `None` while that may still be everything.
+fn common_landmarks(alternatives: &[Alternative], landmarks: &[Option<Vec<usize>>]) -> Option<Vec<usize>> {
+    let of = |alternative: &Alternative| {
+        let mut together: Vec<usize> = Vec::new();
+        for &child in &alternative.children {
+            together.extend(landmarks[child].as_ref()?);
+        }
+        together.sort_unstable_by_key(|&place| Reverse(place));
+        together.dedup();
+        Some(together)
+    };
+    alternatives.iter().filter_map(of).reduce(|mut common, other| {
+        common.retain(|place| other.binary_search_by(|other| place.cmp(other)).is_ok());
+        common
+    })
 }
 
 impl Readers {

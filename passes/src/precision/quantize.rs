@@ -92,6 +92,8 @@ fn channel_axis(graph: &Graph, id: NodeId) -> Option<usize> {
         ("Conv", _) => Some(0),
         ("ConvTranspose", _) if node.attrs.int("group") == Some(1) => Some(1),
         ("MatMul", 2) => Some(1),
+        // A product with a bias, as `tidy` writes it.
+        ("Gemm", 2) => Some(if node.attrs.flag("transB") { 0 } else { 1 }),
         _ => None,
     }
 }
@@ -109,7 +111,7 @@ fn quantize_graph(graph: &mut Graph, options: &Quantize) -> Change {
             continue;
         }
         let quantized = match options.format {
-            Format::Int4 { block } => blockwise(graph, w, block).map(|w| (x, w)),
+            Format::Int4 { block } => blockwise(graph, w, axis, block).map(|w| (x, w)),
             _ => activation(graph, x, options, &mut known)
                 .and_then(|x| Some((x, per_channel(graph, w, axis, options.format)?))),
         };
@@ -186,20 +188,24 @@ fn per_channel(graph: &mut Graph, w: ValueId, axis: usize, format: Format) -> Op
     round_weight(graph, w, format, &largest, &shape, [("axis", Attr::Int(axis as i64)), ("block_size", Attr::Int(0))])
 }
 
-/// The matrix `w` rounded to four bits, with a scale for each `block` of rows in each column.
-fn blockwise(graph: &mut Graph, w: ValueId, block: usize) -> Option<ValueId> {
+/// The matrix `w` rounded to four bits, with a scale for each `block` of what one index of `channel_axis` is computed from.
+fn blockwise(graph: &mut Graph, w: ValueId, channel_axis: usize, block: usize) -> Option<ValueId> {
     let tensor = graph.weight(w)?;
-    let &[rows, columns] = tensor.shape() else { return None };
-    if block == 0 || !rows.is_multiple_of(block) {
+    let &[_, columns] = tensor.shape() else { return None };
+    let reduced_axis = 1 - channel_axis;
+    let mut shape = [tensor.shape()[0], columns];
+    if block == 0 || !shape[reduced_axis].is_multiple_of(block) {
         return None;
     }
-    let mut largest = vec![0.0f32; rows / block * columns];
+    shape[reduced_axis] /= block;
+    let mut largest = vec![0.0f32; shape[0] * shape[1]];
     for (at, element) in tensor.view::<f32>()?.iter().enumerate() {
-        let scale = &mut largest[at / columns / block * columns + at % columns];
+        let mut place = [at / columns, at % columns];
+        place[reduced_axis] /= block;
+        let scale = &mut largest[place[0] * shape[1] + place[1]];
         *scale = scale.max(element.abs());
     }
-    let shape = [rows / block, columns];
-    let attrs = [("axis", Attr::Int(0)), ("block_size", Attr::Int(block as i64))];
+    let attrs = [("axis", Attr::Int(reduced_axis as i64)), ("block_size", Attr::Int(block as i64))];
     round_weight(graph, w, Format::Int4 { block }, &largest, &shape, attrs)
 }
 
@@ -319,6 +325,34 @@ mod tests {
         assert_eq!(scale.shape(), [2, 3]);
         let x = Tensor::full(Element::Float, &[2, 8], 0.5).expect("small");
         assert!(error(&model, &changed, &x) < 0.2);
+    }
+
+    #[test]
+    fn a_product_with_its_bias_is_quantized_in_any_orientation() {
+        for (shape, transposed, channels) in [([8, 3], 0, 1), ([3, 8], 1, 0)] {
+            let (mut graph, x) = graph_of(&["2", "8"]);
+            let (w, b) = (drawn(&mut graph, &shape), drawn(&mut graph, &[3]));
+            let y = call(&mut graph, "Gemm", &[("transB", Attr::Int(transposed))], &[x, w, b]);
+            let mut model = model_of(graph, y);
+            infer::infer(&mut model);
+            let input = Tensor::from_vec(&[2, 8], (0..16).map(|at| (at as f32).cos()).collect()).expect("it fits");
+            let mut seen = Histogram::default();
+            seen.observe(&input.view::<f32>().expect("reals"));
+            let ranges = Ranges([(model.graph.value(x).name.clone(), seen)].into());
+            for (format, largest, scales) in [
+                (Format::Int8, 0.02, vec![3]),
+                (Format::Int4 { block: 4 }, 0.2, if channels == 1 { vec![2, 3] } else { vec![3, 2] }),
+            ] {
+                let changed = quantized(&model, format, ranges.clone());
+                let gemm = only(&changed, "Gemm");
+                let (weight, _) = changed.graph.producer(gemm.input(1).expect("a weight")).expect("dequantized");
+                let scale =
+                    changed.graph.node(weight).input(1).and_then(|id| changed.graph.weight(id)).expect("a scale");
+                assert_eq!(scale.shape(), scales, "{format:?}");
+                let error = error(&model, &changed, &input);
+                assert!(error > 0.0 && error < largest, "{format:?}: {error}");
+            }
+        }
     }
 
     #[test]
