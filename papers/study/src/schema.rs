@@ -323,6 +323,9 @@ pub struct Count {
     /// Outcomes that do not count in the whole of the share, such as cases that were refused.
     #[serde(default)]
     pub apart: Vec<String>,
+    /// True when the records are not a sample but all that there is: then a share has no interval.
+    #[serde(default)]
+    pub census: bool,
 }
 
 /// Values of a metric for combinations of levels.
@@ -422,7 +425,7 @@ impl Study {
     /// Reads `study.toml` of `directory`. Errors: it cannot be read, is no such file, or names what it does not declare.
     pub fn read(directory: &Path) -> Result<Self, Trouble> {
         let path = directory.join("study.toml");
-        let text = read_text(&path)?;
+        let text = read_text(&path).map_err(|trouble| trouble.help("`eutectic study new NAME` begins a study"))?;
         let study: Self = toml::from_str(&text)
             .map_err(|error| Trouble::invalid("S0100", error.to_string().trim_end().to_owned()).in_file(&path))?;
         study.check().map_err(|trouble| trouble.in_file(&path))?;

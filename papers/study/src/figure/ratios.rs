@@ -2,7 +2,7 @@
 
 use super::canvas::{Anchor, Canvas, GRID, INK, N_STYLES, WIDTH, style, width_of};
 use super::scale::Scale;
-use super::{bootstrap, counted, csv_cell, csv_number, range};
+use super::{csv_cell, csv_number, method_of, numbers_of};
 use crate::analysis::Comparison;
 use crate::schema::{Figure, Study};
 
@@ -75,10 +75,11 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
             canvas.mark((scale.place(estimate.value), y), style, 3.0);
             let verdict = crate::analysis::verdict_name(ratio.verdict);
             canvas.text((right + 6.0, y + 3.0), Anchor::Start, &format!("{:.3}  {verdict}", estimate.value));
-            let numbers = [estimate.value, estimate.low, estimate.high, ratio.p].map(csv_number).join(",");
+            let p = ratio.p.map_or(String::new(), csv_number);
+            let numbers = [estimate.value, estimate.low, estimate.high].map(csv_number).join(",");
             let medians = [median(&comparison.base), median(&ratio.level)].map(csv_number).join(",");
             csv.push_str(&format!(
-                "{},{},{numbers},{verdict},{medians}\n",
+                "{},{},{numbers},{p},{verdict},{medians}\n",
                 csv_cell(&group.title),
                 csv_cell(&ratio.level)
             ));
@@ -86,12 +87,10 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
         }
         canvas.line((left, y - row * 0.5), (right, y - row * 0.5), GRID, 0.4, "");
     }
-    let variants = || comparison.groups.iter().flat_map(|group| &group.variants);
     let method = format!(
-        "Ratios of medians with {}; n = {} in {} for each point; the band is the threshold of {} %.",
-        bootstrap(),
-        counted(&range(variants().map(|variant| variant.n_samples())), "sample"),
-        counted(&range(variants().map(|variant| variant.series.len())), "process"),
+        "{}; {} for each point; the band is the threshold of {} %.",
+        method_of(comparison),
+        numbers_of(comparison),
         study.threshold * 100.0
     );
     (canvas.finish(&figure.caption), csv, method)
