@@ -54,12 +54,18 @@ fn side_by_side(comparison: &Comparison, levels: &[(String, String)], table: Tab
         row.push(base.map_or(String::new(), |variant| significant(variant.quantiles[0].value)));
         row.extend(levels.iter().map(|(level, _)| {
             let ratio = group.ratios.iter().find(|ratio| ratio.level == *level).map(|ratio| ratio.ratio);
-            ratio
-                .map_or("–".to_owned(), |found| format!("{:.2} ({:.2} to {:.2})", found.value, found.low, found.high))
+            match ratio {
+                Some(found) if found.low < found.high => {
+                    format!("{:.2} ({:.2} to {:.2})", found.value, found.low, found.high)
+                }
+                Some(found) => format!("{:.2}", found.value),
+                None => "–".to_owned(),
+            }
         }));
         row
     });
-    let caption = format!("{} Under each variant stands its ratio with the 95 % interval.", about(comparison));
+    let caption =
+        format!("{} Under each variant stands its ratio, with the 95 % interval where it varies.", about(comparison));
     Table { header, rows: rows.collect(), caption, ..table }
 }
 
@@ -291,7 +297,7 @@ mod tests {
         assert_eq!(of_comparison(&comparison(30, &["b"])).rows.len(), 30);
         let table = of_comparison(&comparison(30, &["b", "c"]));
         assert_eq!(table.header, ["", "base", "B", "C"]);
-        assert_eq!(table.rows[29], ["row 29", "2.000", "1.00 (1.00 to 1.00)", "1.00 (1.00 to 1.00)"]);
+        assert_eq!(table.rows[29], ["row 29", "2.000", "1.00", "1.00"]);
     }
 
     #[test]
