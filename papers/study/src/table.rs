@@ -168,8 +168,8 @@ fn of_counts(counts: &Counts) -> Table {
         csv.push_str(&format!("{},{},{},{share}\n", csv_cell(&row.title), cells.join(","), row.n));
     }
     let n = range(counts.rows.iter().map(|row| row.n as usize));
-    let method = if counts.census { "these are all that there are" } else { "with its interval after Wilson" };
-    let caption = format!("Outcomes, and the {share}, {method}; n = {n} in each row.");
+    let method = if counts.census { "among all that there are" } else { "with its interval after Wilson" };
+    let caption = format!("Outcomes, and the {share} {method}; n = {n} in each row.");
     Table { name: counts.name.clone(), caption, header, rows: rows.collect(), csv }
 }
 
