@@ -3,7 +3,7 @@
 use super::{Global, Outcome, misuse, print_json, render};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::study::agreement::{Agreement, agreements};
-use crate::study::plan::Plan;
+use crate::study::plan::{Plan, Run as PlannedRun};
 use crate::study::raw::Machines;
 use crate::study::run::{Site, Stop, measure};
 use crate::study::schema::Study as Declared;
@@ -195,6 +195,12 @@ impl Run {
             eprintln!("{n_failed} runs failed; their reasons are in {}", into.join("raw").display());
         }
         if self.kick_tires {
+            let n = plan.runs.len();
+            if global.json {
+                print_json(&json!({ "out": into.join("out"), "runs": n, "failures": n_failed }));
+            } else if n_failed == 0 {
+                println!("all of {n} runs worked");
+            }
             return Ok(i32::from(n_failed > 0));
         }
         agree(&stats(directory)?, &generated.results.stats, ["published", "here"], global)
@@ -212,6 +218,11 @@ impl Run {
         let program = self.program.as_ref().map_or_else(std::env::current_exe, |path| path.canonicalize());
         let program = program.map_err(|error| misuse(format!("the program is not found: {error}")))?;
         let site = Site { directory: &self.place.directory, into, machine, program: &program };
+        let is_kept = |run: &&PlannedRun| into.join("raw").join(machine).join(format!("{}.jsonl", run.name)).exists();
+        match plan.runs.iter().filter(is_kept).count() {
+            0 => {}
+            n => eprintln!("{n} runs are there and kept; without {} they are made again", into.join("raw").display()),
+        }
         let bar = if global.quiet { ProgressBar::hidden() } else { ProgressBar::new(plan.runs.len() as u64) };
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} runs, {eta} left  {msg}") {
             bar.set_style(style);

@@ -69,6 +69,9 @@ fn side_by_side(comparison: &Comparison, levels: &[(String, String)], table: Tab
     Table { header, rows: rows.collect(), caption, ..table }
 }
 
+/// The smallest p that tables tell from others.
+const SMALLEST_P: f64 = 0.001;
+
 /// A row for each ratio.
 fn one_by_one(comparison: &Comparison) -> Table {
     let varies = comparison.variation() != Variation::None;
@@ -96,7 +99,7 @@ fn one_by_one(comparison: &Comparison) -> Table {
             if varies {
                 row.push(format!("{:.3} to {:.3}", ratio.ratio.low, ratio.ratio.high));
                 row.push(match ratio.p {
-                    Some(p) if p < 0.001 => "< 0.001".to_owned(),
+                    Some(p) if p < SMALLEST_P => format!("< {SMALLEST_P}"),
                     Some(p) => format!("{p:.3}"),
                     None => "–".to_owned(),
                 });
@@ -106,9 +109,9 @@ fn one_by_one(comparison: &Comparison) -> Table {
         }
     }
     let mut caption = about(comparison);
-    if varies {
-        let n = comparison.ratios().filter(|ratio| ratio.p.is_some()).count();
-        let least = (2 * n) as f64 / (1 + RESAMPLES) as f64;
+    let n = comparison.ratios().filter(|ratio| ratio.p.is_some()).count();
+    let least = (2 * n) as f64 / (1 + RESAMPLES) as f64;
+    if least >= SMALLEST_P {
         caption.push_str(&format!(
             " p is adjusted after Holm over {n} ratios; {RESAMPLES} resamples resolve none below {least:.3}."
         ));
