@@ -278,6 +278,8 @@ pub struct Compare {
     /// Levels of other factors that count.
     #[serde(default)]
     pub only: BTreeMap<String, Vec<Level>>,
+    /// Ratios within this share of 1 do not matter here; without it, the threshold of the study.
+    pub threshold: Option<f64>,
     /// The quantile that is compared.
     #[serde(default = "half")]
     pub quantile: f64,

@@ -124,7 +124,10 @@ fn about(comparison: &Comparison) -> String {
     let base = comparison.variants().find(|variant| variant.level == comparison.base);
     let base = base.map_or("", |variant| variant.title.as_str());
     let (metric, n) = (&comparison.metric, numbers_of(comparison));
-    format!("Medians of {metric}; the base is {base}, a ratio is the base over the variant; {n}.")
+    let threshold = comparison.threshold * 100.0;
+    format!(
+        "Medians of {metric}; the base is {base}, a ratio is the base over the variant, the threshold of verdicts {threshold} %; {n}."
+    )
 }
 
 /// Everything that is known of the samples, a row for each variant.
@@ -289,6 +292,7 @@ mod tests {
             name: "c".into(),
             metric: "time".into(),
             base: "a".into(),
+            threshold: 0.02,
             groups: (0..n).map(group).collect(),
             summary: Vec::new(),
         }

@@ -18,6 +18,8 @@ pub struct Comparison {
     pub metric: String,
     /// The level that ratios are relative to.
     pub base: String,
+    /// Ratios within this share of 1 do not matter.
+    pub threshold: f64,
     /// One comparison each.
     pub groups: Vec<Group>,
     /// Geometric means over all groups by level, when asked for.
@@ -92,6 +94,10 @@ impl RatioOf {
     }
 }
 
+fn threshold(study: &Study, compare: &Compare) -> f64 {
+    compare.threshold.unwrap_or(study.threshold)
+}
+
 impl Comparison {
     pub(super) fn of(study: &Study, compare: &Compare, raw: &Raw, n_resamples: usize) -> Self {
         let base = compare.base.clone().unwrap_or_else(|| study.factors[&compare.of].levels[0].to_string());
@@ -121,7 +127,8 @@ impl Comparison {
             Summary::None | Summary::Mean => Vec::new(),
         };
         let metric = study.metrics[&compare.metric].axis();
-        Self { name: compare.name.clone(), metric, base, groups, summary }
+        let threshold = threshold(study, compare);
+        Self { name: compare.name.clone(), metric, base, threshold, groups, summary }
     }
 
     pub(super) fn json(&self) -> Value {
@@ -133,7 +140,7 @@ impl Comparison {
             levels.into_iter().map(|level| (level.clone(), self.verdicts(|ratio| ratio.level == *level))).collect();
         let n_same = self.groups.iter().filter(|group| matches!(group.control, Some((_, Verdict::Same)))).count();
         json!({
-            "base": self.base, "metric": self.metric, "groups": groups, "geometric_mean": summary,
+            "base": self.base, "metric": self.metric, "threshold": self.threshold, "groups": groups, "geometric_mean": summary,
             "verdicts": self.verdicts(|_| true), "verdicts_of": verdicts_of,
             "n_groups": self.groups.len(), "n_controls_same": n_same,
         })
@@ -206,7 +213,7 @@ impl Group {
                 let (value, resamples) =
                     ratio_of_quantiles(base, other, paired, compare.quantile, n_resamples, study.seed);
                 let ratio = Estimate::of(value, &resamples);
-                let verdict = verdict(ratio, study.threshold);
+                let verdict = verdict(ratio, threshold(study, compare));
                 ratios.push(RatioOf { level: variant.level.clone(), ratio, p: None, verdict, resamples });
             }
             let (even, odd) = of_base.steady.alternate();
@@ -214,7 +221,7 @@ impl Group {
                 let (value, resamples) =
                     ratio_of_quantiles(&even, &odd, true, compare.quantile, n_resamples, study.seed);
                 let ratio = Estimate::of(value, &resamples);
-                control = Some((ratio, verdict(ratio, study.threshold)));
+                control = Some((ratio, verdict(ratio, threshold(study, compare))));
             }
         }
         Self { key: key(levels), title: title(study, &compare.within, levels), variants, ratios, control }

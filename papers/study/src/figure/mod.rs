@@ -32,7 +32,7 @@ pub fn draw(study: &Study, figure: &Figure, results: &Results, raw: &Raw) -> Res
     let counts = results.counts.iter().find(|one| one.name == figure.from);
     let values = results.values.iter().find(|one| one.name == figure.from);
     let (svg, csv, method) = match (figure.kind, comparison, counts, values) {
-        (FigureKind::Forest, Some(comparison), ..) => ratios::forest(study, figure, comparison),
+        (FigureKind::Forest, Some(comparison), ..) => ratios::forest(figure, comparison),
         (FigureKind::Ecdf, Some(comparison), ..) => samples::ecdf(figure, comparison, group(figure, comparison)?),
         (FigureKind::TimeSeries, Some(comparison), ..) => {
             samples::time_series(figure, comparison, group(figure, comparison)?)

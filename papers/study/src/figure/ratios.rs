@@ -4,7 +4,7 @@ use super::canvas::{Anchor, Canvas, GRID, INK, N_STYLES, WIDTH, style, width_of}
 use super::scale::Scale;
 use super::{csv_cell, csv_number, method_of, numbers_of};
 use crate::analysis::Comparison;
-use crate::schema::{Figure, Study};
+use crate::schema::Figure;
 
 /// Height of a row, and that of one among many, which leaves room on the page for a table.
 const ROW: f64 = 15.0;
@@ -12,7 +12,7 @@ const NARROW: f64 = 12.0;
 const MANY: usize = 20;
 
 /// The picture, its data, and its method.
-pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) -> (String, String, String) {
+pub(super) fn forest(figure: &Figure, comparison: &Comparison) -> (String, String, String) {
     let mut levels: Vec<(String, String)> = Vec::new();
     for group in &comparison.groups {
         for variant in
@@ -45,7 +45,7 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
     let label =
         figure.x.clone().unwrap_or_else(|| format!("ratio of medians, {} over variant (logarithmic)", comparison.base));
     scale.draw_horizontally(&mut canvas, bottom, top, &label);
-    let (low, high) = (scale.place(1.0 / (1.0 + study.threshold)), scale.place(1.0 + study.threshold));
+    let (low, high) = (scale.place(1.0 / (1.0 + comparison.threshold)), scale.place(1.0 + comparison.threshold));
     canvas.rectangle((low.max(left), top), high.min(right) - low.max(left), bottom - top, "#eeeeee");
     canvas.line((scale.place(1.0), top), (scale.place(1.0), bottom), INK, 0.8, "3 2");
     let mut csv = "group,variant,ratio,low,high,p_holm,verdict,base_median,variant_median\n".to_owned();
@@ -91,7 +91,7 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
         "{}; {} for each point; the band is the threshold of {} %.",
         method_of(comparison),
         numbers_of(comparison),
-        study.threshold * 100.0
+        comparison.threshold * 100.0
     );
     (canvas.finish(&figure.caption), csv, method)
 }

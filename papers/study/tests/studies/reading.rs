@@ -80,6 +80,17 @@ fn a_share_of_all_there_is_has_no_interval() {
 }
 
 #[test]
+fn a_comparison_may_have_a_threshold_of_its_own() {
+    let case = measured(2, |variant, process, at| noise(process, at) * if variant == "old" { 1.1 } else { 1.0 });
+    let verdict = |stats: &Value| stats["compare"]["time"]["groups"]["a"]["ratios"]["new"]["verdict"].clone();
+    assert_eq!(verdict(&stats(&case)), "FASTER");
+    case.edit("study.toml", "base = \"old\"", "base = \"old\"\nthreshold = 0.3");
+    assert_eq!(verdict(&stats(&case)), "SAME");
+    let files = case.generate().unwrap_or_else(|trouble| panic!("{trouble}")).files;
+    assert!(String::from_utf8_lossy(&files["report.html"]).contains("the threshold of verdicts 30 %"));
+}
+
+#[test]
 fn verdicts_are_counted_for_each_level() {
     let case = measured(2, |variant, process, at| noise(process, at) * if variant == "old" { 2.0 } else { 1.0 });
     let found = stats(&case);
