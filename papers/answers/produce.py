@@ -32,6 +32,7 @@ LEVELS = {
     "ort-extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "ort-all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+TARGETS = {"eutectic": "portable", "eutectic-onnx": "onnx", "eutectic-ort": "ort"}
 OFF = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}
 # An export of each network, and what PyTorch's newer exporter writes without its own optimizer where that is small. ViT is not
@@ -65,14 +66,14 @@ def optimize(name, program, model, folder):
         from onnxscript import optimizer
 
         return optimizer.optimize(model)
-    source, target = Path(folder) / "in.onnx", Path(folder) / "out.onnx"
+    source, result = Path(folder) / "in.onnx", Path(folder) / "out.onnx"
     onnx.save(model, source)
-    # What runs here must be standard operators; certification is what this program adds, so it is left out.
-    command = [program, "optimize", source, "-o", target, "--target", "onnx", "--certify", "none", "-q"]
+    # Certification is what this program adds, so it is left out.
+    command = [program, "optimize", source, "-o", result, "--target", TARGETS[name], "--certify", "none", "-q"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(next((line for line in done.stderr.splitlines() if "error" in line), str(done.returncode)))
-    return onnx.load(target)
+    return onnx.load(result)
 
 
 def session(model, level):

@@ -57,7 +57,7 @@ impl Options {
     ///
     /// Errors: a built-in rule does not load, which a test rules out.
     pub fn standard(target: Target) -> Result<Self, Diagnostics> {
-        const NEWEST_OPSET: u64 = 25;
+        const NEWEST_OPSET: u64 = 24;
         Ok(Self {
             rules: Library::built_in()?.standard().filter(|rule| target.profits_from(&rule.name)).cloned().collect(),
             engine: Engine::Saturate { limits: Limits::STANDARD, extract: Extract::Dag },

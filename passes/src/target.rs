@@ -43,10 +43,20 @@ impl Target {
         match op {
             Op::Builtin(def) => {
                 let is_known = def.versions.first().is_none_or(|&first| first <= opset.min(CANONICAL_OPSET));
-                is_known && !(self == Target::Ort && LACKED_BY_ORT.contains(&def.name))
+                is_known && !self.does_without(def.name, opset)
             }
             Op::Opaque(_) => true,
             Op::Function(function) => self.calls(function),
+        }
+    }
+
+    /// Whether ONNX Runtime, which reads what is written for anybody too, refuses a file of operator set `opset` that calls the
+    /// standard operator `name`.
+    fn does_without(self, name: &str, opset: u64) -> bool {
+        match self {
+            Target::Ort => LACKED_BY_ORT.contains(&name),
+            Target::Portable | Target::Onnx => LACKED_BY_ORT.contains(&name) && opset > EXPANDED_BY_ORT,
+            Target::TensorRt | Target::Cpu => false,
         }
     }
 
@@ -99,8 +109,11 @@ const LEFT_TO_TENSORRT: [&str; 6] = [
 /// The domain of our fused operators.
 pub const FUSION_DOMAIN: &str = "eutectic";
 
-/// Operators that ONNX Runtime 1.32 has no kernel for on its CPU provider, and expands in files of one operator set alone.
+/// Operators that ONNX Runtime 1.32 has no kernel for on its CPU provider.
 const LACKED_BY_ORT: [&str; 1] = ["Swish"];
+
+/// The operator set in whose files it expands them to their bodies; in those of a later one it refuses them.
+const EXPANDED_BY_ORT: u64 = 24;
 
 /// How ONNX Runtime spells a fused convolution.
 struct OrtSpelling {

@@ -9,89 +9,36 @@ use eutectic_passes::pipeline;
 use eutectic_passes::saturate::{Limits, Space, extract_graph, saturate};
 use eutectic_passes::target::Target;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::clock::processor_seconds;
 
+/// What a decoder is made of: constants, and weights and calls of one block, a part each. `#` stands for the number of a block and
+/// `@` for the next one.
+const DECODER: &str = include_str!("../../papers/models/decoder_block.txt");
+
 /// A decoder of `n_blocks` blocks as exporters spell it: normalisation, attention with four heads, and a two-layer network with
 /// a spelled-out GELU, each on a residual stream. Every weight has a seed of its own.
 fn transformer(n_blocks: usize) -> Model {
-    let (mut weights, mut calls) = (String::new(), String::new());
-    let mut seed = 0;
-    let mut weight = |name: String, ty: &str| {
-        seed += 1;
-        let _ = writeln!(
-            weights,
-            ", float[{ty}] {name} = [\"location\": \"seed:{seed}\", \"low\": \"-0.1\", \"high\": \"0.1\"]"
-        );
+    let parts: Vec<&str> = DECODER.split("\n\n").collect();
+    let [constants, weights, calls] = parts[..] else { panic!("{} parts", parts.len()) };
+    let of_each = |part: &str| -> String {
+        let of_block =
+            |at: usize| part.trim_end().replace('#', &at.to_string()).replace('@', &(at + 1).to_string()) + "\n";
+        (0..n_blocks).map(of_block).collect()
     };
-    for at in 0..n_blocks {
-        for (name, ty) in [
-            ("g1", "64"),
-            ("h1", "64"),
-            ("wq", "64,64"),
-            ("wk", "64,64"),
-            ("wv", "64,64"),
-            ("bq", "64"),
-            ("bk", "64"),
-            ("bv", "64"),
-            ("wo", "64,64"),
-            ("bo", "64"),
-            ("g2", "64"),
-            ("h2", "64"),
-            ("wu", "64,256"),
-            ("bu", "256"),
-            ("wd", "256,64"),
-            ("bd", "64"),
-        ] {
-            weight(format!("{name}_{at}"), ty);
-        }
-        let block = "
-            n1_# = LayerNormalization <axis = -1> (x_#, g1_#, h1_#)
-            q1_# = MatMul (n1_#, wq_#)
-            q2_# = Add (bq_#, q1_#)
-            q3_# = Reshape (q2_#, heads)
-            q4_# = Transpose <perm = [0, 2, 1, 3]> (q3_#)
-            k1_# = MatMul (n1_#, wk_#)
-            k2_# = Add (bk_#, k1_#)
-            k3_# = Reshape (k2_#, heads)
-            k4_# = Transpose <perm = [0, 2, 3, 1]> (k3_#)
-            v1_# = MatMul (n1_#, wv_#)
-            v2_# = Add (bv_#, v1_#)
-            v3_# = Reshape (v2_#, heads)
-            v4_# = Transpose <perm = [0, 2, 1, 3]> (v3_#)
-            s1_# = MatMul (q4_#, k4_#)
-            s2_# = Mul (s1_#, quarter)
-            s3_# = Add (s2_#, mask)
-            s4_# = Softmax (s3_#)
-            a1_# = MatMul (s4_#, v4_#)
-            a2_# = Transpose <perm = [0, 2, 1, 3]> (a1_#)
-            a3_# = Reshape (a2_#, flat)
-            a4_# = MatMul (a3_#, wo_#)
-            a5_# = Add (bo_#, a4_#)
-            y_# = Add (a5_#, x_#)
-            n2_# = LayerNormalization <axis = -1> (y_#, g2_#, h2_#)
-            u1_# = MatMul (n2_#, wu_#)
-            u2_# = Add (bu_#, u1_#)
-            u3_# = Div (u2_#, root)
-            u4_# = Erf (u3_#)
-            u5_# = Add (u4_#, one)
-            u6_# = Mul (u2_#, u5_#)
-            u7_# = Mul (u6_#, half)
-            d1_# = MatMul (u7_#, wd_#)
-            d2_# = Add (bd_#, d1_#)
-            x_@ = Add (d2_#, y_#)
-        ";
-        calls += &block.replace('#', &at.to_string()).replace('@', &(at + 1).to_string());
-    }
+    let weights = of_each(weights);
+    let weights = weights.lines().enumerate().map(|(at, weight)| {
+        let seed = at + 1;
+        format!("{weight} = [\"location\": \"seed:{seed}\", \"low\": \"-0.1\", \"high\": \"0.1\"]")
+    });
+    let listed: Vec<String> = constants.lines().map(str::to_owned).chain(weights).collect();
     let text = format!(
         "<ir_version: 10, opset_import: [\"\": 20]>
-        transformer (float[2,16,64] x_0, float[2,1,1,16] mask) => (float[2,16,64] y) <
-            int64[4] heads = {{2, 16, 4, 16}}, int64[3] flat = {{2, 16, 64}}, float quarter = {{0.25}},
-            float root = {{1.4142135}}, float one = {{1.0}}, float half = {{0.5}}{weights}
-        > {{ {calls} y = Identity (x_{n_blocks}) }}"
+        transformer (float[2,16,64] x_0, float[2,1,1,16] mask) => (float[2,16,64] x_{n_blocks}) <{}> {{ {} }}",
+        listed.join(","),
+        of_each(calls)
     );
     parse_model(&text).map_err(|problems| problems.to_string()).expect("it parses").0
 }

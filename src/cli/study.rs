@@ -1,9 +1,9 @@
 //! `eutectic study`: from a declared question to a paper.
 
 use super::{Global, Outcome, misuse, print_json, render};
-use crate::ir::diag::Diagnostics;
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::study::agreement::{Agreement, agreements};
-use crate::study::plan::Plan;
+use crate::study::plan::{Plan, Run as PlannedRun};
 use crate::study::raw::Machines;
 use crate::study::run::{Site, Stop, measure};
 use crate::study::schema::Study as Declared;
@@ -91,7 +91,11 @@ impl Study {
         match &self.verb {
             Verb::New { name, papers } => {
                 let directory = template::create(papers, name)?;
-                println!("{0} is there: `eutectic study run {0}` measures and sets it", directory.display());
+                if global.json {
+                    print_json(&json!({ "directory": directory }));
+                } else {
+                    println!("{0} is there: `eutectic study run {0}` measures and sets it", directory.display());
+                }
                 Ok(0)
             }
             Verb::Run(run) => run.run(global),
@@ -107,7 +111,7 @@ impl Study {
                     print_json(&render::json(&findings));
                 } else {
                     render::print(&findings);
-                    println!("{n} findings");
+                    println!("{n} {}", if n == 1 { "finding" } else { "findings" });
                 }
                 Ok(i32::from(n > 0))
             }
@@ -119,7 +123,11 @@ impl Study {
                 let path = output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.zip")));
                 let bytes = bundle::bundle(&place.directory, &generated)?;
                 std::fs::write(&path, &bytes).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
-                println!("{}: {}", path.display(), render::bytes(bytes.len() as f64));
+                if global.json {
+                    print_json(&json!({ "archive": path, "bytes": bytes.len() }));
+                } else {
+                    println!("{}: {}", path.display(), render::bytes(bytes.len() as f64));
+                }
                 Ok(0)
             }
         }
@@ -180,12 +188,19 @@ impl Run {
                 path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, bytes));
             written.map_err(|error| misuse(format!("{}: {error}", path.display())))?;
         }
-        println!("results are in {}", into.join("out").display());
+        // What is said beside the result leaves standard output to JSON.
+        eprintln!("results are in {}", into.join("out").display());
         let n_failed = generated.results.stats["raw"]["failures"].as_u64().unwrap_or(0);
         if n_failed > 0 {
-            println!("{n_failed} runs failed; their reasons are in {}", into.join("raw").display());
+            eprintln!("{n_failed} runs failed; their reasons are in {}", into.join("raw").display());
         }
         if self.kick_tires {
+            let n = plan.runs.len();
+            if global.json {
+                print_json(&json!({ "out": into.join("out"), "runs": n, "failures": n_failed }));
+            } else if n_failed == 0 {
+                println!("all of {n} runs worked");
+            }
             return Ok(i32::from(n_failed > 0));
         }
         agree(&stats(directory)?, &generated.results.stats, ["published", "here"], global)
@@ -203,6 +218,11 @@ impl Run {
         let program = self.program.as_ref().map_or_else(std::env::current_exe, |path| path.canonicalize());
         let program = program.map_err(|error| misuse(format!("the program is not found: {error}")))?;
         let site = Site { directory: &self.place.directory, into, machine, program: &program };
+        let is_kept = |run: &&PlannedRun| into.join("raw").join(machine).join(format!("{}.jsonl", run.name)).exists();
+        match plan.runs.iter().filter(is_kept).count() {
+            0 => {}
+            n => eprintln!("{n} runs are there and kept; without {} they are made again", into.join("raw").display()),
+        }
         let bar = if global.quiet { ProgressBar::hidden() } else { ProgressBar::new(plan.runs.len() as u64) };
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} runs, {eta} left  {msg}") {
             bar.set_style(style);
@@ -214,8 +234,8 @@ impl Run {
         bar.finish_and_clear();
         match stop? {
             Stop::Planned => {}
-            Stop::Precise => println!("every interval is as narrow as declared; no more processes are needed"),
-            Stop::Budget => println!("the budget is spent; run again to go on"),
+            Stop::Precise => eprintln!("every interval is as narrow as declared; no more processes are needed"),
+            Stop::Budget => eprintln!("the budget is spent; run again to go on"),
         }
         Ok(())
     }
@@ -286,7 +306,10 @@ fn findings(directory: &Path, generated: &Generated) -> Result<Diagnostics, Diag
 /// `stats.json` of a study, or the file itself.
 fn stats(path: &Path) -> Result<Value, Diagnostics> {
     let path = if path.is_dir() { path.join("out/stats.json") } else { path.to_path_buf() };
-    let text = std::fs::read_to_string(&path).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        let found = Diagnostic::error(Kind::Io, "S0001", error.to_string()).in_file(&path);
+        found.help("`eutectic study run` and `eutectic study render` make it")
+    })?;
     serde_json::from_str(&text).map_err(|error| misuse(format!("{}: no JSON: {error}", path.display())))
 }
 

@@ -1,11 +1,11 @@
 //! Everything below `out/`, as a function of the files of a study.
 
-use crate::analysis::{Outcome, Results, imprecise, outcomes, statistic};
-use crate::figure::counted;
+use crate::analysis::{Comparison, Outcome, Results, Variation, outcomes, statistic};
+use crate::figure::{counted, range};
 use crate::raw::Raw;
 use crate::schema::{Status, Study};
 use crate::table::tables;
-use crate::{Trouble, figure, read_text, report, sha256};
+use crate::{Trouble, figure, read_text, report, sha256, text};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct Generated {
 /// Reads the study in `directory`, with samples from `samples` (the same directory, except for a reproduction), and makes
 /// everything that is generated.
 ///
-/// Errors: those of reading; a figure of the wrong kind; prose that cannot be set (S0150).
+/// Errors: those of reading; no samples (S0114); a figure of the wrong kind; prose that cannot be set (S0150).
 pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<Generated, Trouble> {
     let mut study = Study::read(directory)?;
     if samples != directory {
@@ -36,6 +36,10 @@ pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<
         study.machine = None;
     }
     let raw = Raw::read(samples, &study, machines)?;
+    if raw.provenance.is_empty() {
+        let help = format!("`eutectic study run {}` measures", directory.display());
+        return Err(Trouble::invalid("S0114", "nothing is measured yet").in_file(&samples.join("raw")).help(&help));
+    }
     let results = Results::of(&study, &raw);
     let outcomes = outcomes(&study, &results.stats);
     let mut files = BTreeMap::new();
@@ -50,20 +54,17 @@ pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<
         .map(|(name, drawing)| (name.clone(), json!({ "caption": drawing.caption })))
         .collect::<Map<_, _>>()
         .into();
-    stats["table"] = tables.iter().map(|table| (table.name.clone(), table.json())).collect::<Map<_, _>>().into();
     stats["study"] = json!({
         "title": study.title, "question": study.question, "authors": study.authors, "date": study.date,
         "declared": study.declared,
         "status": format!("{:?}", study.status).to_lowercase(),
     });
-    stats["protocol"] = protocol(&study, &raw).into();
+    stats["protocol"] = protocol(&study, &raw, &results.comparisons).into();
     stats["environment"] = environments(samples, &raw)?;
     stats["raw"]["hash"] =
         json!(sha256(raw.hashes.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect::<String>().as_bytes()));
-    let stats = crate::analysis::settled(&stats);
-    let mut text = serde_json::to_string_pretty(&stats).unwrap_or_default();
-    text.push('\n');
-    files.insert("stats.json".to_owned(), text.into_bytes());
+    let stats = text::settled(&stats);
+    files.insert("stats.json".to_owned(), text::printed(&stats).into_bytes());
     for (name, drawing) in &drawings {
         files.insert(format!("figures/{name}.svg"), drawing.svg.clone().into_bytes());
         files.insert(format!("figures/{name}.csv"), drawing.csv.clone().into_bytes());
@@ -75,45 +76,60 @@ pub fn generate(directory: &Path, samples: &Path, machines: Machines) -> Result<
     let page = report::page(&study, &stats, &outcomes, &drawings, &tables);
     files.insert("report.html".to_owned(), page.into_bytes());
     #[cfg(feature = "pdf")]
-    files.insert("paper.pdf".to_owned(), crate::paper::set(directory, &files)?);
+    files.insert("paper.pdf".to_owned(), crate::paper::set(directory, &files, &tables)?);
     Ok(Generated { study, results, outcomes, files })
 }
 
 /// How samples were taken, in sentences.
-fn protocol(study: &Study, raw: &Raw) -> Vec<String> {
+fn protocol(study: &Study, raw: &Raw, comparisons: &[Comparison]) -> Vec<String> {
     let runs = &study.runs;
     let (n_planned, n_made) = (crate::plan::Plan::of(study).runs.len(), raw.provenance.len());
     let mut sentences = vec![format!(
         "The list of runs ({n_planned}, in an order drawn from seed {}) was fixed before the first of them started.",
         study.seed
     )];
-    // Further processes than declared are made only where intervals are wide.
-    if n_made < n_planned && runs.most_processes.is_none() {
+    if n_made < n_planned {
         sentences.push(format!("Of these, {n_made} were made."));
     }
-    if !study.compare.is_empty() {
-        sentences.push(format!(
-            "Samples are nested in {} of {}; a bootstrap resamples every level. Warm-up is cut off each process where the standard error of the rest is least.",
-            counted(&runs.builds.to_string(), "build"),
-            counted(&runs.processes.to_string(), "process")
-        ));
-        let wide = imprecise(study, raw);
-        sentences.push(if wide.is_empty() {
-            format!("Every interval of a ratio is within {} % of it.", runs.precision * 100.0)
-        } else {
-            let wide = counted(&wide.len().to_string(), "ratio");
-            format!("Measuring ended at the planned number of processes; the interval of {wide} is wider than {} % to either side.", runs.precision * 100.0)
-        });
-    }
+    sentences.extend(sampling(study, comparisons));
     let failures = raw.records.iter().filter(|record| record.failure().is_some()).count();
     sentences.push(match failures {
         0 => "No run failed.".to_owned(),
-        n => format!(
-            "{} failed; the reasons are in the raw files, and there are no samples of it.",
-            counted(&n.to_string(), "run")
-        ),
+        n => format!("{} failed; the reasons are in the raw files.", counted(&n.to_string(), "run")),
     });
     sentences.extend(runs.protocol.iter().cloned());
+    sentences
+}
+
+/// Processes from which on a bootstrap of them says something of what differs between them.
+const ENOUGH_PROCESSES: usize = 5;
+
+/// What the intervals of ratios are made of, in sentences; none where no sample differs from another.
+fn sampling(study: &Study, comparisons: &[Comparison]) -> Vec<String> {
+    let varying = || comparisons.iter().filter(|comparison| comparison.variation() != Variation::None);
+    let n_processes = || varying().flat_map(Comparison::variants).map(|variant| variant.series.len());
+    let (Some(fewest), Some(most)) = (n_processes().min(), n_processes().max()) else { return Vec::new() };
+    let mut sentences = vec![format!(
+        "Samples are nested in {} of {}; a bootstrap resamples every level. Warm-up is cut off each process where the standard error of the rest is least.",
+        counted(&study.runs.builds.to_string(), "build"),
+        counted(&range(n_processes()), "process")
+    )];
+    if most == 1 {
+        sentences
+            .push("With one process of each variant, intervals hold what varies within a process alone.".to_owned());
+    } else if fewest < ENOUGH_PROCESSES {
+        sentences.push(
+            "So few processes tell a bootstrap too little of what differs between them, and intervals come out too narrow."
+                .to_owned(),
+        );
+    }
+    let precision = study.runs.precision;
+    let n: usize = varying().map(|comparison| comparison.ratios().count()).sum();
+    let n_wide: usize = varying().map(|comparison| comparison.n_wide(precision)).sum();
+    sentences.push(match n_wide {
+        0 => format!("Every interval of a ratio is within {} % of it.", precision * 100.0),
+        wide => format!("Wider than {} % to either side are {wide} of {n} intervals of ratios.", precision * 100.0),
+    });
     sentences
 }
 

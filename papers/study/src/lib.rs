@@ -21,6 +21,7 @@ pub mod run;
 pub mod schema;
 mod table;
 pub mod template;
+mod text;
 mod trouble;
 
 pub use generate::{Generated, Machines, generate, manifest, write};

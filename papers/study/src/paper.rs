@@ -3,8 +3,10 @@
 //! What the prose may read is the study's own `refs.bib`, what was generated in this run, and `study.typ` of this crate: no
 //! other file, font, date or network, so the same sources give the same bytes on every machine.
 
+use crate::table::Table;
 use crate::{Trouble, read_text};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use typst::diag::{FileError, FileResult, SourceDiagnostic, Warned};
@@ -20,10 +22,10 @@ use typst_pdf::PdfOptions;
 /// What the prose is written with: functions that read numbers, figures and tables of the run.
 const PRELUDE: &str = include_str!("../study.typ");
 
-/// Sets the paper of the study in `directory` with the generated `files`.
+/// Sets the paper of the study in `directory` with the generated `files` and `tables`.
 ///
 /// Errors: `paper.typ` is missing; it cannot be set (S0150), with the line.
-pub(crate) fn set(directory: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, Trouble> {
+pub(crate) fn set(directory: &Path, files: &BTreeMap<String, Vec<u8>>, tables: &[Table]) -> Result<Vec<u8>, Trouble> {
     let path = directory.join("paper.typ");
     let mut texts: BTreeMap<String, Bytes> = BTreeMap::new();
     texts.insert("/paper.typ".to_owned(), Bytes::from_string(read_text(&path)?));
@@ -32,6 +34,8 @@ pub(crate) fn set(directory: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result
     if references.exists() {
         texts.insert("/refs.bib".to_owned(), Bytes::from_string(read_text(&references)?));
     }
+    let rows: Map<_, _> = tables.iter().map(|table| (table.name.clone(), table.json())).collect();
+    texts.insert("/tables.json".to_owned(), Bytes::from_string(Value::from(rows).to_string()));
     for (name, bytes) in files {
         texts.insert(format!("/out/{name}"), Bytes::new(bytes.clone()));
     }

@@ -42,7 +42,8 @@ pub(crate) fn page(
                 }
             });
             let verdict = outcome.verdict.unwrap_or("open");
-            vec![outcome.name.clone(), format!("{} ({})", outcome.text, outcome.belief), found, verdict.to_owned()]
+            let belief = format!("{} ({} is {})", outcome.text, outcome.statistic, outcome.belief);
+            vec![outcome.name.clone(), belief, found, verdict.to_owned()]
         });
         body.push_str(&table(&header, &rows.collect::<Vec<_>>()));
     }

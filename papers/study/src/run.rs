@@ -1,6 +1,6 @@
 //! Measuring: the runs of the plan, one process each. What exists is kept, so an interrupted study goes on where it stopped.
 
-use crate::analysis::imprecise;
+use crate::analysis::n_imprecise;
 use crate::plan::{Plan, Run};
 use crate::raw::{Machines, Raw, store};
 use crate::schema::Study;
@@ -56,7 +56,7 @@ pub fn measure(
         let begins_a_round = at > 0 && plan.runs[at - 1].process != run.process;
         if begins_a_round && run.process >= study.runs.processes {
             let raw = Raw::read(site.into, study, Machines::One)?;
-            if imprecise(study, &raw).is_empty() {
+            if n_imprecise(study, &raw) == 0 {
                 return Ok(Stop::Precise);
             }
         }

@@ -278,6 +278,8 @@ pub struct Compare {
     /// Levels of other factors that count.
     #[serde(default)]
     pub only: BTreeMap<String, Vec<Level>>,
+    /// Ratios within this share of 1 do not matter here; without it, the threshold of the study.
+    pub threshold: Option<f64>,
     /// The quantile that is compared.
     #[serde(default = "half")]
     pub quantile: f64,
@@ -323,6 +325,9 @@ pub struct Count {
     /// Outcomes that do not count in the whole of the share, such as cases that were refused.
     #[serde(default)]
     pub apart: Vec<String>,
+    /// True when the records are not a sample but all that there is: then a share has no interval.
+    #[serde(default)]
+    pub census: bool,
 }
 
 /// Values of a metric for combinations of levels.
@@ -422,7 +427,7 @@ impl Study {
     /// Reads `study.toml` of `directory`. Errors: it cannot be read, is no such file, or names what it does not declare.
     pub fn read(directory: &Path) -> Result<Self, Trouble> {
         let path = directory.join("study.toml");
-        let text = read_text(&path)?;
+        let text = read_text(&path).map_err(|trouble| trouble.help("`eutectic study new NAME` begins a study"))?;
         let study: Self = toml::from_str(&text)
             .map_err(|error| Trouble::invalid("S0100", error.to_string().trim_end().to_owned()).in_file(&path))?;
         study.check().map_err(|trouble| trouble.in_file(&path))?;

@@ -1,7 +1,7 @@
 //! Tables: CSV with all digits, and rows as people read them for LaTeX, HTML and the paper.
 
-use crate::analysis::{Comparison, Counts, Results, Values};
-use crate::figure::{csv_cell, csv_number};
+use crate::analysis::{Comparison, Counts, RESAMPLES, Results, Values, Variation, verdict_name};
+use crate::figure::{csv_cell, csv_number, numbers_of, range, repeats};
 use eutectic_measure::Estimate;
 use serde_json::{Value, json};
 
@@ -54,34 +54,32 @@ fn side_by_side(comparison: &Comparison, levels: &[(String, String)], table: Tab
         row.push(base.map_or(String::new(), |variant| significant(variant.quantiles[0].value)));
         row.extend(levels.iter().map(|(level, _)| {
             let ratio = group.ratios.iter().find(|ratio| ratio.level == *level).map(|ratio| ratio.ratio);
-            ratio
-                .map_or("–".to_owned(), |found| format!("{:.2} ({:.2} to {:.2})", found.value, found.low, found.high))
+            match ratio {
+                Some(found) if found.low < found.high => {
+                    format!("{:.2} ({:.2} to {:.2})", found.value, found.low, found.high)
+                }
+                Some(found) => format!("{:.2}", found.value),
+                None => "–".to_owned(),
+            }
         }));
         row
     });
-    let caption = format!("{} Under each variant stands its ratio with the 95 % interval.", table.caption);
+    let caption =
+        format!("{} Under each variant stands its ratio, with the 95 % interval where it varies.", about(comparison));
     Table { header, rows: rows.collect(), caption, ..table }
 }
 
+/// The smallest p that tables tell from others.
+const SMALLEST_P: f64 = 0.001;
+
 /// A row for each ratio.
 fn one_by_one(comparison: &Comparison) -> Table {
-    let header = ["", "base", "variant", "ratio", "95 % interval", "p (Holm)", "verdict"].map(str::to_owned).to_vec();
+    let varies = comparison.variation() != Variation::None;
+    let in_doubt: &[&str] = if varies { &["95 % interval", "p (Holm)"] } else { &[] };
+    let header = ["", "base", "variant", "ratio"].iter().chain(in_doubt).chain(&["verdict"]);
+    let header = header.map(|name| (*name).to_owned()).collect();
     let mut rows = Vec::new();
-    let mut csv = "group,variant,builds,processes,samples,median,low,high,p95,p99,warm_up,unsteady\n".to_owned();
     for group in &comparison.groups {
-        for variant in &group.variants {
-            let [median, p95, p99] = variant.quantiles;
-            let counts = [variant.steady.builds.len(), variant.series.len(), variant.n_samples()]
-                .map(|n| n.to_string())
-                .join(",");
-            let numbers = [median.value, median.low, median.high, p95.value, p99.value].map(csv_number).join(",");
-            let ends = format!("{},{}", variant.n_warm_up, variant.n_unsteady);
-            csv.push_str(&format!(
-                "{},{},{counts},{numbers},{ends}\n",
-                csv_cell(&group.title),
-                csv_cell(&variant.level)
-            ));
-        }
         let median = |level: &str| {
             group.variants.iter().find(|variant| variant.level == level).map(|variant| variant.quantiles[0].value)
         };
@@ -92,23 +90,67 @@ fn one_by_one(comparison: &Comparison) -> Table {
                 .iter()
                 .find(|variant| variant.level == ratio.level)
                 .map_or("", |variant| variant.title.as_str());
-            let p = if ratio.p < 0.001 { "< 0.001".to_owned() } else { format!("{:.3}", ratio.p) };
-            rows.push(vec![
+            let mut row = vec![
                 if many { format!("{}: {title}", group.title) } else { group.title.clone() },
                 median(&comparison.base).map_or(String::new(), significant),
                 median(&ratio.level).map_or(String::new(), significant),
                 format!("{:.3}", ratio.ratio.value),
-                format!("{:.3} to {:.3}", ratio.ratio.low, ratio.ratio.high),
-                p,
-                crate::analysis::verdict_name(ratio.verdict).to_owned(),
-            ]);
+            ];
+            if varies {
+                row.push(format!("{:.3} to {:.3}", ratio.ratio.low, ratio.ratio.high));
+                row.push(match ratio.p {
+                    Some(p) if p < SMALLEST_P => format!("< {SMALLEST_P}"),
+                    Some(p) => format!("{p:.3}"),
+                    None => "–".to_owned(),
+                });
+            }
+            row.push(verdict_name(ratio.verdict).to_owned());
+            rows.push(row);
         }
     }
-    let mut variants = comparison.groups.iter().flat_map(|group| &group.variants);
-    let base = variants.find(|variant| variant.level == comparison.base).map_or("", |variant| variant.title.as_str());
-    let metric = &comparison.metric;
-    let caption = format!("Medians of {metric}; the base is {base}, a ratio is the base over the variant.");
-    Table { name: comparison.name.clone(), caption, header, rows, csv }
+    let mut caption = about(comparison);
+    let n = comparison.ratios().filter(|ratio| ratio.p.is_some()).count();
+    let least = (2 * n) as f64 / (1 + RESAMPLES) as f64;
+    if least >= SMALLEST_P {
+        caption.push_str(&format!(
+            " p is adjusted after Holm over {n} ratios; {RESAMPLES} resamples resolve none below {least:.3}."
+        ));
+    }
+    Table { name: comparison.name.clone(), caption, header, rows, csv: csv_of(comparison) }
+}
+
+/// What the numbers of a comparison are.
+fn about(comparison: &Comparison) -> String {
+    let base = comparison.variants().find(|variant| variant.level == comparison.base);
+    let base = base.map_or("", |variant| variant.title.as_str());
+    let (metric, n) = (&comparison.metric, numbers_of(comparison));
+    let threshold = comparison.threshold * 100.0;
+    format!(
+        "Medians of {metric}; the base is {base}, a ratio is the base over the variant, the threshold of verdicts {threshold} %; {n}."
+    )
+}
+
+/// Everything that is known of the samples, a row for each variant.
+fn csv_of(comparison: &Comparison) -> String {
+    let mut csv =
+        "group,variant,builds,processes,samples,warm_up,unsteady,median,median_low,median_high,p95,p95_low,p95_high,\
+                   p99,p99_low,p99_high,deviation_builds,deviation_processes,deviation_iterations\n"
+            .to_owned();
+    for (group, variant) in
+        comparison.groups.iter().flat_map(|group| group.variants.iter().map(move |one| (group, one)))
+    {
+        let counts = [variant.steady.builds.len(), variant.series.len(), variant.n_samples()];
+        let counts = counts.into_iter().chain([variant.n_warm_up, variant.n_unsteady]).map(|n| n.to_string());
+        let quantiles = variant.quantiles.iter().flat_map(|found| [found.value, found.low, found.high]).map(csv_number);
+        let spread = variant.steady.spread();
+        let spread =
+            [spread.builds, spread.processes, spread.iterations].map(|found| found.map_or(String::new(), csv_number));
+        let names = [&group.title, &variant.level].map(|name| csv_cell(name));
+        let cells: Vec<String> = names.into_iter().chain(counts).chain(quantiles).chain(spread).collect();
+        csv.push_str(&cells.join(","));
+        csv.push('\n');
+    }
+    csv
 }
 
 fn of_counts(counts: &Counts) -> Table {
@@ -116,12 +158,13 @@ fn of_counts(counts: &Counts) -> Table {
         (0..counts.outcomes.len()).filter(|&at| counts.rows.iter().any(|row| row.counts[at] > 0)).collect();
     let names = used.iter().map(|&at| counts.outcomes[at].clone());
     let share = format!("share of {}", counts.share);
-    let header = [String::new()].into_iter().chain(names).chain([share.clone(), "95 % interval".to_owned()]).collect();
+    let interval = (!counts.census).then(|| "95 % interval".to_owned());
+    let header = [String::new()].into_iter().chain(names).chain([share.clone()]).chain(interval).collect();
     let rows = counts.rows.iter().map(|row| {
         let cells = used.iter().map(|&at| row.counts[at].to_string());
         let Estimate { value, low, high } = row.share;
-        let share = [percent(value), format!("{:.1} to {}", low * 100.0, percent(high))];
-        [row.title.clone()].into_iter().chain(cells).chain(share).collect()
+        let interval = (!counts.census).then(|| format!("{:.1} to {}", low * 100.0, percent(high)));
+        [row.title.clone()].into_iter().chain(cells).chain([percent(value)]).chain(interval).collect()
     });
     let names: Vec<String> = counts.outcomes.iter().map(|outcome| csv_cell(outcome)).collect();
     let mut csv = format!("row,{},whole,share,low,high\n", names.join(","));
@@ -130,7 +173,9 @@ fn of_counts(counts: &Counts) -> Table {
         let share = [row.share.value, row.share.low, row.share.high].map(csv_number).join(",");
         csv.push_str(&format!("{},{},{},{share}\n", csv_cell(&row.title), cells.join(","), row.n));
     }
-    let caption = format!("Outcomes, and the {share} with its interval after Wilson.");
+    let n = range(counts.rows.iter().map(|row| row.n as usize));
+    let method = if counts.census { "among all that there are" } else { "with its interval after Wilson" };
+    let caption = format!("Outcomes, and the {share} {method}; n = {n} in each row.");
     Table { name: counts.name.clone(), caption, header, rows: rows.collect(), csv }
 }
 
@@ -153,7 +198,10 @@ fn of_values(values: &Values) -> Table {
     }
     Table {
         name: values.name.clone(),
-        caption: format!("Values: {}.", values.metric),
+        caption: match repeats(values) {
+            Some(n) => format!("Values: {}; medians, {n} each.", values.metric),
+            None => format!("Values: {}, one each.", values.metric),
+        },
         header,
         rows: rows.collect(),
         csv,
@@ -244,6 +292,7 @@ mod tests {
             name: "c".into(),
             metric: "time".into(),
             base: "a".into(),
+            threshold: 0.02,
             groups: (0..n).map(group).collect(),
             summary: Vec::new(),
         }
@@ -255,7 +304,7 @@ mod tests {
         assert_eq!(of_comparison(&comparison(30, &["b"])).rows.len(), 30);
         let table = of_comparison(&comparison(30, &["b", "c"]));
         assert_eq!(table.header, ["", "base", "B", "C"]);
-        assert_eq!(table.rows[29], ["row 29", "2.000", "1.00 (1.00 to 1.00)", "1.00 (1.00 to 1.00)"]);
+        assert_eq!(table.rows[29], ["row 29", "2.000", "1.00", "1.00"]);
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub fn create(papers: &Path, name: &str) -> Result<PathBuf, Trouble> {
     let directory = papers.join(name);
     if !is_plain || directory.exists() {
         let why = if is_plain { "is taken" } else { "is no word of small letters, digits and hyphens" };
-        return Err(Trouble::invalid("S0170", format!("the name `{name}` {why}")));
+        return Err(Trouble::invalid("S0170", format!("the name `{name}` {why}"))
+            .help("choose another, such as `fusion-on-my-laptop`; it becomes a directory"));
     }
     std::fs::create_dir_all(&directory).map_err(|error| Trouble::io(&directory, &error))?;
     let study = STUDY.replace("{model}.sha256", &sha256(MODEL.as_bytes()));

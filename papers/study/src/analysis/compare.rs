@@ -7,7 +7,7 @@ use eutectic_measure::{
     Estimate, Nested, Verdict, geometric_mean, holm, p_value_of_one, ratio_of_quantiles, verdict, warm_up_end,
 };
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The comparison of a study.
 #[derive(Clone, Debug)]
@@ -18,10 +18,23 @@ pub struct Comparison {
     pub metric: String,
     /// The level that ratios are relative to.
     pub base: String,
+    /// Ratios within this share of 1 do not matter.
+    pub threshold: f64,
     /// One comparison each.
     pub groups: Vec<Group>,
     /// Geometric means over all groups by level, when asked for.
     pub summary: Vec<(String, Estimate)>,
+}
+
+/// What the intervals of a comparison hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variation {
+    /// Nothing: the samples of each variant are all equal, or one.
+    None,
+    /// What varies within a process; there is one of each variant.
+    WithinProcesses,
+    /// What varies between processes too.
+    BetweenProcesses,
 }
 
 /// Levels that are compared with each other.
@@ -65,8 +78,8 @@ pub struct RatioOf {
     pub level: String,
     /// The ratio with its interval.
     pub ratio: Estimate,
-    /// The probability of a ratio this far from 1 if it were 1, adjusted over the comparison.
-    pub p: f64,
+    /// The probability of a ratio this far from 1 if it were 1, adjusted over the comparison; none where nothing varies.
+    pub p: Option<f64>,
     /// What the interval says.
     pub verdict: Verdict,
     resamples: Vec<f64>,
@@ -77,8 +90,12 @@ impl RatioOf {
     /// A ratio without doubt.
     pub(crate) fn exactly(level: &str, value: f64) -> Self {
         let ratio = Estimate { value, low: value, high: value };
-        Self { level: level.into(), ratio, p: 1.0, verdict: Verdict::Same, resamples: vec![value] }
+        Self { level: level.into(), ratio, p: None, verdict: Verdict::Same, resamples: vec![value] }
     }
+}
+
+fn threshold(study: &Study, compare: &Compare) -> f64 {
+    compare.threshold.unwrap_or(study.threshold)
 }
 
 impl Comparison {
@@ -91,11 +108,12 @@ impl Comparison {
             // Where every run failed there is nothing to compare.
             .filter(|group| !group.variants.is_empty())
             .collect();
-        let p_values: Vec<f64> =
-            groups.iter().flat_map(|group| group.ratios.iter().map(|ratio| p_value_of_one(&ratio.resamples))).collect();
-        let adjusted = holm(&p_values);
-        for (ratio, p) in groups.iter_mut().flat_map(|group| &mut group.ratios).zip(adjusted) {
-            ratio.p = p;
+        let varies = |ratio: &&mut RatioOf| ratio.ratio.low < ratio.ratio.high;
+        let mut tested: Vec<&mut RatioOf> =
+            groups.iter_mut().flat_map(|group| &mut group.ratios).filter(varies).collect();
+        let p_values: Vec<f64> = tested.iter().map(|ratio| p_value_of_one(&ratio.resamples)).collect();
+        for (ratio, p) in tested.iter_mut().zip(holm(&p_values)) {
+            ratio.p = Some(p);
         }
         let mut by_level: BTreeMap<&str, Vec<(f64, Vec<f64>)>> = BTreeMap::new();
         for ratio in groups.iter().flat_map(|group| &group.ratios) {
@@ -109,24 +127,56 @@ impl Comparison {
             Summary::None | Summary::Mean => Vec::new(),
         };
         let metric = study.metrics[&compare.metric].axis();
-        Self { name: compare.name.clone(), metric, base, groups, summary }
+        let threshold = threshold(study, compare);
+        Self { name: compare.name.clone(), metric, base, threshold, groups, summary }
     }
 
     pub(super) fn json(&self) -> Value {
         let groups: Map<_, _> = self.groups.iter().map(|group| (group.key.clone(), group.json())).collect();
         let summary: Map<_, _> =
             self.summary.iter().map(|(level, mean)| (level.clone(), estimate_json(*mean))).collect();
-        let mut verdicts: Map<String, Value> = Map::new();
-        for name in ["FASTER", "SLOWER", "SAME", "UNCLEAR"] {
-            let ratios = self.groups.iter().flat_map(|group| &group.ratios);
-            verdicts
-                .insert(name.to_lowercase(), json!(ratios.filter(|ratio| verdict_name(ratio.verdict) == name).count()));
-        }
+        let levels: BTreeSet<&String> = self.ratios().map(|ratio| &ratio.level).collect();
+        let verdicts_of: Map<_, _> =
+            levels.into_iter().map(|level| (level.clone(), self.verdicts(|ratio| ratio.level == *level))).collect();
         let n_same = self.groups.iter().filter(|group| matches!(group.control, Some((_, Verdict::Same)))).count();
         json!({
-            "base": self.base, "metric": self.metric, "groups": groups, "geometric_mean": summary, "verdicts": verdicts,
+            "base": self.base, "metric": self.metric, "threshold": self.threshold, "groups": groups, "geometric_mean": summary,
+            "verdicts": self.verdicts(|_| true), "verdicts_of": verdicts_of,
             "n_groups": self.groups.len(), "n_controls_same": n_same,
         })
+    }
+
+    /// How often each verdict is given on the ratios that count.
+    fn verdicts(&self, counts: impl Fn(&RatioOf) -> bool) -> Value {
+        let n = |name: &str| self.ratios().filter(|ratio| counts(ratio) && verdict_name(ratio.verdict) == name).count();
+        let named = ["FASTER", "SLOWER", "SAME", "UNCLEAR"].map(|name| (name.to_lowercase(), json!(n(name))));
+        named.into_iter().collect::<Map<_, _>>().into()
+    }
+
+    /// Every ratio.
+    pub(crate) fn ratios(&self) -> impl Iterator<Item = &RatioOf> {
+        self.groups.iter().flat_map(|group| &group.ratios)
+    }
+
+    /// Every variant of every group.
+    pub(crate) fn variants(&self) -> impl Iterator<Item = &Variant> {
+        self.groups.iter().flat_map(|group| &group.variants)
+    }
+
+    /// What the intervals of the ratios hold.
+    pub(crate) fn variation(&self) -> Variation {
+        if self.ratios().all(|ratio| ratio.ratio.low == ratio.ratio.high) {
+            Variation::None
+        } else if self.variants().all(|variant| variant.series.len() == 1) {
+            Variation::WithinProcesses
+        } else {
+            Variation::BetweenProcesses
+        }
+    }
+
+    /// The ratios whose interval is wider than `precision` to either side, relative to the ratio.
+    pub(crate) fn n_wide(&self, precision: f64) -> usize {
+        self.ratios().filter(|ratio| (ratio.ratio.high - ratio.ratio.low) / 2.0 > precision * ratio.ratio.value).count()
     }
 }
 
@@ -163,15 +213,15 @@ impl Group {
                 let (value, resamples) =
                     ratio_of_quantiles(base, other, paired, compare.quantile, n_resamples, study.seed);
                 let ratio = Estimate::of(value, &resamples);
-                let verdict = verdict(ratio, study.threshold);
-                ratios.push(RatioOf { level: variant.level.clone(), ratio, p: 1.0, verdict, resamples });
+                let verdict = verdict(ratio, threshold(study, compare));
+                ratios.push(RatioOf { level: variant.level.clone(), ratio, p: None, verdict, resamples });
             }
             let (even, odd) = of_base.steady.alternate();
             if odd.pooled().len() > 1 {
                 let (value, resamples) =
                     ratio_of_quantiles(&even, &odd, true, compare.quantile, n_resamples, study.seed);
                 let ratio = Estimate::of(value, &resamples);
-                control = Some((ratio, verdict(ratio, study.threshold)));
+                control = Some((ratio, verdict(ratio, threshold(study, compare))));
             }
         }
         Self { key: key(levels), title: title(study, &compare.within, levels), variants, ratios, control }
@@ -233,14 +283,9 @@ impl Variant {
         self.steady.builds.iter().flatten().map(Vec::len).sum()
     }
 
+    /// What prose refers to; the CSV of the comparison's table has a row with everything.
     fn json(&self) -> Value {
-        let spread = self.steady.spread();
-        let [median, p95, p99] = self.quantiles.map(estimate_json);
-        json!({
-            "median": median, "p95": p95, "p99": p99, "samples": self.n_samples(), "processes": self.series.len(),
-            "builds": self.steady.builds.len(), "warm_up": self.n_warm_up, "unsteady": self.n_unsteady,
-            "deviation": { "builds": spread.builds, "processes": spread.processes, "iterations": spread.iterations },
-        })
+        json!({ "median": estimate_json(self.quantiles[0]), "samples": self.n_samples(), "processes": self.series.len() })
     }
 }
 
@@ -254,21 +299,10 @@ pub(crate) fn verdict_name(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The ratios whose interval is still wider than the study wants.
-pub fn imprecise(study: &Study, raw: &Raw) -> Vec<String> {
+/// The number of ratios whose interval is still wider than the study wants.
+pub(crate) fn n_imprecise(study: &Study, raw: &Raw) -> usize {
     // Fewer resamples than for a result: this only decides whether to go on.
     const ROUGH: usize = 1000;
     let comparisons = study.compare.iter().map(|compare| Comparison::of(study, compare, raw, ROUGH));
-    let wide = |ratio: &RatioOf| (ratio.ratio.high - ratio.ratio.low) / 2.0 > study.runs.precision * ratio.ratio.value;
-    comparisons
-        .flat_map(|comparison| comparison.groups)
-        .flat_map(|group| {
-            group
-                .ratios
-                .iter()
-                .filter(|ratio| wide(ratio))
-                .map(|ratio| format!("{}: {}", group.title, ratio.level))
-                .collect::<Vec<_>>()
-        })
-        .collect()
+    comparisons.map(|comparison| comparison.n_wide(study.runs.precision)).sum()
 }

@@ -13,8 +13,12 @@ pub struct Counts {
     pub name: String,
     /// The outcomes in declared order.
     pub outcomes: Vec<String>,
-    /// The outcomes whose share together is estimated, as people read them.
+    /// What the share is called.
     pub share: String,
+    /// The outcomes whose share together is estimated.
+    pub hits: Vec<String>,
+    /// True when the records are all that there is.
+    pub census: bool,
     /// One row for each combination of levels.
     pub rows: Vec<CountsRow>,
 }
@@ -50,6 +54,8 @@ impl Counts {
             name: count.name.clone(),
             outcomes,
             share: count.share_label.clone().unwrap_or_else(|| count.share.join(" or ")),
+            hits: count.share.clone(),
+            census: count.census,
             rows,
         }
     }
@@ -60,9 +66,15 @@ impl Counts {
         let totals: Map<_, _> =
             self.outcomes.iter().enumerate().map(|(at, outcome)| (outcome.clone(), json!(total(at)))).collect();
         let (n_hits, n) = self.rows.iter().fold((0, 0), |(hits, n), row| (hits + row.n_hits, n + row.n));
-        let all = json!({ "hits": n_hits, "n": n, "share": estimate_json(share_estimate(n_hits, n)) });
+        let all = json!({ "hits": n_hits, "n": n, "share": estimate_json(share(n_hits, n, self.census)) });
         json!({ "rows": rows, "totals": totals, "all": all, "n_rows": self.rows.len() })
     }
+}
+
+/// A share with its interval; of a census, one without width.
+fn share(n_hits: u64, n: u64, census: bool) -> Estimate {
+    let found = share_estimate(n_hits, n);
+    if census { Estimate { low: found.value, high: found.value, ..found } } else { found }
 }
 
 impl CountsRow {
@@ -73,7 +85,7 @@ impl CountsRow {
         let counted = outcomes.iter().zip(&counts).filter(|(outcome, _)| !count.apart.contains(outcome));
         let n = counted.map(|(_, n)| n).sum();
         let n_hits = count.share.iter().map(of).sum();
-        Self { key, title, counts, n_hits, n, share: share_estimate(n_hits, n) }
+        Self { key, title, counts, n_hits, n, share: share(n_hits, n, count.census) }
     }
 
     fn json(&self, outcomes: &[String]) -> Value {

@@ -6,14 +6,15 @@ mod count;
 mod outcome;
 mod value;
 
-pub(crate) use compare::verdict_name;
-pub use compare::{Comparison, Group, RatioOf, Variant, imprecise};
+pub use compare::{Comparison, Group, RatioOf, Variant};
+pub(crate) use compare::{Variation, n_imprecise, verdict_name};
 pub use count::{Counts, CountsRow};
 pub use outcome::{Outcome, outcomes};
 pub use value::{Cell, Values, ValuesRow};
 
 use crate::raw::{Raw, Record};
 use crate::schema::{Level, Study};
+use crate::text::settled;
 use eutectic_measure::Estimate;
 use serde_json::{Map, Value, json};
 
@@ -75,25 +76,6 @@ pub fn statistic(stats: &Value, pointer: &str) -> Option<Estimate> {
 
 fn estimate_json(estimate: Estimate) -> Value {
     json!({ "value": estimate.value, "low": estimate.low, "high": estimate.high })
-}
-
-/// `value` with sorted keys and nine significant digits: the same text whatever library computes logarithms, and whether or
-/// not objects keep the order of insertion.
-pub(crate) fn settled(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let mut names: Vec<&String> = fields.keys().collect();
-            names.sort();
-            names.into_iter().map(|name| (name.clone(), settled(&fields[name]))).collect::<Map<_, _>>().into()
-        }
-        Value::Array(items) => items.iter().map(settled).collect(),
-        Value::Number(number) if number.is_f64() => {
-            let rounded =
-                number.as_f64().map(|number| format!("{number:.8e}")).and_then(|text| text.parse::<f64>().ok());
-            rounded.map_or(Value::Null, Value::from)
-        }
-        other => other.clone(),
-    }
 }
 
 /// The combinations of levels of `factors` in declared order, each with its key and those records of `raw` that have it and

@@ -16,6 +16,8 @@ pub struct Outcome {
     pub verdict: Option<&'static str>,
     /// The statistic.
     pub found: Option<Estimate>,
+    /// Its pointer into `out/stats.json`.
+    pub statistic: String,
     /// What was believed of it, in words.
     pub belief: String,
 }
@@ -37,7 +39,8 @@ pub fn outcomes(study: &Study, stats: &Value) -> Vec<Outcome> {
                 Relation::Equal => "equal to",
             });
             let belief = hypothesis.than.map_or(String::new(), |bound| format!("{relation} {bound}"));
-            Outcome { name: hypothesis.name.clone(), text: hypothesis.text.clone(), verdict, found, belief }
+            let statistic = hypothesis.statistic.clone().unwrap_or_default();
+            Outcome { name: hypothesis.name.clone(), text: hypothesis.text.clone(), verdict, found, statistic, belief }
         })
         .collect()
 }
@@ -58,6 +61,8 @@ fn judge(found: Estimate, relation: Relation, bound: f64) -> &'static str {
 impl Outcome {
     pub(super) fn json(&self) -> Value {
         let found = self.found.map(|found| json!({ "value": found.value, "low": found.low, "high": found.high }));
-        json!({ "text": self.text, "verdict": self.verdict, "found": found, "belief": self.belief })
+        json!({
+            "text": self.text, "verdict": self.verdict, "found": found, "statistic": self.statistic, "belief": self.belief,
+        })
     }
 }

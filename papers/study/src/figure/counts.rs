@@ -40,6 +40,8 @@ pub(super) fn bars(figure: &Figure, counts: &Counts) -> (String, String, String)
         let cells: Vec<String> = row.counts.iter().map(u64::to_string).collect();
         csv.push_str(&format!("{},{}\n", csv_cell(&row.title), cells.join(",")));
     }
-    let method = format!("Counts of outcomes; the number at the end of a bar is that of: {}.", counts.share);
+    let hits = counts.hits.join(", ");
+    let hits = if counts.share == counts.hits.join(" or ") { hits } else { format!("{}: {hits}", counts.share) };
+    let method = format!("Counts of outcomes; the number at the end of a bar counts {hits}.");
     (canvas.finish(&figure.caption), csv, method)
 }

@@ -9,7 +9,7 @@ mod scale;
 mod values;
 
 use crate::Trouble;
-use crate::analysis::{Comparison, Group, RESAMPLES, Results};
+use crate::analysis::{Comparison, Group, RESAMPLES, Results, Values, Variant, Variation};
 use crate::raw::Raw;
 use crate::schema::{Figure, FigureKind, Study};
 
@@ -32,7 +32,7 @@ pub fn draw(study: &Study, figure: &Figure, results: &Results, raw: &Raw) -> Res
     let counts = results.counts.iter().find(|one| one.name == figure.from);
     let values = results.values.iter().find(|one| one.name == figure.from);
     let (svg, csv, method) = match (figure.kind, comparison, counts, values) {
-        (FigureKind::Forest, Some(comparison), ..) => ratios::forest(study, figure, comparison),
+        (FigureKind::Forest, Some(comparison), ..) => ratios::forest(figure, comparison),
         (FigureKind::Ecdf, Some(comparison), ..) => samples::ecdf(figure, comparison, group(figure, comparison)?),
         (FigureKind::TimeSeries, Some(comparison), ..) => {
             samples::time_series(figure, comparison, group(figure, comparison)?)
@@ -63,13 +63,34 @@ fn group<'a>(figure: &Figure, comparison: &'a Comparison) -> Result<&'a Group, T
     })
 }
 
-/// How the interval of a ratio was made, for captions.
-fn bootstrap() -> String {
-    format!("95 % intervals by a hierarchical bootstrap of {RESAMPLES} resamples")
+/// How the ratios of a comparison and their intervals were made, for captions.
+fn method_of(comparison: &Comparison) -> String {
+    match comparison.variation() {
+        Variation::None => "Ratios of medians, without intervals, as the samples of a variant do not differ".to_owned(),
+        Variation::WithinProcesses => format!(
+            "Ratios of medians with 95 % intervals of what varies within a process, by a bootstrap of {RESAMPLES} resamples"
+        ),
+        Variation::BetweenProcesses => {
+            format!("Ratios of medians with 95 % intervals by a hierarchical bootstrap of {RESAMPLES} resamples")
+        }
+    }
+}
+
+/// How many samples each median of a comparison is of, for captions.
+pub(crate) fn numbers_of(comparison: &Comparison) -> String {
+    let samples = range(comparison.variants().map(Variant::n_samples));
+    let processes = range(comparison.variants().map(|variant| variant.series.len()));
+    format!("n = {} in {}", counted(&samples, "sample"), counted(&processes, "process"))
+}
+
+/// How many values each of a table is the median of, for captions; none where it is one.
+pub(crate) fn repeats(values: &Values) -> Option<String> {
+    let n = range(values.rows.iter().flat_map(|row| row.cells.iter().flatten().map(|cell| cell.n)));
+    (n != "1").then(|| format!("n = {n}"))
 }
 
 /// The least and the greatest of some counts, as people write it.
-fn range(counts: impl Iterator<Item = usize>) -> String {
+pub(crate) fn range(counts: impl Iterator<Item = usize>) -> String {
     let counts: Vec<usize> = counts.collect();
     match (counts.iter().min(), counts.iter().max()) {
         (Some(least), Some(greatest)) if least == greatest => least.to_string(),

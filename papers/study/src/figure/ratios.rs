@@ -2,9 +2,9 @@
 
 use super::canvas::{Anchor, Canvas, GRID, INK, N_STYLES, WIDTH, style, width_of};
 use super::scale::Scale;
-use super::{bootstrap, counted, csv_cell, csv_number, range};
+use super::{csv_cell, csv_number, method_of, numbers_of};
 use crate::analysis::Comparison;
-use crate::schema::{Figure, Study};
+use crate::schema::Figure;
 
 /// Height of a row, and that of one among many, which leaves room on the page for a table.
 const ROW: f64 = 15.0;
@@ -12,7 +12,7 @@ const NARROW: f64 = 12.0;
 const MANY: usize = 20;
 
 /// The picture, its data, and its method.
-pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) -> (String, String, String) {
+pub(super) fn forest(figure: &Figure, comparison: &Comparison) -> (String, String, String) {
     let mut levels: Vec<(String, String)> = Vec::new();
     for group in &comparison.groups {
         for variant in
@@ -45,7 +45,7 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
     let label =
         figure.x.clone().unwrap_or_else(|| format!("ratio of medians, {} over variant (logarithmic)", comparison.base));
     scale.draw_horizontally(&mut canvas, bottom, top, &label);
-    let (low, high) = (scale.place(1.0 / (1.0 + study.threshold)), scale.place(1.0 + study.threshold));
+    let (low, high) = (scale.place(1.0 / (1.0 + comparison.threshold)), scale.place(1.0 + comparison.threshold));
     canvas.rectangle((low.max(left), top), high.min(right) - low.max(left), bottom - top, "#eeeeee");
     canvas.line((scale.place(1.0), top), (scale.place(1.0), bottom), INK, 0.8, "3 2");
     let mut csv = "group,variant,ratio,low,high,p_holm,verdict,base_median,variant_median\n".to_owned();
@@ -75,10 +75,11 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
             canvas.mark((scale.place(estimate.value), y), style, 3.0);
             let verdict = crate::analysis::verdict_name(ratio.verdict);
             canvas.text((right + 6.0, y + 3.0), Anchor::Start, &format!("{:.3}  {verdict}", estimate.value));
-            let numbers = [estimate.value, estimate.low, estimate.high, ratio.p].map(csv_number).join(",");
+            let p = ratio.p.map_or(String::new(), csv_number);
+            let numbers = [estimate.value, estimate.low, estimate.high].map(csv_number).join(",");
             let medians = [median(&comparison.base), median(&ratio.level)].map(csv_number).join(",");
             csv.push_str(&format!(
-                "{},{},{numbers},{verdict},{medians}\n",
+                "{},{},{numbers},{p},{verdict},{medians}\n",
                 csv_cell(&group.title),
                 csv_cell(&ratio.level)
             ));
@@ -86,13 +87,11 @@ pub(super) fn forest(study: &Study, figure: &Figure, comparison: &Comparison) ->
         }
         canvas.line((left, y - row * 0.5), (right, y - row * 0.5), GRID, 0.4, "");
     }
-    let variants = || comparison.groups.iter().flat_map(|group| &group.variants);
     let method = format!(
-        "Ratios of medians with {}; n = {} in {} for each point; the band is the threshold of {} %.",
-        bootstrap(),
-        counted(&range(variants().map(|variant| variant.n_samples())), "sample"),
-        counted(&range(variants().map(|variant| variant.series.len())), "process"),
-        study.threshold * 100.0
+        "{}; {} for each point; the band is the threshold of {} %.",
+        method_of(comparison),
+        numbers_of(comparison),
+        comparison.threshold * 100.0
     );
     (canvas.finish(&figure.caption), csv, method)
 }

@@ -109,6 +109,9 @@ fn points(
     for group in &comparison.groups {
         for (series, variant) in group.variants.iter().enumerate() {
             let of_variant = |record: &&Record| {
+                if !record.is_among(&compare.only) {
+                    return false;
+                }
                 let levels: Vec<String> = compare.within.iter().filter_map(|factor| record.text(factor)).collect();
                 crate::analysis::key(&levels) == group.key
                     && record.text(&compare.of).as_deref() == Some(&variant.level)

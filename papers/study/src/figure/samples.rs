@@ -74,10 +74,12 @@ pub(super) fn time_series(figure: &Figure, comparison: &Comparison, group: &Grou
             points.iter().for_each(|point| canvas.mark(*point, style(at), 1.2));
         }
     }
-    let processes = counted(&range(group.variants.iter().map(|variant| variant.series.len())), "process");
+    let processes = range(group.variants.iter().map(|variant| variant.series.len()));
+    let borders = if processes == "1" { "" } else { ", dashed lines between processes" };
     let method = format!(
-        "Samples of {} in the order in which they were taken, warm-up included; {processes}, dashed lines between processes.",
-        group.title
+        "Samples of {} in the order in which they were taken, warm-up included; {}{borders}.",
+        group.title,
+        counted(&processes, "process")
     );
     (canvas.finish(&figure.caption), csv, method)
 }

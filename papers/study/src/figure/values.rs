@@ -3,7 +3,7 @@
 use super::canvas::{Anchor, Canvas, GRID, INK, WIDTH, fill, style, width_of};
 use super::samples::lines_legend;
 use super::scale::{Scale, shown};
-use super::{csv_cell, csv_number};
+use super::{csv_cell, csv_number, repeats};
 use crate::analysis::Values;
 use crate::schema::{Figure, Study};
 
@@ -24,12 +24,6 @@ fn data(values: &Values) -> String {
 
 fn finite(values: &Values) -> impl Iterator<Item = f64> + '_ {
     values.rows.iter().flat_map(|row| row.cells.iter().flatten().map(|cell| cell.value))
-}
-
-/// How often each value was recorded, for a caption.
-fn repeats(values: &Values) -> String {
-    let n = super::range(values.rows.iter().flat_map(|row| row.cells.iter().flatten().map(|cell| cell.n)));
-    format!("n = {} for each point", super::counted(&n, "record"))
 }
 
 /// One row for each combination, one mark for each column.
@@ -54,7 +48,11 @@ pub(super) fn dots(figure: &Figure, values: &Values) -> (String, String, String)
             }
         }
     }
-    (canvas.finish(&figure.caption), data(values), format!("Medians; {}.", repeats(values)))
+    let method = match repeats(values) {
+        Some(n) => format!("Medians; {n} for each point."),
+        None => "One value for each point.".to_owned(),
+    };
+    (canvas.finish(&figure.caption), data(values), method)
 }
 
 /// Lines over the first factor of the rows, whose levels are numbers, both axes logarithmic; bars from the least to the
@@ -99,8 +97,11 @@ pub(super) fn scaling(study: &Study, figure: &Figure, values: &Values) -> (Strin
         canvas.path(&points, style(column).color, 1.2, style(column).dash);
         points.iter().for_each(|point| canvas.mark(*point, style(column), 3.0));
     }
-    let method =
-        format!("Medians, bars from the least to the greatest record; {}; both axes are logarithmic.", repeats(values));
+    let what = match repeats(values) {
+        Some(n) => format!("Medians, bars from the least to the greatest value; {n} for each point"),
+        None => "One value for each point".to_owned(),
+    };
+    let method = format!("{what}; both axes are logarithmic.");
     (canvas.finish(&figure.caption), data(values), method)
 }
 

@@ -4,6 +4,7 @@ mod figures;
 mod lint;
 mod measuring;
 mod raw;
+mod reading;
 mod replay;
 
 use serde_json::{Value, json};
