@@ -11,6 +11,7 @@ mod debugging;
 mod determinism;
 mod explain;
 mod hostile;
+mod interface;
 mod large;
 mod lower;
 mod onnx_backend;

@@ -5,6 +5,7 @@ use super::{Global, Outcome, misuse, print_json};
 use crate::backend::{Error, Program};
 use crate::batch;
 use crate::cuda::{Cuda, Library, require};
+use crate::files::unwritten;
 use crate::fused::{self, Wanted};
 use crate::inputs::{Sizes, seeded, sizes_from_shapes};
 use crate::ir::diag::Diagnostics;
@@ -98,7 +99,7 @@ impl Calibrate {
             let (chosen, best) = (found.total(by_roofline)?, found.total(by_table)?);
             regrets.push((path.display().to_string(), chosen, best));
         }
-        found.write().map_err(|error| misuse(format!("{}: {error}", self.out.display())))?;
+        found.write().map_err(|error| unwritten(&self.out, &error))?;
         found.report(global, &regrets);
         Ok(0)
     }

@@ -92,6 +92,11 @@ pub fn count(number: f64) -> String {
     text
 }
 
+/// A number of things whose plural is regular: `1 rule`, `1,234 rules`.
+pub fn counted(n: usize, thing: &str) -> String {
+    format!("{} {thing}{}", count(n as f64), if n == 1 { "" } else { "s" })
+}
+
 /// A number of bytes in the largest unit that keeps it above one: `102.5 MB`.
 pub fn bytes(number: f64) -> String {
     scaled(number, &["B", "kB", "MB", "GB", "TB"], 1000.0)
@@ -124,6 +129,7 @@ mod tests {
     fn numbers_read_like_prose() {
         assert_eq!(count(25_557_032.0), "25,557,032");
         assert_eq!(count(7.0), "7");
+        assert_eq!([counted(1, "rule"), counted(1234, "rule")], ["1 rule", "1,234 rules"]);
         assert_eq!(bytes(102_514_688.0), "102.51 MB");
         assert_eq!(seconds(0.00124), "1.24 ms");
     }
