@@ -112,6 +112,19 @@ fn an_output_that_cannot_be_written_is_told_before_the_work() {
 }
 
 #[test]
+fn a_flood_of_one_mistake_is_cut_short_for_people_and_whole_for_scripts() {
+    let calls: String = (0..50).map(|at| format!("v{at} = Reluu (x)\n")).collect();
+    let rules = format!("/// a law\nrule many : exact {{ y = Relu (x)\n=>\n{calls} y = x }}\n");
+    let desk = Desk::with(&[("many.rules", &rules)]);
+    let (_, said) = desk.refused(&["rules", "check", "many.rules"]);
+    assert_eq!(said.matches("there is no operator").count(), 20, "{said}");
+    assert!(said.contains("... and 30 more of R0004"), "{said}");
+    let found = desk.json(&["rules", "check", "many.rules"]);
+    let all = found["problems"].as_array().expect("a list");
+    assert_eq!(all.iter().filter(|problem| problem["code"] == "R0004").count(), 50);
+}
+
+#[test]
 fn a_form_is_not_guessed_from_an_ending_that_says_none() {
     let desk = Desk::with(&[("m.onnxtxt", RELU)]);
     let (code, said) = desk.refused(&["convert", "m.onnxtxt", "m.txt"]);

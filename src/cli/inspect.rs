@@ -60,7 +60,7 @@ impl Inspect {
         println!(
             "  {}, {} ({})",
             render::counted(summary.n_nodes, "node"),
-            render::counted(summary.n_parameters, "parameter"),
+            render::counted(summary.n_parameters as usize, "parameter"),
             render::bytes(summary.parameter_bytes as f64)
         );
         println!("  {}, {} moved", render::flops(summary.totals.flops), render::bytes(summary.totals.bytes_moved));

@@ -96,6 +96,7 @@ enum Device {
 impl Lower {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let Device::Tensorrt = self.target;
+        global.check_output(self.save_engine.as_deref())?;
         self.with_tensorrt(global)
     }
 

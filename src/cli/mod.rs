@@ -46,9 +46,8 @@ mod shell;
 mod study;
 mod verify_rules;
 
-use crate::ir::Model;
-
 use crate::files::STANDARD;
+use crate::ir::Model;
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity, drives_terminal};
 use crate::onnx::{ExportOptions, Limits, Policy};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};

@@ -66,8 +66,6 @@ enum Certify {
 impl Optimize {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         global.check_output(self.output.as_deref())?;
-        let stage = stages(global);
-        stage.set_message("reading");
         let start = Instant::now();
         let mut model = global.load(&self.model)?;
         let read = start.elapsed();
@@ -81,6 +79,7 @@ impl Optimize {
         let (dump, record) = (self.dump_egraph.is_some(), self.certify == Certify::Exact);
         let explain = self.trace.as_ref().map(|_| Focus::Whole);
         let options = Options { dump, record: record || explain.is_some(), explain, ..self.rewriting.options(&model)? };
+        let stage = stages(global);
         stage.set_message("rewriting");
         let begun = Instant::now();
         crate::ir::infer::infer(&mut model);
@@ -104,13 +103,9 @@ impl Optimize {
         }
         for conflict in &report.conflicts {
             let rule = conflict.rule.as_deref().unwrap_or("congruence");
-            global.warn(
-                &Diagnostic::warning(
-                    "P0202",
-                    format!("`{rule}` equated {} with {}; the rule is unsound here", conflict.left, conflict.right),
-                )
-                .into(),
-            );
+            let message =
+                format!("`{rule}` equated {} with {}; the rule is unsound here", conflict.left, conflict.right);
+            stage.suspend(|| global.warn(&Diagnostic::warning("P0202", message).into()));
         }
         stage.set_message("comparing");
         let certificate = original.as_ref().map(|original| self.certify(original, &model)).transpose()?;

@@ -3,6 +3,7 @@
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Severity};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 
@@ -19,13 +20,26 @@ pub fn out(text: fmt::Arguments) {
     }
 }
 
-/// Prints each diagnostic on standard error, like a compiler: with a code frame where the place is a span of a text file.
+/// Most diagnostics of one code that are printed; a damaged file can have one for each weight.
+const MOST_OF_ONE_CODE: usize = 20;
+
+/// Prints each diagnostic on standard error, like a compiler: with a code frame where the place is a span of a text file. Of very
+/// many of one code the first ones, and how many there are.
 pub fn print(problems: &Diagnostics) {
+    let mut n_of: BTreeMap<&str, usize> = BTreeMap::new();
     for problem in &problems.0 {
+        let n = n_of.entry(problem.code).or_default();
+        *n += 1;
+        if *n > MOST_OF_ONE_CODE {
+            continue;
+        }
         match framed(problem) {
             Some(text) => err(format_args!("{text}")),
             None => err(format_args!("{problem}")),
         }
+    }
+    for (code, n) in n_of.into_iter().filter(|(_, n)| *n > MOST_OF_ONE_CODE) {
+        err(format_args!("... and {} more of {code}; `--json` lists all errors", n - MOST_OF_ONE_CODE));
     }
 }
 

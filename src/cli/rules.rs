@@ -23,7 +23,7 @@ pub(super) struct Rules {
 enum Verb {
     /// List rules and fusions with their contracts
     List {
-        /// Only this family
+        /// Only this family, or `fusions`
         family: Option<String>,
         /// Print the whole library as a page in Markdown
         #[arg(long, conflicts_with = "family")]
@@ -68,21 +68,19 @@ impl Rules {
 
 fn list(family: Option<&str>, global: &Global) -> Outcome {
     let library = Library::built_in()?;
-    if let Some(family) = family {
-        let mut families: Vec<&str> = library.rules().iter().map(|rule| rule.family()).collect();
-        families.dedup();
-        if !families.contains(&family) {
-            let meant = did_you_mean(family, families.iter().copied());
-            return Err(Diagnostic::error(Kind::Invalid, MISUSE, format!("there is no family `{family}`{meant}"))
-                .help(format!("there are {}; `eutectic rules show NAME` prints one rule", families.join(", ")))
-                .into());
-        }
+    let mut families: Vec<&str> = library.rules().iter().map(|rule| family_of(rule)).collect();
+    families.dedup();
+    if let Some(family) = family.filter(|family| !families.contains(family)) {
+        let meant = did_you_mean(family, families.iter().copied());
+        return Err(Diagnostic::error(Kind::Invalid, MISUSE, format!("there is no family `{family}`{meant}"))
+            .help(format!("there are {}; `eutectic rules show NAME` prints one rule", families.join(", ")))
+            .into());
     }
     let rules: Vec<&Rule> = library
         .rules()
         .iter()
         .map(Arc::as_ref)
-        .filter(|rule| family.is_none_or(|family| rule.family() == family))
+        .filter(|rule| family.is_none_or(|family| family_of(rule) == family))
         .collect();
     if global.json {
         let rules: Vec<_> = rules
@@ -102,8 +100,8 @@ fn list(family: Option<&str>, global: &Global) -> Outcome {
     }
     let mut last = "";
     for rule in &rules {
-        if rule.family() != last {
-            last = rule.family();
+        if family_of(rule) != last {
+            last = family_of(rule);
             println!("\n{last}");
         }
         let equation = rule.doc.lines().next().unwrap_or_default().trim();
@@ -111,6 +109,11 @@ fn list(family: Option<&str>, global: &Global) -> Outcome {
     }
     println!("\n{}", render::counted(rules.len(), "rule"));
     Ok(0)
+}
+
+/// Fused operators, of which each has its own file, are listed as one family.
+fn family_of(rule: &Rule) -> &str {
+    if rule.fusion.is_some() { "fusions" } else { rule.family() }
 }
 
 fn vocabulary(global: &Global) -> i32 {
