@@ -1,7 +1,7 @@
 //! `eutectic calibrate`: measures the calls of models on the device and writes them as a table that extraction prices by.
 
 use super::bench::{Precision, default_cache};
-use super::{Global, Outcome, misuse, print_json};
+use super::{Global, Outcome, at_least_one, misuse, print_json};
 use crate::backend::{Error, Program};
 use crate::batch;
 use crate::cuda::{Cuda, Library, require};
@@ -38,7 +38,7 @@ pub(super) struct Calibrate {
     #[arg(long, value_enum, default_value_t = Precision::F16)]
     precision: Precision,
     /// Size of the first dim of every input
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     batch: Option<usize>,
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]

@@ -2,7 +2,7 @@
 
 use super::{Global, Outcome, print_json};
 use crate::files::{read_text, write_text};
-use crate::ir::diag::{Diagnostics, Escaped};
+use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind};
 use crate::passes::rules::import::Lines;
 use crate::published::{File, Record, fixtures, json_lines, records, table};
 use clap::{Args, ValueEnum};

@@ -138,7 +138,7 @@ impl Reduce {
         let path = dir.keep();
         std::fs::rename(&path, &self.out).map_err(|error| {
             let _ = std::fs::remove_dir_all(&path);
-            failed(error)
+            failed(error).into()
         })
     }
 

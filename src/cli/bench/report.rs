@@ -18,7 +18,7 @@ const THRESHOLD: f64 = 0.02;
 
 impl Bench {
     /// What the programs ran on, as far as the backend tells.
-    fn environment(variants: &[Variant]) -> Value {
+    pub(super) fn environment(variants: &[Variant]) -> Value {
         let found = variants.iter().find_map(|variant| match &variant.program {
             Prepared::Cuda(program) => Some(program.environment()),
             Prepared::Cpu(_) => None,
