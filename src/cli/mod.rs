@@ -74,7 +74,7 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// Print the budgets under which files are read, and stop
-    #[arg(long)]
+    #[arg(long, global = true)]
     limits: bool,
     /// Treat models as hostile: no hard links from elsewhere, no writing through links
     #[arg(long, global = true)]
