@@ -1,6 +1,6 @@
 //! `eutectic certify`: whether two models are the same function, in exact arithmetic and in single precision.
 
-use super::{Global, Outcome, bound, print_json};
+use super::{Global, Outcome, bound, print_json, stages};
 use crate::certificate::exact::{self, Exact, Folded, Verdict};
 use crate::certificate::{self, Certificate};
 use crate::inputs::sizes_from_shapes;
@@ -37,11 +37,14 @@ pub(super) struct Certify {
 impl Certify {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let (mut before, mut after) = (global.load(&self.before)?, global.load(&self.after)?);
+        let stage = stages(global);
+        stage.set_message("certifying");
         let n_respelled = in_standard_operators(&mut before) + in_standard_operators(&mut after);
         let sizes = sizes_from_shapes(&before.graph, &self.shapes)?;
         let found = exact::certify(&before, &after, Folded::Guessed(&folded(&before)?), &sizes, self.seed)?;
         let floats =
             (!self.exact_only).then(|| certificate::compare(&before, &after, &sizes, self.seed, self.tolerance));
+        stage.finish_and_clear();
         let code = code(&found, floats.as_ref());
         if global.json {
             print_json(&json!({

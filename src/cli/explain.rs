@@ -2,7 +2,7 @@
 
 use super::rewriting::Rewriting;
 use super::rules::unknown;
-use super::{Global, Outcome, misuse, print_json, render};
+use super::{Global, Outcome, misuse, print_json, render, stages};
 use crate::codes;
 use crate::ir::diag::{Diagnostic, Escaped};
 use crate::ir::{Model, Name};
@@ -69,7 +69,10 @@ impl Explain {
         if let Some(name) = &self.rule {
             self.rule(name)?;
         }
+        let stage = stages(global);
+        stage.set_message("replaying");
         let report = optimize(&mut model, &Options { explain: Some(focus), ..options })?;
+        stage.finish_and_clear();
         if report.explanations.is_empty() {
             let name = self.node.as_ref().or(self.output.as_ref()).map_or("", String::as_str);
             let message = format!("neither the prepared nor the optimized graph has `{name}`");

@@ -61,10 +61,10 @@ impl Import {
         let sound: Vec<&str> =
             verdicts().filter(|verdict| verdict.verdict == "sound").map(|verdict| verdict.rule.as_str()).collect();
         if let Some(output) = &self.output {
-            write_text(output, &sound.join("\n"))?;
+            write_text(output, sound.join("\n"))?;
         }
         if let Some(unsound) = &self.unsound {
-            write_text(unsound, &fixtures(verdicts()))?;
+            write_text(unsound, fixtures(verdicts()))?;
         }
         if let Some(results) = &self.results {
             let text = json_lines(&records).map_err(|error| {
@@ -73,7 +73,7 @@ impl Import {
             write_text(results, &text)?;
         }
         if let Some(path) = &self.table {
-            write_text(path, &table(&records))?;
+            write_text(path, table(&records))?;
         }
         if global.json {
             print_json(&json!({ "rules": records }));

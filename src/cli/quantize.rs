@@ -69,8 +69,11 @@ impl Quantize {
         let quantized = super::render::counted(changed("quantize"), "call");
         println!("{quantized} quantized, {} in half precision", changed("autocast"));
         println!("largest difference {:.1e} of the output, on inputs of seed 0", found.worst);
-        if let (Some(output), Some(bytes)) = (&self.output, bytes) {
-            println!("wrote {} ({})", output.display(), super::render::bytes(bytes as f64));
+        match (&self.output, bytes) {
+            (Some(output), Some(bytes)) => {
+                println!("wrote {} ({})", output.display(), super::render::bytes(bytes as f64));
+            }
+            _ => println!("nothing written: give `--output`"),
         }
         Ok(0)
     }

@@ -3,7 +3,7 @@
 use super::against::Partners;
 use super::fuzz::number;
 use super::run::read_inputs;
-use super::{Global, Outcome, bound, misuse, print_json, render};
+use super::{Global, Outcome, bound, misuse, print_json, render, stages};
 use crate::certificate::{Certificate, run_on_cpu};
 use crate::conformance::guard;
 use crate::files::{save, save_npy, unwritten};
@@ -97,7 +97,11 @@ impl Reduce {
         };
         judge.tester.ask_reference(&case);
         judge.failure = Some(failure.clone());
-        let Some(found) = reduce(case, &mut judge, budget) else {
+        let stage = stages(global);
+        stage.set_message("reducing");
+        let found = reduce(case, &mut judge, budget);
+        stage.finish_and_clear();
+        let Some(found) = found else {
             let message = format!("the failure of `{}` is not the same each time: {failure}", self.model.display());
             return Err(Diagnostic::error(Kind::Invalid, "C0174", message).into());
         };

@@ -88,9 +88,8 @@ impl Bench {
             let (low, high) = (quantile(clocks, 0.0), quantile(clocks, 1.0));
             println!("clock {:.0} MHz ({low:.0} to {high:.0})", median(clocks));
         }
-        println!(
-            "a sample is the mean of runs one after the other, 2 ms of them at least; inputs and results stay on the device"
-        );
+        let place = if self.backend == On::Cuda { "; inputs and results stay on the device" } else { "" };
+        println!("a sample is the mean of runs one after the other that take 2 ms at least{place}");
         if let Some(ratio) = ratio {
             println!("fused is {}: {:.2} times ({:.2} to {:.2})", word(ratio), ratio.value, ratio.low, ratio.high);
         }
