@@ -7,10 +7,10 @@ use crate::onnx::{ExportOptions, Limits, Policy};
 use npyz::WriterBuilder;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Read};
 use std::path::{Component, Path, PathBuf};
 
-/// The name of standard input and output: a model can come and go through pipes.
+/// The name of standard input, and of standard output where the program writes a model: both may be pipes.
 pub const STANDARD: &str = "-";
 
 /// Reads a model: ONNX's textual syntax when the name ends in `.onnxtxt`, the binary format otherwise; either for [`STANDARD`].
@@ -66,18 +66,12 @@ pub struct Saved {
     pub external: Option<(PathBuf, u64)>,
 }
 
-/// Writes a model, in the form that its name asks for as in [`load`]; the binary one for [`STANDARD`].
+/// Writes a model, in the form that its name asks for as in [`load`].
 ///
 /// Errors: what the target operator set cannot express, what of the model's own file would be lost, or a file that cannot
 /// be written; then nothing is left behind.
 pub fn save(model: &Model, path: &Path, options: &ExportOptions) -> Result<Saved, Diagnostics> {
     crate::onnx::carries_all(model)?;
-    if path == Path::new(STANDARD) {
-        let bytes = crate::onnx::to_bytes(model, options)?;
-        let mut out = std::io::stdout().lock();
-        out.write_all(&bytes).and_then(|()| out.flush()).map_err(|error| unwritten("<standard output>", &error))?;
-        return Ok(Saved { bytes: bytes.len() as u64, external: None });
-    }
     if is_text(path) {
         let text = text::print_model(model, &PRINTED);
         model.intact()?;

@@ -21,7 +21,7 @@ pub(super) fn guarded(work: impl FnOnce() -> i32) -> i32 {
         let panic = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let text = report(&panic, std::env::args().skip(1));
         let kept = match keep(&text) {
-            Ok(path) => format!("what is known of it is in {}; it holds no part of any model", path.display()),
+            Ok(path) => format!("what is known of it is in {}: the arguments, and where it ended", path.display()),
             Err(error) => format!("what is known of it cannot be kept in a file: {error}\n{text}"),
         };
         let first = panic.lines().next().unwrap_or_default();

@@ -258,7 +258,14 @@ impl Global {
     /// Writes a model; says where large weights went.
     fn save(&self, model: &Model, path: &Path, opset: Option<u64>) -> Result<u64, Diagnostics> {
         self.check_output(Some(path))?;
-        let saved = crate::files::save(model, path, &ExportOptions { opset, external_data: false })?;
+        let options = ExportOptions { opset, external_data: false };
+        if path == Path::new(STANDARD) {
+            crate::onnx::carries_all(model)?;
+            let bytes = crate::onnx::to_bytes(model, &options)?;
+            render::out_bytes(&bytes);
+            return Ok(bytes.len() as u64);
+        }
+        let saved = crate::files::save(model, path, &options)?;
         if let Some((beside, bytes)) = saved.external {
             let message = format!(
                 "the model takes more than 2 GiB, which protobuf cannot hold: weights are in `{}` ({})",

@@ -10,7 +10,16 @@ use std::io::{self, ErrorKind, Write};
 /// Writes to standard output. A reader that has seen enough (`eutectic inspect m.onnx | head -1`) is no error: the program
 /// ends there, with exit code 0. Any other failure to write ends it with exit code 2.
 pub fn out(text: fmt::Arguments) {
-    let written = io::stdout().write_fmt(text);
+    end_unless(io::stdout().write_fmt(text));
+}
+
+/// The same for bytes that are no text: a model for a pipe.
+pub fn out_bytes(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    end_unless(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+fn end_unless(written: io::Result<()>) {
     if let Err(error) = written {
         if error.kind() != ErrorKind::BrokenPipe {
             // When this cannot be said either, the exit code still says it.
