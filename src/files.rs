@@ -7,10 +7,13 @@ use crate::onnx::{ExportOptions, Limits, Policy};
 use npyz::WriterBuilder;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Read};
 use std::path::{Component, Path, PathBuf};
 
-/// Reads a model: ONNX's textual syntax when the name ends in `.onnxtxt`, the binary format otherwise.
+/// The name of standard input, and of standard output where the program writes a model: both may be pipes.
+pub const STANDARD: &str = "-";
+
+/// Reads a model: ONNX's textual syntax when the name ends in `.onnxtxt`, the binary format otherwise; either for [`STANDARD`].
 ///
 /// With `untrusted`, external data must not be reachable by hard links from elsewhere. Errors: everything that is wrong.
 pub fn load(path: &Path, limits: &Limits, untrusted: bool) -> Result<(Model, Diagnostics), Diagnostics> {
@@ -19,12 +22,39 @@ pub fn load(path: &Path, limits: &Limits, untrusted: bool) -> Result<(Model, Dia
 
 /// The same under any policy of where a model's external data may lie and how files are read.
 pub fn load_under(path: &Path, limits: &Limits, policy: &Policy) -> Result<(Model, Diagnostics), Diagnostics> {
-    if path.extension().is_some_and(|extension| extension == "onnxtxt") {
-        let source = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-        return text::parse_model(&source)
-            .map_err(|problems| Diagnostics(problems.into_iter().map(|problem| problem.in_file(path)).collect()));
+    if path == Path::new(STANDARD) {
+        return read_standard_input(limits, policy);
+    }
+    if is_text(path) {
+        return parsed(&read_text(path)?, path);
     }
     crate::onnx::read(path, limits, policy)
+}
+
+/// Standard input, in the form that its first bytes show: no protobuf of ONNX begins with a bracket, as the textual syntax does.
+fn read_standard_input(limits: &Limits, policy: &Policy) -> Result<(Model, Diagnostics), Diagnostics> {
+    let name = Path::new("<standard input>");
+    let mut bytes = Vec::new();
+    // A byte more than the budget shows that it is exceeded.
+    let read = std::io::stdin().lock().take(limits.model_bytes.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| unreadable(name, &error))?;
+    match std::str::from_utf8(&bytes) {
+        Ok(source) if source.trim_start().starts_with('<') => parsed(source, name),
+        _ => crate::onnx::from_bytes(bytes.into(), limits, policy).map_err(|problems| in_file(problems, name)),
+    }
+}
+
+fn parsed(source: &str, name: &Path) -> Result<(Model, Diagnostics), Diagnostics> {
+    text::parse_model(source).map_err(|problems| in_file(problems, name))
+}
+
+fn in_file(problems: Diagnostics, name: &Path) -> Diagnostics {
+    Diagnostics(problems.into_iter().map(|problem| problem.in_file(name)).collect())
+}
+
+/// Whether a model of this name is in ONNX's textual syntax.
+fn is_text(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "onnxtxt")
 }
 
 /// What [`save`] wrote.
@@ -42,14 +72,12 @@ pub struct Saved {
 /// be written; then nothing is left behind.
 pub fn save(model: &Model, path: &Path, options: &ExportOptions) -> Result<Saved, Diagnostics> {
     crate::onnx::carries_all(model)?;
-    if path.extension().is_some_and(|extension| extension == "onnxtxt") {
+    if is_text(path) {
         let text = text::print_model(model, &PRINTED);
-        let failed = |error: std::io::Error| {
-            Diagnostic::error(Kind::Io, "C0113", format!("the model is not written: {error}")).in_file(path)
-        };
         model.intact()?;
-        std::fs::write(path, &text).map_err(failed)?;
-        return Ok(Saved { bytes: text.len() as u64, external: None });
+        let bytes = text.len() as u64;
+        crate::onnx::write_whole(path, text)?;
+        return Ok(Saved { bytes, external: None });
     }
     let written = crate::onnx::write(model, path, options)?;
     Ok(Saved { bytes: written.bytes, external: written.external })
@@ -178,6 +206,27 @@ pub fn save_npy(path: &Path, tensor: &Tensor) -> Result<(), Diagnostic> {
 /// Models in files keep every bit of their weights.
 const PRINTED: text::PrintOptions = text::PrintOptions { weights: text::Weights::Full, materialize: 0, types: false };
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
+/// The text in a file. Errors: it cannot be read, or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, Diagnostic> {
+    std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))
+}
+
+/// Writes a report. Errors: the file cannot be written.
+pub fn write_text(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Diagnostic> {
+    std::fs::write(path, text).map_err(|error| unwritten(path, &error))
+}
+
+/// Makes a directory and those above it. Errors: it cannot be made.
+pub fn make_directory(path: &Path) -> Result<(), Diagnostic> {
+    std::fs::create_dir_all(path).map_err(|error| unwritten(path, &error))
+}
+
+/// The diagnostic of a file or directory that cannot be written.
+pub fn unwritten(path: impl Into<PathBuf>, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error(Kind::Io, "C0102", format!("it cannot be written: {error}")).in_file(path)
+}
+
+/// The diagnostic of a file that cannot be read.
+pub fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::error(Kind::Io, "C0101", format!("the file cannot be read: {error}")).in_file(path)
 }

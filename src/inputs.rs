@@ -113,8 +113,7 @@ pub fn seeded(model: &Model, sizes: &Sizes, seed: u64) -> Result<Vec<Option<Tens
         if drawn.is_none() {
             let found = value.ty.as_ref().map_or("of unknown type".into(), ToString::to_string);
             let message = format!("input `{}` ({found}) cannot be drawn at random", value.name);
-            let help = format!("give it as a file: `--input {}=x.npy`", value.name);
-            problems.push(Diagnostic::error(Kind::Unsupported, "C0121", message).help(help));
+            problems.push(Diagnostic::error(Kind::Unsupported, "C0121", message));
         }
         inputs.push(drawn);
     }

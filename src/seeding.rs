@@ -7,7 +7,7 @@ use crate::ir::graph::{Def, Graph, ValueId};
 use crate::ir::tensor::{Data, Seed, Tensor};
 
 /// Weights with more elements than this are replaced; smaller ones may be shapes, axes and scales, and stay.
-pub const LARGEST_KEPT: usize = 16;
+const LARGEST_KEPT: usize = 16;
 
 /// Replaces every large real weight of the main graph by seeded contents in the range mean ± sqrt(3) deviations, cut to
 /// the range that the weight had, or by one repeated element when it has no spread. The number of weights replaced.

@@ -12,6 +12,7 @@ mod debugging;
 mod determinism;
 mod explain;
 mod hostile;
+mod interface;
 mod large;
 mod lower;
 mod onnx_backend;

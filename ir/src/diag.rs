@@ -199,6 +199,14 @@ impl Diagnostics {
         self.0.push(diagnostic);
     }
 
+    /// Adds the next step to those of this code that have none.
+    pub fn with_help(mut self, code: &str, help: &str) -> Self {
+        for problem in self.0.iter_mut().filter(|problem| problem.code == code) {
+            problem.help.get_or_insert_with(|| help.to_owned());
+        }
+        self
+    }
+
     /// True when any of them is an error.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
@@ -250,6 +258,21 @@ impl fmt::Display for Diagnostics {
 impl std::error::Error for Diagnostic {}
 impl std::error::Error for Diagnostics {}
 
+/// The one of `known` that `name` is most likely a slip of: at most a third of its letters apart, upper and lower case taken
+/// as the same. Of several the first.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let most = name.chars().count() / 3;
+    let distance = |other: &str| strsim::damerau_levenshtein(&name, &other.to_lowercase());
+    let near = known.into_iter().map(|other| (distance(other), other)).filter(|(distance, _)| *distance <= most);
+    near.min_by_key(|(distance, _)| *distance).map(|(_, other)| other)
+}
+
+/// What [`nearest`] finds, as a question behind a message; empty when it finds nothing.
+pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, known).map_or(String::new(), |other| format!("; did you mean `{other}`?"))
+}
+
 /// True for characters that act on a terminal or on the order of text instead of being shown; line breaks apart.
 pub fn drives_terminal(c: char) -> bool {
     let directs = matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -292,6 +315,16 @@ mod tests {
              initializer `conv1.weight`\n   |  dims [64, 3, 7, 7] x f32 = 37632 bytes, raw_data has 37628\n   \
              = help: the file may be truncated (`git lfs pull`?)"
         );
+    }
+
+    #[test]
+    fn a_slip_finds_the_name_that_was_meant() {
+        let known = ["Relu", "Elu", "Gelu", "ConvRelu"];
+        assert_eq!(nearest("Reluu", known), Some("Relu"));
+        assert_eq!(nearest("convRleu", known), Some("ConvRelu"));
+        assert_eq!(nearest("Softmax", known), None);
+        assert_eq!(did_you_mean("GELU", known), "; did you mean `Gelu`?");
+        assert_eq!(did_you_mean("x", ["y"]), "");
     }
 
     #[test]

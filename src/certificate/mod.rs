@@ -6,8 +6,9 @@ use crate::backend::{Backend, Calls, Error, Options, Program};
 use crate::cpu::Cpu;
 use crate::inputs::{Sizes, seeded};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
+use crate::ir::graph::Def;
 use crate::ir::value::Value;
-use crate::ir::{Model, Tensor};
+use crate::ir::{Dim, Model, Tensor, TensorType};
 use serde::Serialize;
 
 /// Statistics of one output of two models on the same inputs.
@@ -45,15 +46,46 @@ pub struct Certificate {
 /// Errors: a model that cannot be run, or whose interface differs.
 pub fn compare(a: &Model, b: &Model, sizes: &Sizes, seed: u64, tolerance: f64) -> Result<Certificate, Diagnostics> {
     let inputs = seeded(a, sizes, seed)?;
-    let (left, right) = (run_on_cpu(a, &inputs)?, run_on_cpu(b, &inputs)?);
-    let names =
-        |model: &Model| -> Vec<String> { model.graph.outputs().iter().map(|output| output.name.to_string()).collect() };
-    if names(a) != names(b) {
-        let message = format!("the outputs differ: `{}` and `{}`", names(a).join("`, `"), names(b).join("`, `"));
-        return Err(Diagnostic::error(Kind::Invalid, "C0130", message).into());
-    }
+    let given = inputs_of_other(a, b, &inputs)?;
+    let (left, right) = (run_on_cpu(a, &inputs)?, run_on_cpu(b, &given)?);
     let method = format!("both models run in single precision on the CPU backend, inputs of seed {seed}");
     Ok(Certificate { method, ..Certificate::of(a, &left, &right, seed, tolerance) })
+}
+
+/// The inputs of `b` out of those that `a` is given, by name.
+///
+/// Errors: outputs of other names or in another order; an input of `b` that `a` does not have, or has with another type.
+pub fn inputs_of_other(a: &Model, b: &Model, inputs: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>, Diagnostics> {
+    let names =
+        |model: &Model| -> Vec<String> { model.graph.outputs().iter().map(|output| output.name.to_string()).collect() };
+    let mut problems = Diagnostics::default();
+    if names(a) != names(b) {
+        let message = format!("the outputs differ: `{}` and `{}`", names(a).join("`, `"), names(b).join("`, `"));
+        problems.push(Diagnostic::error(Kind::Invalid, "C0130", message));
+    }
+    let mut given = Vec::new();
+    for &id in b.graph.inputs() {
+        let value = b.graph.value(id);
+        let at = a.graph.inputs().iter().position(|&other| a.graph.value(other).name == value.name);
+        let input = at.and_then(|at| inputs[at].clone());
+        let has_default = matches!(value.def(), Def::Input { default: Some(_), .. });
+        let mut differs = |message: String| problems.push(Diagnostic::error(Kind::Invalid, "C0132", message));
+        match (&input, b.graph.ty(id)) {
+            (None, _) if !has_default => differs(format!("the first model is given no input `{}`", value.name)),
+            (Some(input), Some(ty)) if !admits(ty, input) => {
+                differs(format!("input `{}` is {} in the first model and {ty} in the second", value.name, input.ty()));
+            }
+            _ => {}
+        }
+        given.push(input);
+    }
+    problems.into_result(given).map(|(given, _)| given)
+}
+
+/// Whether `input` fits the known parts of `ty`.
+fn admits(ty: &TensorType, input: &Tensor) -> bool {
+    let fits = |(dim, &size): (&Dim, &usize)| dim.as_known().is_none_or(|known| known == size as i64);
+    ty.element == input.element() && ty.rank() == input.shape().len() && ty.shape.iter().zip(input.shape()).all(fits)
 }
 
 impl Certificate {

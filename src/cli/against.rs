@@ -1,6 +1,6 @@
 //! `--against`: what is tested, for `fuzz`, `reduce` and `compare`.
 
-use super::misuse;
+use super::{bound, misuse};
 use crate::ir::Model;
 use crate::ir::diag::Diagnostics;
 use crate::partners::{Partner, Program};
@@ -18,7 +18,7 @@ pub(super) struct Partners {
     #[arg(long, default_value_t = 86)]
     sm: u16,
     /// Most seconds of one run of a program or a command
-    #[arg(long, default_value_t = 60.0)]
+    #[arg(long, default_value_t = 60.0, value_parser = bound, allow_negative_numbers = true)]
     timeout: f64,
 }
 

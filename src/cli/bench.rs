@@ -1,39 +1,36 @@
 //! `eutectic bench`: a model on a backend, fused against unfused, with its correctness first and its raw samples kept.
 
-use super::bench_kernels::{explain, print_kernels};
+use super::bench_kernels::{explain, explain_on_cpu};
 use super::bench_patterns::{Form, pattern};
 use super::bench_precision::Numbers;
-use super::{Global, Outcome, misuse, print_json, render};
+use super::{Global, Outcome, at_least_one, bound, misuse, progress};
 use crate::backend::{Backend, Calls, Error, Options as BackendOptions, Program};
 use crate::batch;
 use crate::certificate::{difference, run_on_cpu};
 use crate::cpu::Cpu;
 use crate::cuda::{Cuda, CudaProgram, WarmUp};
+use crate::files::unwritten;
 use crate::fused::{self, Wanted, named, optimized};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::{Model, Tensor};
-use crate::measure::{Random, median, median_estimate, quantile, ratio_of_medians, verdict};
+use crate::measure::Random;
 use crate::passes::cost::{CostModel, Device};
 use crate::passes::regions::{Fusions, PATTERNS};
 use crate::passes::rules::Library;
 use crate::rounding::with_rounded_operands;
 use clap::{Args, ValueEnum};
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 mod list;
+mod report;
 
 /// Bytes that a program may take on a device.
 const MEMORY: usize = 64 << 30;
 /// Seconds that one sample lasts at least, so that a timer's grain does not show.
 const SAMPLE_SECONDS: f64 = 2e-3;
-/// Ratios of times within this share of 1 do not matter in practice.
-const THRESHOLD: f64 = 0.02;
 /// A right program's error is at most this many times that of rounding its weights and inputs: results are rounded too.
 const OWN_ERRORS: f64 = 4.0;
 /// How much further a right program with quantized numbers may be off: a number that lies between two steps is rounded to either.
@@ -56,13 +53,13 @@ pub(super) struct Bench {
     /// operands as programs hand them on, out of the cache and in it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "kernel", "backend", "in_cache", "ablate", "kernels"])]
     patterns: Option<PathBuf>,
-    /// What runs it
+    /// What runs it; the CPU backend needs no GPU
     #[arg(long, value_enum, default_value_t = On::Cuda)]
     backend: On,
     #[command(flatten)]
     numbers: Numbers,
     /// Size of the first dim of every input
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     batch: Option<usize>,
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
@@ -77,20 +74,20 @@ pub(super) struct Bench {
     /// Also time the fused program without each of its patterns: what each of them is worth
     #[arg(long)]
     ablate: bool,
-    /// Print the kernels of the fused program and the nodes that each computes, and run nothing; needs no GPU
+    /// Print the kernels of the fused program and the nodes that each computes, and time nothing; needs no GPU
     #[arg(long)]
     explain: bool,
     /// With `--explain`, write the model with its regions as functions: ONNX, or text when the name ends in .onnxtxt
     #[arg(long, value_name = "FILE", requires = "explain")]
     regions: Option<PathBuf>,
     /// Samples of each program
-    #[arg(long, default_value_t = 31)]
+    #[arg(long, default_value_t = 31, value_parser = at_least_one)]
     samples: usize,
     /// Seed of the inputs and of the order of samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Largest norm of the error over the norm of the CPU backend's result; without it, what the precision allows
-    #[arg(long)]
+    #[arg(long, value_parser = bound, allow_negative_numbers = true)]
     tolerance: Option<f64>,
     /// Where raw samples go, one JSON object a line
     #[arg(long, value_name = "FILE")]
@@ -102,7 +99,7 @@ pub(super) struct Bench {
     #[arg(long)]
     in_cache: bool,
     /// Also run this many copies of the program at the same time: throughput, and latency of each run
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     streams: usize,
     /// Where compiled kernels and tuned choices are kept
     #[arg(long, value_name = "DIR")]
@@ -231,6 +228,7 @@ impl Bench {
         if let Some(list) = &self.patterns {
             return self.run_list(list, global);
         }
+        self.check_backend()?;
         let mut model = match (&self.model, &self.kernel) {
             (Some(path), _) => global.load(path)?,
             (None, Some(name)) => pattern(name, &self.shape, Form::ONNX)?,
@@ -246,9 +244,12 @@ impl Bench {
         let file = self.model.as_deref().unwrap_or(Path::new(""));
         self.numbers.quantize(&mut model, &library, file, &self.shapes, global)?;
         if self.explain {
-            let divided = explain(&self.cuda(), model, &library, &fusions, global.json)?;
-            if let Some(path) = &self.regions {
-                global.save(&divided, path, None)?;
+            match self.backend {
+                On::Cpu => explain_on_cpu(model, &library, &fusions, global.json)?,
+                On::Cuda => {
+                    let divided = explain(&self.cuda(), model, &library, &fusions, global.json)?;
+                    self.regions.as_ref().map(|path| global.save(&divided, path, None)).transpose()?;
+                }
             }
             return Ok(0);
         }
@@ -265,18 +266,33 @@ impl Bench {
         }
         let mut variants = Vec::new();
         for (name, fusions) in wanted {
-            variants.push(self.variant((&model, &library), name, &fusions, &given, &reference)?);
+            let variant = self.variant((&model, &library), name, &fusions, &given, &reference);
+            variants.push(variant.map_err(without_gpu)?);
         }
-        let precision = match self.backend {
-            On::Cuda => self.numbers.stored(),
-            On::Cpu => Precision::F32,
-        };
+        self.admit(global, (&model, &inputs), &variants, &reference)?;
+        let clocks = self.sample(global, &mut variants)?;
+        if let Some(path) = &self.raw {
+            self.write_raw(path, &variants, &clocks).map_err(|error| unwritten(path, &error))?;
+        }
+        self.report(global, &variants, &clocks)?;
+        Ok(0)
+    }
+
+    /// Errors when a program's results are further from `reference` than its precision explains: a wrong program has no time.
+    fn admit(
+        &self,
+        global: &Global,
+        (model, inputs): (&Model, &[Option<Tensor>]),
+        variants: &[Variant],
+        reference: &[Tensor],
+    ) -> Result<(), Diagnostics> {
+        let precision = self.stored();
         let allowed = precision.tolerance() * if self.numbers.is_quantized() { STEPS } else { 1.0 };
         let mut tolerance = self.tolerance.unwrap_or(allowed);
         let worst = variants.iter().map(|variant| variant.error).fold(0.0, f64::max);
         if self.tolerance.is_none() && worst > tolerance {
-            let rounded = with_rounded_operands(&model, &inputs, precision.bits())?;
-            let own = worst_error(&rounded, &reference);
+            let rounded = with_rounded_operands(model, inputs, precision.bits())?;
+            let own = worst_error(&rounded, reference);
             tolerance = tolerance.max(OWN_ERRORS * own);
             if worst <= tolerance {
                 let message = format!("rounding weights and inputs alone changes the results by {own:.2e}");
@@ -292,7 +308,7 @@ impl Bench {
             if let Prepared::Cuda(program) = &wrong.program {
                 let fail = |Error(problems): Error| problems;
                 let mut steps = program.deviations().map_err(fail)?;
-                let error = worst_error(&program.outputs().map_err(fail)?, &reference);
+                let error = worst_error(&program.outputs().map_err(fail)?, reference);
                 problem = problem
                     .note(format!("{error:.2e} step by step, with a generated kernel for each step of a library"));
                 steps.sort_by(|(_, one), (_, other)| other.total_cmp(one));
@@ -306,12 +322,38 @@ impl Bench {
             }
             return Err(problem.into());
         }
-        let clocks = self.sample(&mut variants)?;
-        if let Some(path) = &self.raw {
-            self.write_raw(path, &variants, &clocks).map_err(|error| misuse(format!("{}: {error}", path.display())))?;
+        Ok(())
+    }
+
+    /// Errors: what is asked for is of the GPU alone, and the CPU backend was named.
+    fn check_backend(&self) -> Result<(), Diagnostics> {
+        if self.backend == On::Cuda {
+            return Ok(());
         }
-        self.report(global, &variants, &clocks)?;
-        Ok(0)
+        let asked = [
+            ("--precision", self.numbers.is_rounded()),
+            ("--ablate", self.ablate),
+            ("--regions", self.regions.is_some()),
+            ("--kernels", self.kernels),
+            ("--in-cache", self.in_cache),
+            ("--streams", self.streams > 1),
+            ("--cache", self.cache.is_some()),
+        ];
+        match asked.iter().find(|(_, is_asked)| *is_asked) {
+            Some(("--precision", _)) => {
+                Err(misuse("the CPU backend computes in f32, int8 or fp8: other precisions are of the GPU"))
+            }
+            Some((flag, _)) => Err(misuse(format!("`{flag}` is of the GPU, and `--backend cpu` runs on the CPU"))),
+            None => Ok(()),
+        }
+    }
+
+    /// How the numbers are stored that are not quantized.
+    fn stored(&self) -> Precision {
+        match self.backend {
+            On::Cuda => self.numbers.stored(),
+            On::Cpu => Precision::F32,
+        }
     }
 
     fn cuda(&self) -> Cuda {
@@ -366,7 +408,7 @@ impl Bench {
 
     /// Warm-up, then one sample of each variant and of its control at a time, in random order. Gives the clock of the device
     /// in MHz after each round.
-    fn sample(&self, variants: &mut [Variant]) -> Result<Vec<f64>, Diagnostics> {
+    fn sample(&self, global: &Global, variants: &mut [Variant]) -> Result<Vec<f64>, Diagnostics> {
         let mut counts = Vec::new();
         for variant in variants.iter_mut() {
             let once = variant.seconds(3)? / 3.0;
@@ -379,7 +421,8 @@ impl Bench {
         }
         let mut random = Random::new(self.seed.wrapping_add(1));
         let mut clocks = Vec::new();
-        for _ in 0..self.samples {
+        let bar = progress(global, self.samples, "sampling {bar:30} {pos}/{len} rounds, {eta} left");
+        for _ in bar.wrap_iter(0..self.samples) {
             for turn in random.order(2 * variants.len()) {
                 let (at, is_control) = (turn / 2, turn % 2 == 1);
                 let seconds = variants[at].seconds(counts[at])? / counts[at] as f64;
@@ -392,158 +435,16 @@ impl Bench {
         }
         Ok(clocks)
     }
-
-    fn environment(variants: &[Variant]) -> Value {
-        let found = variants.iter().find_map(|variant| match &variant.program {
-            Prepared::Cuda(program) => Some(program.environment()),
-            Prepared::Cpu(_) => None,
-        });
-        let pairs = found.unwrap_or_default().into_iter().map(|(name, value)| (name.to_string(), json!(value)));
-        Value::Object(pairs.collect())
-    }
-
-    fn write_raw(&self, path: &PathBuf, variants: &[Variant], clocks: &[f64]) -> std::io::Result<()> {
-        let mut file = BufWriter::new(File::options().create(true).append(true).open(path)?);
-        let environment = Self::environment(variants);
-        for variant in variants {
-            let line = json!({
-                "model": self.model.as_ref().and_then(|model| Some(model.file_name()?.to_string_lossy().into_owned())),
-                "kernel": self.kernel,
-                "shape": self.shape,
-                "backend": format!("{:?}", self.backend).to_lowercase(),
-                "precision": self.numbers.name(),
-                "batch": self.batch.unwrap_or(1),
-                "variant": variant.name,
-                "error": variant.error,
-                "launches": variant.n_launches,
-                "prepare_seconds": variant.prepare_seconds,
-                "prepare_stages": variant.stages(),
-                "environment": environment,
-                "seconds": variant.samples,
-                "control_seconds": variant.control,
-                "clock_mhz": clocks,
-            });
-            writeln!(file, "{line}")?;
-        }
-        file.flush()
-    }
-
-    fn report(&self, global: &Global, variants: &[Variant], clocks: &[f64]) -> Result<(), Diagnostics> {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header([
-            "program",
-            "median ms",
-            "95 % interval",
-            "p99 ms",
-            "runs/s",
-            "launches",
-            "error",
-            "prepared in s",
-        ]);
-        let mut rows = Vec::new();
-        for variant in variants {
-            let estimate = median_estimate(&variant.samples, self.seed);
-            let p99 = quantile(&variant.samples, 0.99);
-            table.add_row([
-                variant.name.clone(),
-                format!("{:.4}", estimate.value * 1e3),
-                format!("{:.4} to {:.4}", estimate.low * 1e3, estimate.high * 1e3),
-                format!("{:.4}", p99 * 1e3),
-                format!("{:.1}", self.batch.unwrap_or(1) as f64 / estimate.value),
-                variant.n_launches.to_string(),
-                format!("{:.2e}", variant.error),
-                format!("{:.1}", variant.prepare_seconds),
-            ]);
-            rows.push(json!({
-                "program": variant.name, "median": estimate.value, "low": estimate.low, "high": estimate.high, "p99": p99,
-                "launches": variant.n_launches, "error": variant.error, "prepare_seconds": variant.prepare_seconds,
-                "again": median(&variant.control), "clock_mhz": median(clocks),
-            }));
-        }
-        let ratio = match variants {
-            [fused, unfused, ..] => Some(ratio_of_medians(&unfused.samples, &fused.samples, self.seed)),
-            _ => None,
-        };
-        let without = variants.get(2..).unwrap_or_default().iter();
-        let without: Vec<_> = without
-            .map(|variant| (variant, ratio_of_medians(&variant.samples, &variants[0].samples, self.seed)))
-            .collect();
-        if global.json {
-            let ratio = ratio.map(|ratio| json!({ "value": ratio.value, "low": ratio.low, "high": ratio.high }));
-            let without: Vec<_> = without
-                .iter()
-                .map(|(variant, ratio)| {
-                    json!({ "program": variant.name, "value": ratio.value, "low": ratio.low, "high": ratio.high })
-                })
-                .collect();
-            print_json(&json!({
-                "programs": rows, "unfused_over_fused": ratio, "without_over_fused": without,
-                "environment": Self::environment(variants),
-            }));
-            return Ok(());
-        }
-        println!("{table}");
-        for variant in variants {
-            let again = ratio_of_medians(&variant.control, &variant.samples, self.seed);
-            println!(
-                "{} against itself: {:.3} times ({:.3} to {:.3})",
-                variant.name, again.value, again.low, again.high
-            );
-            if let Prepared::Cuda(program) = &variant.program {
-                let stages = program.stages().iter().map(|(name, seconds)| format!("{name} {seconds:.2}"));
-                println!("{}: prepared in s: {}", variant.name, stages.collect::<Vec<_>>().join(", "));
-                let footprint = program.footprint();
-                let shown = |bytes: usize| render::bytes(bytes as f64);
-                println!(
-                    "{}: weights {}, results {} ({} without sharing), scratch {}",
-                    variant.name,
-                    shown(footprint.weights),
-                    shown(footprint.results),
-                    shown(footprint.unshared),
-                    shown(footprint.workspace)
-                );
-                if self.streams > 1 {
-                    self.print_streams(variant, program)?;
-                }
-                if self.kernels {
-                    print_kernels(program, self.numbers.stored())?;
-                }
-            }
-        }
-        if !clocks.is_empty() {
-            let (low, high) = (quantile(clocks, 0.0), quantile(clocks, 1.0));
-            println!("clock {:.0} MHz ({low:.0} to {high:.0})", median(clocks));
-        }
-        if let Some(ratio) = ratio {
-            let verdict = format!("{:?}", verdict(ratio, THRESHOLD)).to_uppercase();
-            println!("fused is {verdict}: {:.2} times ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high);
-        }
-        for (variant, ratio) in without {
-            let verdict = format!("{:?}", verdict(ratio, THRESHOLD)).to_uppercase();
-            let (value, low, high) = (ratio.value, ratio.low, ratio.high);
-            println!("fused is {verdict} than {}: {value:.3} times ({low:.3} to {high:.3})", variant.name);
-        }
-        Ok(())
-    }
 }
 
-impl Bench {
-    /// Runs on all copies at the same time.
-    fn print_streams(&self, variant: &Variant, program: &CudaProgram) -> Result<(), Diagnostics> {
-        let n = ((0.05 / median(&variant.samples)).ceil() as usize).clamp(20, 1000);
-        let (total, each) = program.concurrent(self.streams, n).map_err(|Error(problems)| problems)?;
-        let batch = self.batch.unwrap_or(1);
-        println!(
-            "{}: {} streams, {:.1} runs/s, latency {:.4} ms, p99 {:.4} ms",
-            variant.name,
-            self.streams,
-            (batch * each.len()) as f64 / total,
-            median(&each) * 1e3,
-            quantile(&each, 0.99) * 1e3
-        );
-        Ok(())
+/// Says of a refusal for want of a GPU what works without one.
+fn without_gpu(mut problems: Diagnostics) -> Diagnostics {
+    for problem in problems.0.iter_mut().filter(|problem| problem.code == "B0301") {
+        problem
+            .notes
+            .push("`--backend cpu` times the CPU backend, and `--explain` prints the kernels, on any machine".into());
     }
+    problems
 }
 
 /// Norm of the difference over the norm of `expected`; infinite for another shape or type.

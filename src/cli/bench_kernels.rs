@@ -2,16 +2,19 @@
 
 use super::bench::Precision;
 use super::print_json;
-use crate::backend::Error;
+use super::render::counted;
+use crate::backend::{Error, Launch};
+use crate::certificate::prepare_on_cpu;
 use crate::cuda::{Cuda, CudaProgram};
 use crate::fused::{cost, divided, optimized};
 use crate::ir::Model;
 use crate::ir::diag::{Diagnostics, Escaped};
 use crate::measure::median;
+use crate::passes::cost::{CostModel, Device};
 use crate::passes::regions::Fusions;
 use crate::passes::rules::Library;
 use comfy_table::{Table, presets};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Prints the kernels of `model` with `fusions` and the nodes that each computes, without a device; gives the divided model.
 pub(super) fn explain(
@@ -25,37 +28,61 @@ pub(super) fn explain(
     let (expanded, formed) = divided(cuda, &model, fusions, &[])?;
     let listing = cuda.listing(&expanded).map_err(|Error(problems)| problems)?;
     if as_json {
-        let kernels: Vec<_> = listing
-            .iter()
-            .map(|launch| {
-                let nodes: Vec<&str> = launch.nodes.iter().map(|name| name.as_str()).collect();
-                json!({ "kernel": launch.name, "kind": launch.kind, "nodes": nodes })
-            })
-            .collect();
         let regions: Vec<_> = formed
             .iter()
             .map(|region| json!({ "name": region.name, "made_by": region.made_by, "calls": region.n_calls }))
             .collect();
-        print_json(&json!({ "kernels": kernels, "regions": regions }));
+        print_json(&json!({ "kernels": kernels_json(&listing), "regions": regions }));
         return Ok(expanded.model);
     }
+    print_listing(&listing);
+    println!("{} of {}", counted(listing.len(), "kernel"), counted(expanded.abilities.roles.len(), "call"));
+    let mut makers: Vec<&str> = formed.iter().map(|region| region.made_by.as_str()).collect();
+    makers.sort_unstable();
+    for maker in makers.chunk_by(|a, b| a == b) {
+        let calls: usize = formed.iter().filter(|region| region.made_by == maker[0]).map(|region| region.n_calls).sum();
+        println!("{}: {} of {}", Escaped(maker[0]), counted(maker.len(), "region"), counted(calls, "call"));
+    }
+    Ok(expanded.model)
+}
+
+/// Prints the kernels that the CPU backend runs for `model` with `fusions`, and the nodes that each computes.
+pub(super) fn explain_on_cpu(
+    mut model: Model,
+    library: &Library,
+    fusions: &Fusions,
+    as_json: bool,
+) -> Result<(), Diagnostics> {
+    optimized(&mut model, library, fusions, CostModel::new(Device::h200()))?;
+    let listing = prepare_on_cpu(&model)?.listing();
+    if as_json {
+        print_json(&json!({ "kernels": kernels_json(&listing) }));
+        return Ok(());
+    }
+    print_listing(&listing);
+    println!("{} of {}", counted(listing.len(), "kernel"), counted(model.graph.n_nodes(), "call"));
+    Ok(())
+}
+
+/// Kernels in JSON, each with the nodes that it computes.
+pub(super) fn kernels_json(listing: &[Launch]) -> Vec<Value> {
+    let one = |launch: &Launch| {
+        let nodes: Vec<&str> = launch.nodes.iter().map(|name| name.as_str()).collect();
+        json!({ "name": launch.name, "kind": launch.kind, "nodes": nodes })
+    };
+    listing.iter().map(one).collect()
+}
+
+fn print_listing(listing: &[Launch]) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["kind", "kernel", "nodes"]);
-    for launch in &listing {
+    for launch in listing {
         let mut nodes: Vec<&str> = launch.nodes.iter().map(|name| name.as_str()).collect();
         nodes.dedup();
         table.add_row([launch.kind.clone(), Escaped(&launch.name).to_string(), Escaped(&nodes.join(", ")).to_string()]);
     }
     println!("{table}");
-    println!("{} kernels of {} calls", listing.len(), expanded.abilities.roles.len());
-    let mut makers: Vec<&str> = formed.iter().map(|region| region.made_by.as_str()).collect();
-    makers.sort_unstable();
-    for maker in makers.chunk_by(|a, b| a == b) {
-        let calls: usize = formed.iter().filter(|region| region.made_by == maker[0]).map(|region| region.n_calls).sum();
-        println!("{}: {} regions of {calls} calls", Escaped(maker[0]), maker.len());
-    }
-    Ok(expanded.model)
 }
 
 /// Times every kernel of `program` alone and prints the slowest, with their shares of what the device reaches.

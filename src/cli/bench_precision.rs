@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub(super) struct Numbers {
-    /// Precision of the CUDA backend
-    #[arg(long, value_enum, default_value_t = In::F16)]
-    precision: In,
+    /// What the program computes in; f16 without it on the GPU, f32 on the CPU backend
+    #[arg(long, value_enum)]
+    precision: Option<In>,
     /// With int8 and fp8, samples for calibration: a folder of .npy, .npz or .pb files; or the cache of an earlier calibration
     #[arg(long, value_name = "PATH")]
     calib: Option<PathBuf>,
@@ -43,9 +43,18 @@ enum In {
 }
 
 impl Numbers {
-    /// How numbers that are not quantized are stored.
+    fn precision(&self) -> In {
+        self.precision.unwrap_or(In::F16)
+    }
+
+    /// Whether numbers are asked for that the CPU backend, which computes in single precision, does not have.
+    pub(super) fn is_rounded(&self) -> bool {
+        matches!(self.precision, Some(In::Tf32 | In::F16 | In::Bf16))
+    }
+
+    /// How numbers that are not quantized are stored on a GPU.
     pub(super) fn stored(&self) -> Stored {
-        match self.precision {
+        match self.precision() {
             In::F32 => Stored::F32,
             In::Tf32 => Stored::Tf32,
             In::F16 | In::Int8 | In::Fp8 => Stored::F16,
@@ -54,7 +63,7 @@ impl Numbers {
     }
 
     fn format(&self) -> Option<Format> {
-        match self.precision {
+        match self.precision() {
             In::Int8 => Some(Format::Int8),
             In::Fp8 => Some(Format::Float8),
             _ => None,
@@ -68,7 +77,7 @@ impl Numbers {
 
     /// Its name on the command line.
     pub(super) fn name(&self) -> String {
-        format!("{:?}", self.precision).to_lowercase()
+        format!("{:?}", self.precision()).to_lowercase()
     }
 
     /// Quantizes `model`, where that is asked for: rewritten first, since scales are those of the values that are computed in the end.

@@ -1,10 +1,11 @@
 //! `eutectic calibrate`: measures the calls of models on the device and writes them as a table that extraction prices by.
 
 use super::bench::{Precision, default_cache};
-use super::{Global, Outcome, misuse, print_json};
+use super::{Global, Outcome, at_least_one, misuse, print_json};
 use crate::backend::{Error, Program};
 use crate::batch;
 use crate::cuda::{Cuda, Library, require};
+use crate::files::unwritten;
 use crate::fused::{self, Wanted};
 use crate::inputs::{Sizes, seeded, sizes_from_shapes};
 use crate::ir::diag::Diagnostics;
@@ -37,7 +38,7 @@ pub(super) struct Calibrate {
     #[arg(long, value_enum, default_value_t = Precision::F16)]
     precision: Precision,
     /// Size of the first dim of every input
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     batch: Option<usize>,
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
@@ -98,7 +99,7 @@ impl Calibrate {
             let (chosen, best) = (found.total(by_roofline)?, found.total(by_table)?);
             regrets.push((path.display().to_string(), chosen, best));
         }
-        found.write().map_err(|error| misuse(format!("{}: {error}", self.out.display())))?;
+        found.write().map_err(|error| unwritten(&self.out, &error))?;
         found.report(global, &regrets);
         Ok(0)
     }

@@ -1,6 +1,6 @@
 //! `eutectic certify`: whether two models are the same function, in exact arithmetic and in single precision.
 
-use super::{Global, Outcome, misuse, print_json};
+use super::{Global, Outcome, bound, print_json, stages};
 use crate::certificate::exact::{self, Exact, Folded, Verdict};
 use crate::certificate::{self, Certificate};
 use crate::inputs::sizes_from_shapes;
@@ -27,7 +27,7 @@ pub(super) struct Certify {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Largest difference in single precision, relative to the largest magnitude of each output
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, value_parser = bound, allow_negative_numbers = true)]
     tolerance: f64,
     /// Leave out the comparison in single precision
     #[arg(long)]
@@ -36,15 +36,15 @@ pub(super) struct Certify {
 
 impl Certify {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        if self.tolerance.is_nan() || self.tolerance < 0.0 {
-            return Err(misuse(format!("`--tolerance {}` is no bound", self.tolerance)));
-        }
         let (mut before, mut after) = (global.load(&self.before)?, global.load(&self.after)?);
+        let stage = stages(global);
+        stage.set_message("certifying");
         let n_respelled = in_standard_operators(&mut before) + in_standard_operators(&mut after);
         let sizes = sizes_from_shapes(&before.graph, &self.shapes)?;
         let found = exact::certify(&before, &after, Folded::Guessed(&folded(&before)?), &sizes, self.seed)?;
         let floats =
             (!self.exact_only).then(|| certificate::compare(&before, &after, &sizes, self.seed, self.tolerance));
+        stage.finish_and_clear();
         let code = code(&found, floats.as_ref());
         if global.json {
             print_json(&json!({

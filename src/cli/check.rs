@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub(super) struct Check {
-    /// The model: .onnx, or .onnxtxt in ONNX's textual syntax
+    /// The model: .onnx, or .onnxtxt in ONNX's textual syntax, or `-` for standard input
     model: PathBuf,
 }
 
@@ -31,7 +31,7 @@ impl Check {
             );
         } else {
             global.warn(&problems);
-            println!("{}: ok, {} nodes", self.model.display(), model.graph.n_nodes());
+            println!("{}: ok, {}", self.model.display(), render::counted(model.graph.n_nodes(), "node"));
         }
         Ok(0)
     }

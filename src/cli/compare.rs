@@ -3,10 +3,10 @@
 use super::against::Partners;
 use super::fuzz::number;
 use super::rewriting::Rewriting;
-use super::{Global, Outcome, misuse, print_json};
+use super::{Global, Outcome, bound, misuse, print_json};
 use crate::bisect::{Culprit, Finding, bisect};
-use crate::certificate::{self, Certificate, run_on_cpu};
-use crate::files::{save, save_npy};
+use crate::certificate::{self, Certificate, inputs_of_other, run_on_cpu};
+use crate::files::{make_directory, save, save_npy, write_text};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostics, Escaped};
 use crate::ir::{Model, Tensor};
@@ -36,7 +36,7 @@ pub(super) struct Compare {
     #[arg(long, value_name = "DIR", default_value = "bisected", requires = "bisect")]
     out: PathBuf,
     /// Largest difference that counts as equal, relative to the largest magnitude of each output
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, value_parser = bound, allow_negative_numbers = true)]
     tolerance: f64,
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
@@ -70,7 +70,9 @@ impl Compare {
             }
             (_, Some(partner)) => {
                 let inputs = inputs(&a)?;
-                let (left, right) = (run_on_cpu(&a, &inputs)?, partner.run(b.as_ref().unwrap_or(&a), &inputs)?);
+                let other = b.as_ref().unwrap_or(&a);
+                let given = inputs_of_other(&a, other, &inputs)?;
+                let (left, right) = (run_on_cpu(&a, &inputs)?, partner.run(other, &given)?);
                 let against = self.against.as_deref().unwrap_or_default();
                 let method = format!("run by {against} and on the CPU backend, inputs of seed {}", self.seed);
                 Some(Certificate { method, ..Certificate::of(&a, &left, &right, self.seed, self.tolerance) })
@@ -213,8 +215,7 @@ impl Compare {
 
     /// Writes the models around the step, each with its inputs, and what was found.
     fn write(&self, found: &Finding, result: &serde_json::Value) -> Result<(), Diagnostics> {
-        let failed = |error: std::io::Error| misuse(format!("{}: {error}", self.out.display()));
-        std::fs::create_dir_all(&self.out).map_err(failed)?;
+        make_directory(&self.out)?;
         for (name, (model, inputs)) in ["before", "after"].into_iter().zip(&found.around) {
             let export = ExportOptions { opset: None, external_data: false };
             save(model, &self.out.join(format!("{name}.onnx")), &export)?;
@@ -224,6 +225,6 @@ impl Compare {
                 }
             }
         }
-        std::fs::write(self.out.join("finding.json"), format!("{result:#}\n")).map_err(failed)
+        Ok(write_text(&self.out.join("finding.json"), format!("{result:#}\n"))?)
     }
 }

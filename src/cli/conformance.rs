@@ -1,6 +1,6 @@
 //! `eutectic conformance`: cases of a model with inputs and expected outputs, run through a part of the framework.
 
-use super::{Global, Outcome, misuse, print_json};
+use super::{Global, Outcome, misuse, print_json, stages};
 use crate::conformance::{Case, Settings, Through, Verdict, find_cases, run};
 use crate::ir::diag::Escaped;
 use crate::onnx::Policy;
@@ -62,7 +62,10 @@ impl Conformance {
             settings.builds = Some(Arc::clone(&builds));
             builds
         };
+        let stage = stages(global);
+        stage.set_message(format!("running {} cases", cases.len()));
         let verdicts = run(&cases, &[self.through], &Arc::new(settings))?.concat();
+        stage.finish_and_clear();
         let n_of = |name: &str| verdicts.iter().filter(|verdict| verdict.name() == name).count();
         let [passed, specialized, failed, skipped] = ["passed", "specialized", "failed", "skipped"].map(n_of);
         if global.json {

@@ -1,6 +1,8 @@
 //! `eutectic doctor`: what is installed, what is missing, and how to get it.
 
+use super::render::counted;
 use super::{Global, Outcome, print_json};
+use crate::partners::Partner;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -10,6 +12,9 @@ pub(super) struct Doctor {
     /// Directory, SDK, virtual environment or file of TensorRT's library
     #[arg(long, value_name = "PATH")]
     trt_lib: Option<PathBuf>,
+    /// The Python that `--against ort` runs
+    #[arg(long, value_name = "PATH", default_value = "python3")]
+    python: PathBuf,
 }
 
 /// One thing that may be installed.
@@ -21,7 +26,7 @@ struct Finding {
 
 impl Doctor {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let findings = [cpu(), cuda(), self.tensorrt()];
+        let findings = [cpu(), cuda(), self.tensorrt(), self.onnx_runtime()];
         if global.json {
             let found: Vec<_> = findings
                 .iter()
@@ -36,6 +41,15 @@ impl Doctor {
             }
         }
         Ok(0)
+    }
+
+    /// What `fuzz`, `reduce` and `compare` hold results against.
+    fn onnx_runtime(&self) -> Finding {
+        let (present, detail) = match Partner::onnx_runtime(&self.python) {
+            Ok(_) => (true, format!("in {}, for `--against ort`", self.python.display())),
+            Err(problems) => (false, problems.to_string()),
+        };
+        Finding { name: "ort", present, detail }
     }
 
     #[cfg(feature = "lowering")]
@@ -59,7 +73,7 @@ impl Doctor {
 
 fn cpu() -> Finding {
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
-    Finding { name: "cpu", present: true, detail: format!("{n_threads} threads") }
+    Finding { name: "cpu", present: true, detail: counted(n_threads, "thread") }
 }
 
 /// The libraries that the CUDA backend opens at run time.

@@ -1,7 +1,8 @@
 //! `eutectic explain`: why the result is equal, why a rule did nothing, what a diagnostic code means.
 
 use super::rewriting::Rewriting;
-use super::{Global, Outcome, misuse, print_json, render};
+use super::rules::unknown;
+use super::{Global, Outcome, misuse, print_json, render, stages};
 use crate::codes;
 use crate::ir::diag::{Diagnostic, Escaped};
 use crate::ir::{Model, Name};
@@ -41,9 +42,10 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let path = Path::new(&self.subject);
-        if !path.exists()
-            && let Some(code) = codes::lookup(&self.subject)
-        {
+        if is_code(&self.subject) && !path.exists() {
+            let code = codes::lookup(&self.subject.to_uppercase()).ok_or_else(|| {
+                misuse(format!("there is no diagnostic code `{}`, and no model of that name", self.subject))
+            })?;
             return Ok(explain_code(code, global));
         }
         let mut model = global.load(path)?;
@@ -67,7 +69,10 @@ impl Explain {
         if let Some(name) = &self.rule {
             self.rule(name)?;
         }
+        let stage = stages(global);
+        stage.set_message("replaying");
         let report = optimize(&mut model, &Options { explain: Some(focus), ..options })?;
+        stage.finish_and_clear();
         if report.explanations.is_empty() {
             let name = self.node.as_ref().or(self.output.as_ref()).map_or("", String::as_str);
             let message = format!("neither the prepared nor the optimized graph has `{name}`");
@@ -147,9 +152,15 @@ impl Explain {
 
     fn rule(&self, name: &str) -> Result<Arc<Rule>, crate::ir::Diagnostics> {
         let library = self.rewriting.library()?;
-        let found = library.rule(name).cloned();
-        found.ok_or_else(|| misuse(format!("there is no rule `{name}`; `eutectic rules list` shows them")))
+        library.rule(name).cloned().ok_or_else(|| unknown(name, &library))
     }
+}
+
+/// A letter and four digits, as all diagnostic codes are.
+fn is_code(text: &str) -> bool {
+    text.len() == 5
+        && text.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && text[1..].bytes().all(|digit| digit.is_ascii_digit())
 }
 
 fn place(rule: &Rule) -> String {
@@ -168,10 +179,10 @@ fn explain_code(code: codes::Code, global: &Global) -> i32 {
 fn print_chain(found: &Explanation, rule: &Option<String>) {
     let proof = if found.gap.is_none() { "replayed" } else { "NOT replayed" };
     println!(
-        "graph `{}`: {} steps of {} applications, {proof}{}",
+        "graph `{}`: {} of {}, {proof}{}",
         Escaped(&found.graph),
-        found.steps.len(),
-        found.n_applications,
+        render::counted(found.steps.len(), "step"),
+        render::counted(found.n_applications, "application"),
         rule.as_ref().map_or(String::new(), |rule| format!("; those of `{rule}`:"))
     );
 }

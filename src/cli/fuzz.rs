@@ -2,16 +2,16 @@
 
 use super::against::Partners;
 use super::rewriting::Rewriting;
-use super::{Global, Outcome, misuse, print_json, render};
+use super::{Global, Outcome, bound, print_json, progress, render};
 use crate::certificate::Certificate;
-use crate::files::save_npy;
+use crate::files::{make_directory, save_npy, write_text};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostics, Escaped};
 use crate::ir::{Model, Tensor};
 use crate::passes::saturated::Saturated;
 use clap::Args;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Args)]
 pub(super) struct Fuzz {
@@ -31,7 +31,7 @@ pub(super) struct Fuzz {
     #[arg(long, value_name = "DIR", default_value = "fuzz")]
     out: PathBuf,
     /// Largest difference that counts as equal, relative to the largest magnitude of each output
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 1e-3, value_parser = bound, allow_negative_numbers = true)]
     tolerance: f64,
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
@@ -68,7 +68,8 @@ impl Fuzz {
         }
         let saturated = Saturated::new(model.clone(), options)?;
         let mut findings = Vec::new();
-        for at in 0..self.count {
+        let bar = progress(global, self.count as usize, "fuzzing {bar:30} {pos}/{len} equivalents, {eta} left");
+        for at in bar.wrap_iter(0..self.count) {
             let seed = self.seed.wrapping_add(at);
             let equivalent = saturated.draw(seed)?;
             let found = match partner.run(&equivalent, &inputs) {
@@ -94,7 +95,7 @@ impl Fuzz {
         found: &Finding,
     ) -> Result<(), Diagnostics> {
         let dir = self.out.join(format!("seed_{}", found.seed));
-        std::fs::create_dir_all(&dir).map_err(|error| misuse(format!("{}: {error}", dir.display())))?;
+        make_directory(&dir)?;
         let export = crate::onnx::ExportOptions { opset: None, external_data: false };
         crate::files::save(model, &dir.join("model.onnx"), &export)?;
         crate::files::save(equivalent, &dir.join("equivalent.onnx"), &export)?;
@@ -104,8 +105,7 @@ impl Fuzz {
                 save_npy(&dir.join(format!("input_{at}.npy")), input)?;
             }
         }
-        let text = plain(&finding_json(found));
-        write(&dir.join("finding.json"), &text)
+        Ok(write_text(&dir.join("finding.json"), format!("{:#}\n", finding_json(found)))?)
     }
 
     fn report(&self, global: &Global, findings: &[Finding], n_run: u64, baseline: f64) -> Outcome {
@@ -120,7 +120,8 @@ impl Fuzz {
                     None => println!("seed {}: largest difference {:.1e} of the output", found.seed, found.worst),
                 }
             }
-            println!("{} equivalents run, {} findings", render::count(n_run as f64), findings.len());
+            let n_run = render::counted(n_run as usize, "equivalent");
+            println!("{n_run} run, {}", render::counted(findings.len(), "finding"));
             if !findings.is_empty() {
                 println!("they are in {}", self.out.display());
             }
@@ -140,12 +141,4 @@ fn finding_json(found: &Finding) -> serde_json::Value {
 /// JSON has no infinity; a string says it.
 pub(super) fn number(value: f64) -> serde_json::Value {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
-}
-
-fn plain(value: &serde_json::Value) -> String {
-    format!("{value:#}\n")
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Diagnostics> {
-    std::fs::write(path, text).map_err(|error| misuse(format!("{}: {error}", path.display())))
 }

@@ -1,6 +1,7 @@
 //! `eutectic rules import`: rules that another system publishes, translated and checked.
 
 use super::{Global, Outcome, print_json};
+use crate::files::{read_text, write_text};
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind};
 use crate::passes::rules::import::Lines;
 use crate::published::{File, Record, fixtures, json_lines, records, table};
@@ -60,19 +61,19 @@ impl Import {
         let sound: Vec<&str> =
             verdicts().filter(|verdict| verdict.verdict == "sound").map(|verdict| verdict.rule.as_str()).collect();
         if let Some(output) = &self.output {
-            write(output, &sound.join("\n"))?;
+            write_text(output, sound.join("\n"))?;
         }
         if let Some(unsound) = &self.unsound {
-            write(unsound, &fixtures(verdicts()))?;
+            write_text(unsound, fixtures(verdicts()))?;
         }
         if let Some(results) = &self.results {
             let text = json_lines(&records).map_err(|error| {
                 Diagnostic::error(Kind::Invalid, "C0103", format!("the verdicts make no JSON: {error}"))
             })?;
-            write(results, &text)?;
+            write_text(results, &text)?;
         }
         if let Some(path) = &self.table {
-            write(path, &table(&records))?;
+            write_text(path, table(&records))?;
         }
         if global.json {
             print_json(&json!({ "rules": records }));
@@ -84,19 +85,11 @@ impl Import {
 }
 
 fn open(path: &Path, lines: Lines, stem: &str, at: usize) -> Result<File, Diagnostics> {
-    let source = std::fs::read_to_string(path).map_err(|error| {
-        Diagnostic::error(Kind::Io, "C0101", format!("the file cannot be read: {error}")).in_file(path)
-    })?;
+    let source = read_text(path)?;
     let name = path.file_name().map_or(path.to_string_lossy(), |name| name.to_string_lossy()).into_owned();
     // Names of rules are unique: those of a second file say so.
     let stem = if at == 0 { stem.to_owned() } else { format!("{stem}{}", at + 1) };
     Ok(File { name, stem, lines, source })
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Diagnostics> {
-    std::fs::write(path, text).map_err(|error| {
-        Diagnostic::error(Kind::Io, "C0102", format!("the file cannot be written: {error}")).in_file(path).into()
-    })
 }
 
 fn print(records: &[Record]) {

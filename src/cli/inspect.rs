@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub(super) struct Inspect {
-    /// The model: .onnx, or .onnxtxt in ONNX's textual syntax
+    /// The model: .onnx, or .onnxtxt in ONNX's textual syntax, or `-` for standard input
     model: PathBuf,
     /// Print the whole model in ONNX's textual syntax instead, weights elided
     #[arg(long)]
@@ -40,12 +40,12 @@ impl Inspect {
             print_json(&to_json(&summary));
             return Ok(0);
         }
-        println!(
-            "{} (made by {} {})",
-            Escaped(&summary.name),
-            Escaped(&summary.producer.0),
-            Escaped(&summary.producer.1)
-        );
+        let producer = format!("{} {}", summary.producer.0, summary.producer.1);
+        let made_by = match producer.trim() {
+            "" => String::new(),
+            producer => format!(" (made by {})", Escaped(producer)),
+        };
+        println!("{}{made_by}", Escaped(&summary.name));
         for (title, ports) in [("input", &summary.inputs), ("output", &summary.outputs)] {
             for port in ports.iter().filter(|port| !port.has_default) {
                 println!("  {title} {}: {}", Escaped(&port.name), type_of(port));
@@ -58,9 +58,9 @@ impl Inspect {
             .collect();
         println!("  operator sets {}", Escaped(&opsets.join(", ")));
         println!(
-            "  {} nodes, {} parameters ({})",
-            summary.n_nodes,
-            render::count(summary.n_parameters as f64),
+            "  {}, {} ({})",
+            render::counted(summary.n_nodes, "node"),
+            render::counted(summary.n_parameters as usize, "parameter"),
             render::bytes(summary.parameter_bytes as f64)
         );
         println!("  {}, {} moved", render::flops(summary.totals.flops), render::bytes(summary.totals.bytes_moved));

@@ -96,6 +96,8 @@ enum Device {
 impl Lower {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let Device::Tensorrt = self.target;
+        // Before the build, which takes long, not after it.
+        self.save_engine.as_deref().map_or(Ok(()), crate::onnx::check_target)?;
         self.with_tensorrt(global)
     }
 

@@ -1,6 +1,6 @@
 //! The program's verbs, one file each.
 //!
-//! Exit codes: 0 ok, 1 a difference or regression was found, 2 bad input, 3 unsupported, 4 a limit was hit.
+//! Exit codes: 0 ok, 1 a difference or regression was found, 2 bad input, 3 unsupported, 4 a limit was hit, 70 an error of ours.
 
 /// As the standard macro, but the program ends quietly when nobody reads on.
 macro_rules! print {
@@ -18,6 +18,7 @@ mod bench;
 mod bench_kernels;
 mod bench_patterns;
 mod bench_precision;
+mod bug;
 mod calibrate;
 mod certify;
 mod check;
@@ -41,15 +42,19 @@ mod render;
 mod rewriting;
 mod rules;
 mod run;
+mod shell;
 mod study;
 mod verify_rules;
 
+use crate::files::STANDARD;
 use crate::ir::Model;
-
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, Severity, drives_terminal};
 use crate::onnx::{ExportOptions, Limits, Policy};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A graph-optimizer research framework: ONNX in, named rewrite rules through e-graphs, TensorRT and CUDA out.
 #[derive(Parser)]
@@ -63,12 +68,13 @@ struct Program {
 
 /// What every verb understands.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every verb")]
 struct Global {
     /// Print the result as JSON on standard output
     #[arg(long, global = true)]
     json: bool,
     /// Print the budgets under which files are read, and stop
-    #[arg(long)]
+    #[arg(long, global = true)]
     limits: bool,
     /// Treat models as hostile: no hard links from elsewhere, no writing through links
     #[arg(long, global = true)]
@@ -85,7 +91,7 @@ struct Global {
     /// Write models although their files hold what would be lost: fields of a newer ONNX, training, device placement
     #[arg(long, global = true)]
     drop_unknown: bool,
-    /// Print no warnings
+    /// Print no warnings, no progress, and nothing about a file that is written
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -132,6 +138,10 @@ enum Verb {
     Ops(ops::Ops),
     /// Say what is installed, what is missing, and how to get it
     Doctor(doctor::Doctor),
+    /// Print what a shell completes, as `source <(eutectic completions bash)` takes it
+    Completions(shell::Completions),
+    /// Write manual pages, one a verb, for `man`
+    Manual(shell::Manual),
 }
 
 /// What a verb gives back: an exit code, or everything that is wrong.
@@ -143,7 +153,20 @@ pub fn main() -> i32 {
     if std::env::args().nth(1).as_deref() == Some(crate::tensorrt::WORKER_ARGUMENT) {
         return crate::tensorrt::worker_main();
     }
-    let program = Program::parse();
+    bug::guarded(|| {
+        let matches = Program::command().get_matches();
+        let program = Program::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        run(&program, &verbs(&matches))
+    })
+}
+
+/// The verbs of a command line, outermost first.
+fn verbs(matches: &clap::ArgMatches) -> Vec<&str> {
+    std::iter::successors(matches.subcommand(), |(_, inner)| inner.subcommand()).map(|(name, _)| name).collect()
+}
+
+/// Runs what was asked for by `verbs`; the exit code.
+fn run(program: &Program, verbs: &[&str]) -> i32 {
     let global = &program.global;
     if global.limits {
         print!("{}", global.budgets());
@@ -174,8 +197,11 @@ pub fn main() -> i32 {
         Verb::Study(verb) => verb.run(global),
         Verb::Ops(verb) => verb.run(global),
         Verb::Doctor(verb) => verb.run(global),
+        Verb::Completions(verb) => verb.run(global),
+        Verb::Manual(verb) => verb.run(global),
     };
     outcome.unwrap_or_else(|problems| {
+        let problems = problems.with_help(MISUSE, &format!("see `eutectic {} --help`", verbs.join(" ")));
         if global.json {
             print_json(&render::json(&problems));
         }
@@ -206,12 +232,40 @@ impl Global {
         Ok(model)
     }
 
+    /// Errors when no model can be written to `output`; to be asked before the work, not after it.
+    fn check_output(&self, output: Option<&Path>) -> Result<(), Diagnostics> {
+        let Some(path) = output else { return Ok(()) };
+        if path != Path::new(STANDARD) {
+            if self.untrusted {
+                crate::files::check_output(path)?;
+            }
+            return Ok(crate::onnx::check_target(path)?);
+        }
+        if self.json {
+            return Err(misuse("standard output takes the model or the JSON of `--json`, not both"));
+        }
+        if std::io::stdout().is_terminal() {
+            return Err(misuse("a model is no text for a terminal: let `-` lead into a pipe or a file"));
+        }
+        Ok(())
+    }
+
+    /// Whether a verb tells about what it writes to `output`: a model that goes to standard output has it for itself.
+    fn tells(&self, output: Option<&Path>) -> bool {
+        !self.quiet && output != Some(Path::new(STANDARD))
+    }
+
     /// Writes a model; says where large weights went.
     fn save(&self, model: &Model, path: &Path, opset: Option<u64>) -> Result<u64, Diagnostics> {
-        if self.untrusted {
-            crate::files::check_output(path)?;
+        self.check_output(Some(path))?;
+        let options = ExportOptions { opset, external_data: false };
+        if path == Path::new(STANDARD) {
+            crate::onnx::carries_all(model)?;
+            let bytes = crate::onnx::to_bytes(model, &options)?;
+            render::out_bytes(&bytes);
+            return Ok(bytes.len() as u64);
         }
-        let saved = crate::files::save(model, path, &ExportOptions { opset, external_data: false })?;
+        let saved = crate::files::save(model, path, &options)?;
         if let Some((beside, bytes)) = saved.external {
             let message = format!(
                 "the model takes more than 2 GiB, which protobuf cannot hold: weights are in `{}` ({})",
@@ -235,7 +289,7 @@ impl Global {
 fn file_hash(path: &Path) -> Result<String, Diagnostics> {
     use sha2::{Digest, Sha256};
     use std::io::Read;
-    let unreadable = |error: std::io::Error| misuse(format!("{}: {error}", path.display()));
+    let unreadable = |error: std::io::Error| crate::files::unreadable(path, &error);
     let mut file = std::fs::File::open(path).map_err(unreadable)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -247,9 +301,43 @@ fn file_hash(path: &Path) -> Result<String, Diagnostics> {
     }
 }
 
-/// An error about what was typed.
+/// The code of errors about what was typed.
+const MISUSE: &str = "C0100";
+
+/// An error about what was typed. Where no next step is given, it is the help of the verb.
 fn misuse(message: impl Into<String>) -> Diagnostics {
-    Diagnostic::error(Kind::Invalid, "C0100", message).help("see `eutectic --help`").into()
+    Diagnostic::error(Kind::Invalid, MISUSE, message).into()
+}
+
+/// A progress bar of `n` steps on standard error, where that is a terminal. `template` is one of `indicatif`.
+fn progress(global: &Global, n: usize, template: &str) -> ProgressBar {
+    let bar = if global.quiet { ProgressBar::hidden() } else { ProgressBar::new(n as u64) };
+    let bar = bar.with_finish(ProgressFinish::AndClear);
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Says which stage of its work a verb is in, and for how long, where standard error is a terminal: by `set_message`.
+fn stages(global: &Global) -> ProgressBar {
+    let bar = progress(global, 0, "{spinner} {msg}, {elapsed}");
+    if !bar.is_hidden() {
+        bar.enable_steady_tick(Duration::from_millis(100));
+    }
+    bar
+}
+
+/// A bound on the command line: of a difference, or of seconds.
+fn bound(text: &str) -> Result<f64, String> {
+    let bound: f64 = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    if bound >= 0.0 { Ok(bound) } else { Err("it is a number that is not negative".into()) }
+}
+
+/// A count on the command line that is not 0.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let count: usize = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    if count > 0 { Ok(count) } else { Err("it is 1 at least".into()) }
 }
 
 /// JSON in which nothing drives a terminal: what JSON itself leaves as it is, such as changes of direction, is escaped.

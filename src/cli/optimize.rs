@@ -2,10 +2,11 @@
 
 use super::inspect::to_json;
 use super::rewriting::Rewriting;
-use super::{Global, Outcome, print_json, render};
+use super::{Global, Outcome, bound, print_json, render, stages};
 use crate::certificate::exact::{self, Exact, Folded, Verdict};
 use crate::certificate::{self, Certificate};
 use crate::egraph;
+use crate::files::write_text;
 use crate::inputs::sizes_from_shapes;
 use crate::ir::Model;
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind};
@@ -24,9 +25,9 @@ use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub(super) struct Optimize {
-    /// The model
+    /// The model: .onnx, or .onnxtxt in ONNX's textual syntax, or `-` for standard input
     model: PathBuf,
-    /// Where the result goes; without it nothing is written
+    /// Where the result goes: .onnx, or .onnxtxt in ONNX's textual syntax, or `-` for standard output; without it nothing is written
     #[arg(short, long)]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -38,7 +39,7 @@ pub(super) struct Optimize {
     #[arg(long, value_enum, default_value_t = Certify::F32)]
     certify: Certify,
     /// Largest difference that certifies, relative to the largest magnitude of each output
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, value_parser = bound, allow_negative_numbers = true)]
     tolerance: f64,
     /// Sizes of symbolic dims for certification: input:1x3x224x224,...
     #[arg(long, default_value = "")]
@@ -64,6 +65,7 @@ enum Certify {
 
 impl Optimize {
     pub(super) fn run(&self, global: &Global) -> Outcome {
+        global.check_output(self.output.as_deref())?;
         let start = Instant::now();
         let mut model = global.load(&self.model)?;
         let read = start.elapsed();
@@ -77,6 +79,8 @@ impl Optimize {
         let (dump, record) = (self.dump_egraph.is_some(), self.certify == Certify::Exact);
         let explain = self.trace.as_ref().map(|_| Focus::Whole);
         let options = Options { dump, record: record || explain.is_some(), explain, ..self.rewriting.options(&model)? };
+        let stage = stages(global);
+        stage.set_message("rewriting");
         let begun = Instant::now();
         crate::ir::infer::infer(&mut model);
         let before = inspect(&model, &options.cost);
@@ -95,64 +99,61 @@ impl Optimize {
                 Some(extension) if extension == "dot" => egraph::to_dot(dump),
                 _ => egraph::to_json(dump).to_string(),
             };
-            std::fs::write(file, text).map_err(|error| {
-                Diagnostic::error(Kind::Io, "C0102", format!("the e-graph cannot be written: {error}")).in_file(file)
-            })?;
+            write_text(file, text)?;
         }
         for conflict in &report.conflicts {
             let rule = conflict.rule.as_deref().unwrap_or("congruence");
-            global.warn(
-                &Diagnostic::warning(
-                    "P0202",
-                    format!("`{rule}` equated {} with {}; the rule is unsound here", conflict.left, conflict.right),
-                )
-                .into(),
-            );
+            let message =
+                format!("`{rule}` equated {} with {}; the rule is unsound here", conflict.left, conflict.right);
+            stage.suspend(|| global.warn(&Diagnostic::warning("P0202", message).into()));
         }
+        stage.set_message("comparing");
         let certificate = original.as_ref().map(|original| self.certify(original, &model)).transpose()?;
         let exact = original.filter(|_| self.certify == Certify::Exact);
         let exact = exact.map(|original| self.certify_exactly(original, &model, &report)).transpose()?;
-        if let Some(exact) = exact.as_ref().filter(|exact| exact.verdict == Verdict::Different) {
-            let message =
-                format!("the result is not equal in exact arithmetic ({}); nothing is written", exact.reason());
-            render::print(
-                &Diagnostic::error(Kind::Invalid, "P0204", message)
-                    .help("find the rule with `--rules`, or compare in single precision alone: `--certify f32`")
-                    .into(),
-            );
-            return Ok(1);
-        }
-        if let Some(certificate) = certificate.as_ref().filter(|certificate| !certificate.equal) {
-            let message = format!(
-                "the result differs by {:.1e} of the output, the tolerance is {:.1e}; nothing is written",
-                certificate.worst, self.tolerance
-            );
-            render::print(
-                &Diagnostic::error(Kind::Invalid, "P0203", message)
-                    .help("find the rule with `--rules`, or state a wider `--tolerance`")
-                    .into(),
-            );
-            return Ok(1);
-        }
+        let certificates = (certificate.as_ref(), exact.as_ref());
+        let refused = self.refusal(certificates);
         let begun = Instant::now();
-        let mut size = None;
-        if let Some(output) = &self.output {
-            size = Some(global.save(&model, output, self.rewriting.opset)?);
-        }
-        let seconds = Seconds { read, optimize: optimized, write: begun.elapsed() };
+        let size = match (&self.output, &refused) {
+            (Some(output), None) => Some(global.save(&model, output, self.rewriting.opset)?),
+            _ => None,
+        };
+        stage.finish_and_clear();
+        let seconds = Seconds { read, optimize: optimized, write: size.map(|_| begun.elapsed()) };
         if global.json {
-            self.print_json(&before, &after, &report, (certificate.as_ref(), exact.as_ref()), &seconds);
-        } else if !global.quiet {
-            let certificates = (certificate.as_ref(), exact.as_ref());
+            self.print_json(&before, &after, &report, certificates, &seconds);
+        } else if refused.is_none() && global.tells(self.output.as_deref()) {
             self.print(&before, &after, &report, &options.cost, certificates, &seconds, size);
         }
-        Ok(0)
+        let Some(refused) = refused else { return Ok(0) };
+        render::print(&refused.into());
+        Ok(1)
+    }
+
+    /// What a certificate says against the result, if it does.
+    fn refusal(&self, (certificate, exact): (Option<&Certificate>, Option<&Exact>)) -> Option<Diagnostic> {
+        let bisect =
+            format!("`eutectic compare {} --bisect` with the same options finds the rule", self.model.display());
+        if let Some(exact) = exact.filter(|exact| exact.verdict == Verdict::Different) {
+            let why = exact.reason();
+            let message = format!("the result is not equal in exact arithmetic ({why}); nothing is written");
+            let help = format!("{bisect}; `--certify f32` compares in single precision alone");
+            return Some(Diagnostic::error(Kind::Invalid, "P0204", message).help(help));
+        }
+        let certificate = certificate.filter(|certificate| !certificate.equal)?;
+        let message = format!(
+            "the result differs by {:.1e} of the output, the tolerance is {:.1e}; nothing is written",
+            certificate.worst, self.tolerance
+        );
+        let help = format!("{bisect}; a wider `--tolerance` admits it");
+        Some(Diagnostic::error(Kind::Invalid, "P0203", message).help(help))
     }
 
     fn certify(&self, original: &Model, optimized: &Model) -> Result<Certificate, Diagnostics> {
         let sizes = sizes_from_shapes(&original.graph, &self.shapes)?;
         // What only another runtime executes is compared through the bodies that stand for it.
         certificate::compare(original, optimized, &sizes, 0, self.tolerance)
+            .map_err(|problems| problems.with_help("C0121", "`--certify none` writes the result without running it"))
     }
 
     fn certify_exactly(&self, mut original: Model, optimized: &Model, report: &Report) -> Result<Exact, Diagnostics> {
@@ -215,7 +216,7 @@ impl Optimize {
             "seconds": {
                 "read": seconds.read.as_secs_f64(),
                 "optimize": seconds.optimize.as_secs_f64(),
-                "write": seconds.write.as_secs_f64(),
+                "write": seconds.write.unwrap_or_default().as_secs_f64(),
             },
         }));
     }
@@ -257,9 +258,9 @@ impl Optimize {
                 limit => format!("stopped by the limit of {}", format!("{limit:?}").to_lowercase()),
             };
             println!(
-                "{stop} after {} iterations, {nodes} e-nodes in {classes} classes, {} type conflicts",
-                report.iterations,
-                report.conflicts.len()
+                "{stop} after {}, {nodes} e-nodes in {classes} classes, {}",
+                render::counted(report.iterations, "iteration"),
+                render::counted(report.conflicts.len(), "type conflict")
             );
         }
         if let Some(costs) = report.extracted {
@@ -287,16 +288,18 @@ impl Optimize {
         if let (Some(output), Some(size)) = (&self.output, size) {
             println!("wrote {} ({})", Escaped(&output.to_string_lossy()), render::bytes(size as f64));
         }
-        let [read, optimized, write] =
-            [seconds.read, seconds.optimize, seconds.write].map(|time| render::seconds(time.as_secs_f64()));
-        println!("read {read}, optimized {optimized}, wrote {write}");
+        let shown = |time: Duration| render::seconds(time.as_secs_f64());
+        let wrote =
+            seconds.write.map_or("nothing written: give `--output`".into(), |time| format!("wrote {}", shown(time)));
+        println!("read {}, optimized {}, {wrote}", shown(seconds.read), shown(seconds.optimize));
     }
 }
 
 struct Seconds {
     read: Duration,
     optimize: Duration,
-    write: Duration,
+    /// Nothing is written without `--output`.
+    write: Option<Duration>,
 }
 
 fn table(before: &Summary, after: &Summary) -> Table {

@@ -1,6 +1,6 @@
 //! What `quantize` and `lower` share: lower precision as trtexec's flags ask for it, calibration included.
 
-use super::{Global, file_hash, misuse};
+use super::{Global, file_hash, misuse, progress};
 use crate::calibrate::{Sample, calibrate, load_cache, read_sample, samples_in, save_cache};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostic, Diagnostics};
@@ -12,7 +12,6 @@ use crate::passes::pass::{Pass, PassReport, Pipeline};
 use crate::passes::pipeline::types;
 use crate::passes::precision::{Autocast, Calibrator, Format, Quantize, Ranges, autocast, name_values, quantize};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -150,10 +149,7 @@ impl Precision {
         let files = samples_in(path)?;
         let source = model.clone();
         let mut samples = files.iter().map(|sample| -> Result<Sample, Diagnostics> { read_sample(&source, sample) });
-        let bar = if global.quiet { ProgressBar::hidden() } else { ProgressBar::new(files.len() as u64) };
-        if let Ok(style) = ProgressStyle::with_template("calibrating {bar:30} {pos}/{len} samples, {eta} left") {
-            bar.set_style(style);
-        }
+        let bar = progress(global, files.len(), "calibrating {bar:30} {pos}/{len} samples, {eta} left");
         let ranges = calibrate(model, &mut samples, &mut |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         if let Some(cache) = &self.calib_cache {

@@ -1,7 +1,7 @@
 //! `eutectic quantize`: a model in lower precision, as standard ONNX with explicit casts and quantization.
 
 use super::precision::Precision;
-use super::{Global, Outcome, misuse, print_json};
+use super::{Global, Outcome, misuse, print_json, progress};
 use crate::certificate::{compare, difference, run_on_cpu};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::Model;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 pub(super) struct Quantize {
     /// The model
     model: PathBuf,
-    /// Where the result goes
+    /// Where the result goes, or `-` for standard output; without it nothing is written
     #[arg(short, long)]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -38,6 +38,7 @@ impl Quantize {
         if !self.precision.is_asked() {
             return Err(misuse("say which precision: --fp16, --bf16, --int8, --fp8 or --int4"));
         }
+        global.check_output(self.output.as_deref())?;
         let mut model = global.load(&self.model)?;
         let options = Options::standard(Target::Onnx)?.admitting(&model);
         optimize(&mut model, &options)?;
@@ -62,10 +63,17 @@ impl Quantize {
             }));
             return Ok(0);
         }
-        println!("{} calls quantized, {} in half precision", changed("quantize"), changed("autocast"));
+        if !global.tells(self.output.as_deref()) {
+            return Ok(0);
+        }
+        let quantized = super::render::counted(changed("quantize"), "call");
+        println!("{quantized} quantized, {} in half precision", changed("autocast"));
         println!("largest difference {:.1e} of the output, on inputs of seed 0", found.worst);
-        if let (Some(output), Some(bytes)) = (&self.output, bytes) {
-            println!("wrote {} ({})", output.display(), super::render::bytes(bytes as f64));
+        match (&self.output, bytes) {
+            (Some(output), Some(bytes)) => {
+                println!("wrote {} ({})", output.display(), super::render::bytes(bytes as f64));
+            }
+            _ => println!("nothing written: give `--output`"),
         }
         Ok(0)
     }
@@ -95,8 +103,9 @@ impl Quantize {
             let differences = exact.iter().zip(&outputs).map(|(a, b)| difference(String::new(), a, b).max_rel);
             Ok(differences.fold(0.0, f64::max))
         };
+        let bar = progress(global, layers.len(), "quantizing {bar:30} {pos}/{len} layers, {eta} left");
         let mut costs: Vec<(&str, f64)> = Vec::new();
-        for layer in &layers {
+        for layer in bar.wrap_iter(layers.iter()) {
             costs.push((layer.as_str(), cost_of(layer)?));
         }
         costs.sort_by(|a, b| b.1.total_cmp(&a.1));

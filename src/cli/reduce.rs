@@ -3,10 +3,10 @@
 use super::against::Partners;
 use super::fuzz::number;
 use super::run::read_inputs;
-use super::{Global, Outcome, misuse, print_json, render};
+use super::{Global, Outcome, bound, misuse, print_json, render, stages};
 use crate::certificate::{Certificate, run_on_cpu};
 use crate::conformance::guard;
-use crate::files::{save, save_npy};
+use crate::files::{save, save_npy, unwritten};
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Kind, Severity};
 use crate::ir::graph::ValueId;
 use crate::ir::text::{PrintOptions, print_model};
@@ -36,7 +36,7 @@ pub(super) struct Reduce {
     #[arg(long, value_name = "DIR", default_value = "reduced")]
     out: PathBuf,
     /// Largest difference that counts as equal, relative to the largest magnitude of each output
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 1e-3, value_parser = bound, allow_negative_numbers = true)]
     tolerance: f64,
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
@@ -48,7 +48,7 @@ pub(super) struct Reduce {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Most seconds; 0 for no limit, so that the result is the same on every machine
-    #[arg(long, default_value_t = 300.0)]
+    #[arg(long, default_value_t = 300.0, value_parser = bound, allow_negative_numbers = true)]
     seconds: f64,
     /// Most models that are tried
     #[arg(long, default_value_t = 20_000)]
@@ -97,7 +97,11 @@ impl Reduce {
         };
         judge.tester.ask_reference(&case);
         judge.failure = Some(failure.clone());
-        let Some(found) = reduce(case, &mut judge, budget) else {
+        let stage = stages(global);
+        stage.set_message("reducing");
+        let found = reduce(case, &mut judge, budget);
+        stage.finish_and_clear();
+        let Some(found) = found else {
             let message = format!("the failure of `{}` is not the same each time: {failure}", self.model.display());
             return Err(Diagnostic::error(Kind::Invalid, "C0174", message).into());
         };
@@ -122,7 +126,7 @@ impl Reduce {
 
     /// Writes the result beside its place first, so that it is there whole or not at all.
     fn write(&self, case: &Case, result: &serde_json::Value) -> Result<(), Diagnostics> {
-        let failed = |error: std::io::Error| misuse(format!("{}: {error}", self.out.display()));
+        let failed = |error: std::io::Error| unwritten(&self.out, &error);
         let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).map_err(failed)?;
         let dir = tempfile::Builder::new().prefix(".reduced").tempdir_in(parent).map_err(failed)?;
@@ -138,7 +142,7 @@ impl Reduce {
         let path = dir.keep();
         std::fs::rename(&path, &self.out).map_err(|error| {
             let _ = std::fs::remove_dir_all(&path);
-            failed(error)
+            failed(error).into()
         })
     }
 

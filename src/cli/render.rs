@@ -3,13 +3,23 @@
 use crate::ir::diag::{Diagnostic, Diagnostics, Escaped, Severity};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 
 /// Writes to standard output. A reader that has seen enough (`eutectic inspect m.onnx | head -1`) is no error: the program
 /// ends there, with exit code 0. Any other failure to write ends it with exit code 2.
 pub fn out(text: fmt::Arguments) {
-    let written = io::stdout().write_fmt(text);
+    end_unless(io::stdout().write_fmt(text));
+}
+
+/// The same for bytes that are no text: a model for a pipe.
+pub fn out_bytes(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    end_unless(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+fn end_unless(written: io::Result<()>) {
     if let Err(error) = written {
         if error.kind() != ErrorKind::BrokenPipe {
             // When this cannot be said either, the exit code still says it.
@@ -19,13 +29,26 @@ pub fn out(text: fmt::Arguments) {
     }
 }
 
-/// Prints each diagnostic on standard error, like a compiler: with a code frame where the place is a span of a text file.
+/// Most diagnostics of one code that are printed; a damaged file can have one for each weight.
+const MOST_OF_ONE_CODE: usize = 20;
+
+/// Prints each diagnostic on standard error, like a compiler: with a code frame where the place is a span of a text file. Of very
+/// many of one code the first ones, and how many there are.
 pub fn print(problems: &Diagnostics) {
+    let mut n_of: BTreeMap<&str, usize> = BTreeMap::new();
     for problem in &problems.0 {
+        let n = n_of.entry(problem.code).or_default();
+        *n += 1;
+        if *n > MOST_OF_ONE_CODE {
+            continue;
+        }
         match framed(problem) {
             Some(text) => err(format_args!("{text}")),
             None => err(format_args!("{problem}")),
         }
+    }
+    for (code, n) in n_of.into_iter().filter(|(_, n)| *n > MOST_OF_ONE_CODE) {
+        err(format_args!("... and {} more of {code}; `--json` lists all errors", n - MOST_OF_ONE_CODE));
     }
 }
 
@@ -92,6 +115,11 @@ pub fn count(number: f64) -> String {
     text
 }
 
+/// A number of things whose plural is regular: `1 rule`, `1,234 rules`.
+pub fn counted(n: usize, thing: &str) -> String {
+    format!("{} {thing}{}", count(n as f64), if n == 1 { "" } else { "s" })
+}
+
 /// A number of bytes in the largest unit that keeps it above one: `102.5 MB`.
 pub fn bytes(number: f64) -> String {
     scaled(number, &["B", "kB", "MB", "GB", "TB"], 1000.0)
@@ -124,6 +152,7 @@ mod tests {
     fn numbers_read_like_prose() {
         assert_eq!(count(25_557_032.0), "25,557,032");
         assert_eq!(count(7.0), "7");
+        assert_eq!([counted(1, "rule"), counted(1234, "rule")], ["1 rule", "1,234 rules"]);
         assert_eq!(bytes(102_514_688.0), "102.51 MB");
         assert_eq!(seconds(0.00124), "1.24 ms");
     }

@@ -1,8 +1,8 @@
 //! How a model is rewritten: the arguments that `optimize`, `explain` and `fuzz` share.
 
-use super::{Global, misuse};
+use super::{Global, MISUSE, bound, misuse};
 use crate::ir::Model;
-use crate::ir::diag::Diagnostics;
+use crate::ir::diag::{Diagnostic, Diagnostics, Kind, did_you_mean};
 use crate::ir::op::CANONICAL_OPSET;
 use crate::passes::extract::IlpBudget;
 use crate::passes::fold::FoldBudget;
@@ -27,7 +27,7 @@ pub(super) struct Rewriting {
     /// Fused operators, joined by commas; `all`, or `none`
     #[arg(long, default_value = "all", value_delimiter = ',')]
     fusions: Vec<String>,
-    /// Further rule files
+    /// Further rules, or fused operators when the name ends in .onnxtxt; may be given several times
     #[arg(long, value_name = "FILE")]
     rule_file: Vec<PathBuf>,
     /// How far rules may change numbers
@@ -58,7 +58,7 @@ pub(super) struct Rewriting {
     #[arg(long, default_value_t = Limits::STANDARD.memory >> 20, value_name = "MIB")]
     memory: usize,
     /// Most seconds of rewriting, and again of `--extract ilp`; 0 for no limit, so that the result is the same on every machine
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = bound, allow_negative_numbers = true)]
     seconds: f64,
     /// Version of ai.onnx that the result imports; without it the lowest that expresses it, not below the input's
     #[arg(long)]
@@ -121,9 +121,7 @@ impl Rewriting {
         let known = |name: &String| library.rules().iter().any(|rule| rule.name == *name || rule.family() == name);
         for name in self.rules.iter().chain(&self.fusions) {
             if !["all", "none"].contains(&name.as_str()) && !known(name) && library.function(name).is_none() {
-                return Err(misuse(format!(
-                    "there is no rule, family or fusion `{name}`; `eutectic rules list` shows them"
-                )));
+                return Err(unknown(name, &library));
             }
         }
         let is_standard = |rule: &Rule| !rule.is_on_request() && self.target.profits_from(&rule.name);
@@ -162,4 +160,18 @@ impl Rewriting {
             ..standard
         })
     }
+}
+
+/// What to say of a name that neither `--rules` nor `--fusions` knows.
+fn unknown(name: &str, library: &Library) -> Diagnostics {
+    let known = library.rules().iter().flat_map(|rule| [rule.name.as_str(), rule.family()]);
+    let meant = did_you_mean(name, known);
+    let problem =
+        Diagnostic::error(Kind::Invalid, MISUSE, format!("there is no rule, family or fusion `{name}`{meant}"));
+    let is_file = [".rules", ".onnxtxt"].iter().any(|ending| name.ends_with(ending));
+    let help = match is_file {
+        true => format!("`--rule-file {name}` adds the rules of a file"),
+        false => "`eutectic rules list` shows the library; `--rule-file` adds your own".into(),
+    };
+    problem.help(help).into()
 }

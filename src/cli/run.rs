@@ -4,7 +4,7 @@ use super::bench::{Precision, on_cuda};
 use super::{Global, Outcome, misuse, print_json};
 use crate::certificate::run_on_cpu;
 use crate::cuda::WarmUp;
-use crate::files::{load_npy, save_npy};
+use crate::files::{load_npy, make_directory, save_npy};
 use crate::inputs::{seeded, sizes_from_shapes};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::eval::run_model;
@@ -33,7 +33,7 @@ pub(super) struct Run {
     /// Precision of the CUDA backend
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
-    /// Write each output to this directory, as NAME.npy
+    /// Write the outputs to this directory, by position: output_0.npy and so on
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ impl Run {
         let seconds = start.elapsed().as_secs_f64();
         let names: Vec<String> = model.graph.outputs().iter().map(|output| output.name.to_string()).collect();
         if let Some(dir) = &self.out {
-            std::fs::create_dir_all(dir).map_err(|error| misuse(format!("{}: {error}", dir.display())))?;
+            make_directory(dir)?;
             for (at, output) in outputs.iter().enumerate() {
                 // Names come from the file and may be paths; positions are safe.
                 save_npy(&dir.join(format!("output_{at}.npy")), output)?;
@@ -106,13 +106,17 @@ pub(super) fn read_inputs(
         let (name, file) =
             pair.split_once('=').ok_or_else(|| misuse(format!("`--input {pair}` is not of the form name=file.npy")))?;
         let at = graph.inputs().iter().position(|&id| graph.value(id).name == name);
-        let at = at.ok_or_else(|| misuse(format!("the model has no input `{name}`")))?;
+        let at = at.ok_or_else(|| {
+            let known: Vec<&str> = graph.inputs().iter().map(|&id| graph.value(id).name.as_str()).collect();
+            misuse(format!("the model has no input `{name}`; it has `{}`", known.join("`, `")))
+        })?;
         given[at] = Some(load_npy(file.as_ref())?);
     }
     if given.iter().all(Option::is_some) {
         return Ok(given);
     }
-    let drawn = seeded(model, &sizes_from_shapes(graph, shapes)?, seed)?;
+    let drawn = seeded(model, &sizes_from_shapes(graph, shapes)?, seed)
+        .map_err(|problems| problems.with_help("C0121", "give each as a file: `--input NAME=x.npy`"))?;
     Ok(given.into_iter().zip(drawn).map(|(given, drawn)| given.or(drawn)).collect())
 }
 

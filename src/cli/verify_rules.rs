@@ -1,8 +1,9 @@
 //! `eutectic rules verify`: whether the two sides of each rule agree, by what evidence, and where they do not.
 
 use super::rules::load;
-use super::{Global, Outcome, print_json};
-use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
+use super::{Global, Outcome, print_json, progress};
+use crate::files::make_directory;
+use crate::ir::diag::{Diagnostic, Diagnostics};
 use crate::ir::graph::Op;
 use crate::ir::{Graph, Model};
 use crate::passes::rules::verify::mutate::{Mutation, mutation};
@@ -52,7 +53,9 @@ impl Verify {
                 if self.mutate && is_sound { mutation(rule, recognise, effort) } else { Mutation::default() };
             (verdict, mutation)
         };
-        let found: Vec<_> = library.rules().par_iter().map(one).collect();
+        let bar = progress(global, library.rules().len(), "verifying {bar:30} {pos}/{len} rules, {eta} left");
+        let found: Vec<_> = library.rules().par_iter().map(one).inspect(|_| bar.inc(1)).collect();
+        bar.finish_and_clear();
         let found: Vec<Found> =
             library.rules().iter().zip(found).map(|(rule, (verdict, mutation))| (&**rule, verdict, mutation)).collect();
         if let Some(directory) = &self.counterexamples {
@@ -87,6 +90,9 @@ impl Verify {
             };
             counts[at] += 1;
             println!("{text}");
+            if let (1, Some(directory)) = (at, &self.counterexamples) {
+                println!("           {:36} both sides lie in {}", "", directory.display());
+            }
             let uncovered: Vec<String> = verdict
                 .iter()
                 .filter(|verdict| verdict.is_sound())
@@ -199,9 +205,7 @@ fn total(found: &[Found]) -> Mutation {
 }
 
 fn write(global: &Global, directory: &Path, rule: &Rule, found: &Counterexample) -> Result<(), Diagnostics> {
-    std::fs::create_dir_all(directory).map_err(|error| {
-        Diagnostic::error(Kind::Io, "C0102", format!("the directory cannot be made: {error}")).in_file(directory)
-    })?;
+    make_directory(directory)?;
     for (side, graph) in [("left", &found.left), ("right", &found.right)] {
         let mut model = Model::new(graph.clone());
         model.functions = functions(graph);

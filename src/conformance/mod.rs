@@ -204,7 +204,7 @@ fn run_case(case: &Case, paths: &[Through], settings: &Arc<Settings>) -> Vec<Ver
 }
 
 /// Runs one case through one path.
-pub fn run_loaded(case: &LoadedCase, through: Through, settings: &Settings) -> Verdict {
+fn run_loaded(case: &LoadedCase, through: Through, settings: &Settings) -> Verdict {
     match verdict(case, through, settings) {
         Ok(()) => Verdict::Passed,
         Err(verdict) => verdict,

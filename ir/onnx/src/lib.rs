@@ -44,6 +44,7 @@ mod tests;
 pub use export::{ExportOptions, Written, carries_all, to_bytes, write};
 pub use external::Policy;
 pub use limits::Limits;
+pub use save::{check_target, write_whole};
 pub use value_file::{Form, Interface, read_interface, read_value};
 
 use bytes::Bytes;

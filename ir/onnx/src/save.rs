@@ -205,32 +205,45 @@ pub(crate) struct Staged {
     pub size: u64,
 }
 
-/// Writes `chunks` to a temporary file beside `path`. Errors: `Path` when `path` names something that is not a regular
-/// file, `Io` when the system refuses.
+/// Errors when no file can be written at `path`, whoever asks: it names no file, a directory or a device, or its directory is
+/// not there. To be asked before the work whose result goes there.
+pub fn check_target(path: &Path) -> Result<(), Diagnostic> {
+    let refused = |message: String| Err(Diagnostic::error(Kind::Path, "L0160", message).in_file(path));
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return refused("expected the name of a file to write, found a directory or a device".into());
+    }
+    if path.file_name().is_none() {
+        return refused("expected the name of a file to write".into());
+    }
+    let directory = parent(path);
+    if !directory.is_dir() {
+        return refused(format!("there is no directory `{}` to write to", directory.display()));
+    }
+    Ok(())
+}
+
+/// Writes `bytes` to `path`: a reader sees the old file or the new one, never a part. Errors: as of [`check_target`], or the system
+/// refuses.
+pub fn write_whole(path: &Path, bytes: impl Into<Bytes>) -> Result<(), Diagnostic> {
+    stage(path, [Chunk::Bytes(bytes.into())])?.commit()
+}
+
+/// Writes `chunks` to a temporary file beside `path`. Errors: as of [`check_target`], `Io` when the system refuses.
 pub(crate) fn stage<'a>(path: &Path, chunks: impl IntoIterator<Item = Chunk<'a>>) -> Result<Staged, Diagnostic> {
     let refused = |error: io::Error| {
         Diagnostic::error(Kind::Io, "L0161", format!("cannot write the file: {error}")).in_file(path)
     };
+    check_target(path)?;
     // A new file follows the user's umask, a replaced one keeps its permissions.
-    let mut permissions = Permissions::from_mode(0o666);
-    match std::fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => {
-            let message = "expected the name of a file to write, found a directory or a device";
-            return Err(Diagnostic::error(Kind::Path, "L0160", message).in_file(path));
-        }
-        Ok(metadata) => permissions = metadata.permissions(),
-        Err(_) => {}
-    }
-    if path.file_name().is_none() {
-        return Err(Diagnostic::error(Kind::Path, "L0160", "expected the name of a file to write").in_file(path));
-    }
+    let permissions = std::fs::metadata(path).map_or(Permissions::from_mode(0o666), |metadata| metadata.permissions());
     remove_abandoned(&parent(path));
     let temporary = tempfile::Builder::new()
         .prefix(PREFIX)
         .suffix(SUFFIX)
         .permissions(permissions)
         .tempfile_in(parent(path))
-        .map_err(refused)?;
+        // The name of the temporary file, which the message would hold, is nobody's concern.
+        .map_err(|error| refused(error.kind().into()))?;
     // Held until the file has its name, so that nobody takes it for abandoned. A file system without locks loses only that.
     let _ = flock(temporary.as_file(), FlockOperation::NonBlockingLockExclusive);
     let mut out = BufWriter::with_capacity(GATHERED, temporary);

@@ -75,7 +75,7 @@ pub(crate) fn guess(head: &[u8]) -> Option<Diagnostic> {
     if start.starts_with('<') || start.starts_with("agraph") || start.contains("ir_version") {
         return Some(not_onnx("ONNX's text form", "give it a name that ends in .onnxtxt"));
     }
-    Some(not_onnx("plain text", "use the binary .onnx file"))
+    Some(not_onnx("plain text", "use the binary .onnx file; ONNX's textual syntax has names that end in .onnxtxt"))
 }
 
 fn not_onnx(what: &str, help: &str) -> Diagnostic {

@@ -47,7 +47,7 @@ fn directories_and_devices_are_not_replaced() {
     for path in [directory.path(), std::path::Path::new("/dev/null"), std::path::Path::new("/")] {
         assert_eq!(stage(path, []).expect_err("not a file").kind, Kind::Path);
     }
-    assert_eq!(stage(&directory.path().join("no/out.onnx"), []).expect_err("no directory").kind, Kind::Io);
+    assert_eq!(stage(&directory.path().join("no/out.onnx"), []).expect_err("no directory").kind, Kind::Path);
 }
 
 // G3

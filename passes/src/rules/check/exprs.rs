@@ -4,8 +4,9 @@ use super::Checker;
 use crate::rules::Var;
 use crate::rules::expr::{Binary, Expr, Known, Value};
 use crate::rules::syntax::{ExprKind, ExprText, Span, Spanned};
-use crate::rules::vocabulary::{self, Sort};
+use crate::rules::vocabulary::{self, Sort, VOCABULARY};
 use eutectic_ir::attr::{Attr, AttrKind};
+use eutectic_ir::diag::did_you_mean;
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::Element;
 use eutectic_ir::{Dim, Name, Op, Reason, TensorType};
@@ -20,7 +21,13 @@ impl Checker<'_> {
             Op::Opaque(_) => Some(None),
         };
         if kind.is_none() {
-            self.report("R0005", format!("`{op}` has no attribute `{}`", name.name), &name.span, None);
+            let known: Vec<&str> = match op {
+                Op::Builtin(def) => def.attrs.iter().map(|attr| attr.name).collect(),
+                Op::Function(function) => function.attrs.iter().map(|formal| formal.name.as_str()).collect(),
+                Op::Opaque(_) => Vec::new(),
+            };
+            let meant = did_you_mean(&name.name, known);
+            self.report("R0005", format!("`{op}` has no attribute `{}`{meant}", name.name), &name.span, None);
         }
         kind
     }
@@ -61,7 +68,7 @@ impl Checker<'_> {
                 (Some(var), _) => (Expr::Var(var), Sort::Tensor),
                 (None, Some(element)) => (Expr::Literal(Value::Element(element)), Sort::Element),
                 (None, None) => {
-                    self.report("R0007", format!("there is no variable `{name}`"), &text.span, None);
+                    self.no_variable(name, &text.span);
                     return None;
                 }
             },
@@ -119,7 +126,8 @@ impl Checker<'_> {
     fn apply(&mut self, name: &Name, args: &[ExprText], span: &Span) -> Option<(Expr, Sort)> {
         let Some(function) = vocabulary::lookup(name) else {
             let help = "the vocabulary is listed by `eutectic rules list --vocabulary`";
-            self.report("R0006", format!("there is no function `{name}`"), span, Some(help));
+            let meant = did_you_mean(name, VOCABULARY.iter().map(|function| function.name));
+            self.report("R0006", format!("there is no function `{name}`{meant}"), span, Some(help));
             return None;
         };
         let wanted = function.args.len();

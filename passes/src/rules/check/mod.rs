@@ -33,7 +33,7 @@ use super::vocabulary::Sort;
 use super::{
     Condition, Example, Pattern, PatternCall, Rule, Template, TemplateInput, TemplateStep, Var, VarArity, Variable,
 };
-use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind as Failure};
+use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind as Failure, did_you_mean};
 use eutectic_ir::model::Function;
 use eutectic_ir::op::Arity;
 use eutectic_ir::{Name, Op, ops};
@@ -138,6 +138,14 @@ impl Checker<'_> {
         });
     }
 
+    fn no_variable(&mut self, name: &str, span: &Span) {
+        // Names of nested calls cannot be written.
+        let written =
+            self.variables.iter().map(|variable| variable.name.as_str()).filter(|name| !name.starts_with('%'));
+        let meant = did_you_mean(name, written);
+        self.report("R0007", format!("there is no variable `{name}`{meant}"), span, None);
+    }
+
     // The right side may define a name anew: the later variable hides the earlier one.
     fn lookup(&self, name: &str) -> Option<Var> {
         let at = self.variables.iter().rposition(|variable| variable.name == name)?;
@@ -163,7 +171,11 @@ impl Checker<'_> {
             return Some(Op::Function(Arc::clone(function)));
         }
         let separator = if domain.is_empty() { "" } else { "." };
-        let message = format!("there is no operator `{domain}{separator}{}`", text.op.name);
+        let builtin = ops::all().filter(|def| def.domain == domain).map(|def| def.name);
+        let functions = self.functions.iter().filter(|function| function.domain == domain);
+        let known = builtin.chain(functions.map(|function| function.name.as_str()));
+        let meant = did_you_mean(&text.op.name, known);
+        let message = format!("there is no operator `{domain}{separator}{}`{meant}", text.op.name);
         self.report("R0004", message, &text.op.span, Some("`eutectic ops` lists what there is"));
         None
     }

@@ -125,7 +125,7 @@ impl Checker<'_> {
     fn read(&mut self, name: &Spanned) -> Option<Var> {
         let found = self.lookup(&name.name);
         if found.is_none() {
-            self.report("R0007", format!("there is no variable `{}`", name.name), &name.span, None);
+            self.no_variable(&name.name, &name.span);
         }
         found
     }

@@ -461,7 +461,8 @@ impl Contents<'_> {
     /// a single constant.
     fn of(&mut self, leaf: &Leaf, is_halved: bool, is_single: bool) -> Datum<f64> {
         let Leaf { element, shape, content } = leaf;
-        let count = shape.iter().product();
+        // A leaf has a count; where other dims are huge, one of them is 0, and their plain product would overflow before it.
+        let count = count_of(shape).unwrap_or(0);
         self.random.is_content = true;
         let datum = match (element.kind(), content) {
             (ElementKind::Real, content) => {
@@ -529,4 +530,16 @@ const WHOLE: [f64; 9] = [0.0, 1.0, -1.0, 2.0, 3.0, -2.0, 5.0, -3.0, 7.0];
 fn count_fits(count: usize) -> Result<(), eutectic_ir::tensor::TensorError> {
     // An instance is small; a draw that is not would only take time.
     if count > 1 << 16 { Err(eutectic_ir::tensor::TensorError::TooLarge) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_tensor_with_huge_dims_is_filled() {
+        let leaf = Leaf { element: Element::Float, shape: vec![1 << 40, 1 << 40, 0], content: Content::Drawn };
+        let datum = Contents { mode: Mode::Whole, random: &mut Random::new(1) }.of(&leaf, false, false);
+        assert_eq!(datum.to_tensor().map(|tensor| tensor.count()).ok(), Some(0));
+    }
 }
