@@ -29,7 +29,6 @@ impl Refusal {
 pub(super) fn without_lowering(op: &str) -> Refusal {
     let instead = match op {
         "NonZero" => "a mask, and Where",
-        "Compress" => "Gather with constant indices",
         "NonMaxSuppression" => "TopK of the scores, with the suppression outside of the engine",
         "Unique" => "OneHot and ReduceMax, for a known number of values",
         _ => return Refusal::new("it has no lowering to TensorRT"),
