@@ -17,7 +17,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 /// Alignment of what is put into memory, in bytes; a multiple of every element's size.
-const ALIGNMENT: u64 = 64;
+const ALIGNMENT: usize = 64;
 
 /// As many descriptors as one message of a socket carries, less those of the memory and the plan.
 const MOST_STORES: usize = 250;
@@ -66,7 +66,7 @@ impl Parcel {
             Some(memory) => memory,
             None => (self.add(memory()?), 0),
         };
-        let at = end.next_multiple_of(ALIGNMENT);
+        let at = end.next_multiple_of(ALIGNMENT as u64);
         self.files[file as usize].write_all_at(bytes, at)?;
         let length = bytes.len() as u64;
         self.memory = Some((file, at + length));
@@ -114,39 +114,54 @@ pub(crate) fn seal(memory: &File) -> io::Result<()> {
 pub(crate) fn contents(files: &[File], places: &[Place]) -> io::Result<Vec<Bytes>> {
     let sources: Vec<Source> = files.iter().map(Source::of).collect::<io::Result<_>>()?;
     let source = |place: &Place| sources.get(place.file as usize).ok_or_else(|| wrong("no such file"));
-    let mut total = 0u64;
+    // Where the ranges that must be read begin in `pages`; `None` for those that are mapped.
+    let (mut starts, mut total) = (Vec::new(), 0usize);
     for place in places {
         let source = source(place)?;
         if place.at.checked_add(place.length).is_none_or(|end| end > source.length) {
             return Err(wrong("a range beyond the end of its file"));
         }
-        if source.mapped.is_none() {
-            let end = total.checked_add(place.length).and_then(|end| end.checked_next_multiple_of(ALIGNMENT));
+        let start = source.mapped.is_none().then_some(total);
+        if start.is_some() {
+            let end = total.checked_add(place.length as usize).and_then(|end| end.checked_next_multiple_of(ALIGNMENT));
             total = end.ok_or_else(|| wrong("ranges without end"))?;
         }
+        starts.push(start);
     }
-    let mut pages = MmapMut::map_anon(usize::try_from(total.max(1)).map_err(|_| wrong("ranges without end"))?)?;
+    let mut pages = MmapMut::map_anon(total.max(1))?;
     // Fewer faults, where the system has larger pages to give; without them nothing is lost.
     let _ = pages.advise(memmap2::Advice::HugePage);
-    let mut ends = Vec::new();
-    let mut start = 0;
-    for place in places {
-        let source = source(place)?;
-        if source.mapped.is_none() {
-            let end = start + place.length as usize;
-            source.file.read_exact_at(&mut pages[start..end], place.at)?;
-            ends.push(start..end);
-            start = end.next_multiple_of(ALIGNMENT as usize);
-        }
+    let mut rest = &mut pages[..];
+    let mut pieces = Vec::new();
+    for (place, _) in places.iter().zip(&starts).filter(|(_, start)| start.is_some()) {
+        let length = place.length as usize;
+        let (piece, after) = rest.split_at_mut(length.next_multiple_of(ALIGNMENT));
+        pieces.push((source(place)?.file, place.at, &mut piece[..length]));
+        rest = after;
     }
+    read_all(&mut pieces)?;
     let pages = Bytes::from_owner(pages);
-    let mut read = ends.into_iter().map(|range| pages.slice(range));
-    let one = |place: &Place| {
-        let in_memory = source(place)?.mapped.as_ref();
-        let in_memory = in_memory.map(|bytes| bytes.slice(place.at as usize..(place.at + place.length) as usize));
-        in_memory.or_else(|| read.next()).ok_or_else(|| wrong("a range that was not read"))
+    let one = |(place, start): (&Place, Option<usize>)| {
+        let (bytes, at) = match (&source(place)?.mapped, start) {
+            (Some(mapped), _) => (mapped, place.at as usize),
+            (None, start) => (&pages, start.unwrap_or(0)),
+        };
+        Ok(bytes.slice(at..at + place.length as usize))
     };
-    places.iter().map(one).collect()
+    places.iter().zip(starts).map(one).collect()
+}
+
+/// Fills each piece with what its file holds from an offset on, in two halves at once: a thread copies slower than memory does.
+fn read_all(pieces: &mut [(&File, u64, &mut [u8])]) -> io::Result<()> {
+    let read = |pieces: &mut [(&File, u64, &mut [u8])]| {
+        pieces.iter_mut().try_for_each(|(file, at, piece)| file.read_exact_at(piece, *at))
+    };
+    let (first, second) = pieces.split_at_mut(pieces.len() / 2);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(move || read(first));
+        read(second)?;
+        first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// All of `memory`, which must be sealed.

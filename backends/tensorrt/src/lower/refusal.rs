@@ -24,8 +24,8 @@ impl Refusal {
     }
 }
 
-/// Why operator `op`, which has no lowering, has none: TensorRT for RTX 1.7 has layers for some whose extents depend on contents,
-/// but does not build them.
+/// Why operator `op`, which has no lowering, has none. TensorRT for RTX 1.7 has layers for NonZero and NonMaxSuppression and infers
+/// their extents, but its builder "has no runners that implement" either.
 pub(super) fn without_lowering(op: &str) -> Refusal {
     let instead = match op {
         "NonZero" => "a mask, and Where",
