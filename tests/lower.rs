@@ -103,6 +103,35 @@ fn what_optimize_has_written_is_lowered() {
 }
 
 #[test]
+fn a_mixture_of_experts_is_lowered_in_standard_operators() {
+    let Some(bench) = Bench::new() else { return };
+    let model = "<ir_version: 10, opset_import: [\"\": 18, \"com.microsoft\": 1]>
+g (float[tokens,64] x, float[tokens,8] scores) => (float[tokens,64] y)
+<float[8,128,64] fc1 = [\"location\": \"seed:1\"], float[8,64,128] fc2 = [\"location\": \"seed:2\"]> {
+    [router] y = com.microsoft.MoE <k: int = 2, activation_type: string = \"silu\"> (x, scores, fc1, , fc2)
+}
+";
+    fs::write(bench.path("experts.onnxtxt"), model).expect("it is written");
+    for shapes in [
+        &["--shapes", "x:16x64,scores:16x8"][..],
+        &[
+            "--minShapes",
+            "x:1x64,scores:1x8",
+            "--optShapes",
+            "x:16x64,scores:16x8",
+            "--maxShapes",
+            "x:64x64,scores:64x8",
+        ],
+    ] {
+        let said = bench.lower(&[&["experts.onnxtxt", "--fp16"], shapes].concat());
+        assert!(said.contains("gemm"), "{said}");
+    }
+    let gated = model.replace("(x, scores, fc1, , fc2)", "(x, scores, fc1, , fc2, , fc1)");
+    fs::write(bench.path("gated.onnxtxt"), gated).expect("it is written");
+    bench.refuses(&["gated.onnxtxt", "--shapes", "x:16x64,scores:16x8"], 3, "MoE can't be lowered");
+}
+
+#[test]
 fn trtexec_spells_the_model_otherwise() {
     let Some(bench) = Bench::new() else { return };
     let fused = ["first".to_owned(), "second".to_owned()];

@@ -10,7 +10,9 @@ use eutectic::fused::divided;
 use eutectic::inputs::{seeded, sizes_from_shapes};
 use eutectic::ir::Model;
 use eutectic::ir::diag::Diagnostics;
+use eutectic::ir::text::parse_model;
 use eutectic::onnx::{ExportOptions, Limits};
+use eutectic::passes::contrib::in_standard_operators;
 use eutectic::passes::dce::dce;
 use eutectic::passes::fold::{FoldBudget, fold};
 use eutectic::passes::optimize::{Engine, Options, optimize};
@@ -178,5 +180,46 @@ fn regions_of_a_quantized_model_are_equal_in_onnx_runtime() {
     for verdict in judge(&pairs).unwrap_or_default() {
         println!("{verdict}");
         assert_accepted(&verdict, 1e-5);
+    }
+}
+
+/// The experts side by side, written in standard operators, make of each token what ONNX Runtime's own kernel makes of it.
+#[test]
+fn mixtures_of_experts_are_equal_in_onnx_runtime() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut pairs = Vec::new();
+    let mut add = |x: &str, n_inner: usize, n_hidden: usize, attributes: &str, biases: [&str; 2]| {
+        let text = format!(
+            "<ir_version: 10, opset_import: [\"\": 20, \"com.microsoft\": 1]>
+g (float[{x},8] x, float[10,4] scores) => (float[{x},8] y)
+<float[4,{n_inner},8] fc1 = [\"location\": \"seed:1\"], float[4,{n_inner}] b1 = [\"location\": \"seed:2\"],
+ float[4,8,{n_hidden}] fc2 = [\"location\": \"seed:3\"], float[4,8] b2 = [\"location\": \"seed:4\"]> {{
+    y = com.microsoft.MoE <{attributes}> (x, scores, fc1, {}, fc2, {})
+}}",
+            biases[0], biases[1]
+        );
+        let (mut model, _) = parse_model(&text).unwrap_or_else(|problems| panic!("{problems}"));
+        let [before, after] = ["before", "after"].map(|name| dir.path().join(format!("{name}{}.onnx", pairs.len())));
+        files::save(&model, &before, &EXPORT).expect("it writes");
+        assert_eq!(in_standard_operators(&mut model), 1, "{attributes}");
+        files::save(&model, &after, &EXPORT).expect("it writes");
+        pairs.push((before, after));
+    };
+    for activation in ["relu", "gelu", "silu", "identity"] {
+        for (x, k, normalized) in [("10", 1, 0), ("2,5", 2, 1), ("2,5", 4, 0)] {
+            let attributes = format!(
+                "k: int = {k}, activation_type: string = \"{activation}\", normalize_routing_weights: int = {normalized}"
+            );
+            add(x, 12, 12, &attributes, ["b1", "b2"]);
+        }
+    }
+    add("10", 12, 12, "k: int = 2", ["", ""]);
+    let swiglu = "k: int = 2, activation_type: string = \"swiglu\", swiglu_fusion: int = 1";
+    let scaled = ", activation_alpha: float = 1.702, activation_beta: float = 1.0, swiglu_limit: float = 0.5";
+    add("2,5", 24, 12, swiglu, ["b1", "b2"]);
+    add("2,5", 24, 12, &format!("{swiglu}{scaled}"), ["b1", "b2"]);
+    for verdict in judge(&pairs).unwrap_or_default() {
+        let worst = verdict["worst"].as_f64().unwrap_or(f64::INFINITY);
+        assert!(verdict["interface"] == true && worst <= 1e-5, "{verdict}");
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Their definitions are in `docs/ContribOperators.md` of ONNX Runtime. A call in a form that is not known here stays.
 
+mod experts;
+
 use crate::dce::sweep;
 use crate::rewire::{bodies_of, call, replace_value};
 use eutectic_ir::graph::{Graph, Node, NodeId, Op, ValueId};
@@ -86,6 +88,7 @@ fn standard_form(graph: &mut Graph, node: &Node) -> Option<Vec<Option<ValueId>>>
             let sum = added(graph, x, input(1))?;
             call(graph, "Gelu", [("approximate", Attr::String("tanh".into()))], [Some(sum)])?
         }
+        ("com.microsoft", "MoE") => experts::mixture(graph, node)?,
         ("com.microsoft", "QuickGelu") => {
             let inner = scaled(graph, x, node.attrs.float("alpha").unwrap_or(1.702))?;
             let gate = call(graph, "Sigmoid", [], [Some(inner)])?;

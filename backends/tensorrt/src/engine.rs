@@ -8,8 +8,10 @@ use crate::library::{Flavour, Version};
 use crate::listing::EngineLayer;
 use crate::log::LogLine;
 use crate::parser::NetworkSummary;
+use crate::shared::Parcel;
 use crate::spec::NetworkSpec;
-use crate::worker::{Answer, Session, Source, Worker};
+use crate::worker::{Answer, Session, Source, Worker, unshared};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -69,7 +71,7 @@ pub struct ProfileRange {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
     /// The serialized engine.
-    pub plan: Vec<u8>,
+    pub plan: Bytes,
     /// What it consists of, in order. Empty when the library listed nothing.
     pub layers: Vec<EngineLayer>,
     /// How it was built.
@@ -133,8 +135,9 @@ pub fn inspect_in(session: &mut Session, spec: &NetworkSpec) -> Result<NetworkSu
 
 fn replay(session: &mut Session, spec: &NetworkSpec, build: Option<&BuildOptions>) -> Result<Answer, Error> {
     spec.check()?;
-    let payload: Vec<_> = spec.weights.iter().map(|weights| weights.bytes.clone()).collect();
-    session.run(Source::Spec(spec.clone()), &payload, build)
+    let mut parcel = Parcel::default();
+    let places = spec.weights.iter().map(|weights| parcel.put(&weights.contents)).collect::<Result<_, _>>();
+    session.run(Source::Spec(spec.clone(), places.map_err(unshared)?), parcel, build)
 }
 
 impl Engine {
@@ -219,7 +222,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("relu.plan");
         let engine = Engine {
-            plan: b"native code".to_vec(),
+            plan: Bytes::from_static(b"native code"),
             layers: Vec::new(),
             options: BuildOptions::for_target(86),
             library: LIBRARY,

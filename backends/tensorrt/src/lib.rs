@@ -28,6 +28,7 @@ pub mod lower;
 mod native;
 pub mod parser;
 mod protocol;
+mod shared;
 pub mod spec;
 pub mod traffic;
 pub mod trial;

@@ -2,8 +2,9 @@
 
 use crate::engine::{BuildOptions, Engine};
 use crate::error::Error;
+use crate::shared::Parcel;
 use crate::spec::DataType;
-use crate::worker::{Answer, Session, Source, Worker};
+use crate::worker::{Answer, Session, Source, Worker, unshared};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -142,19 +143,20 @@ pub fn read_onnx_in(
     model: Onnx,
     build: Option<&BuildOptions>,
 ) -> Result<(NetworkSummary, Option<Engine>), Error> {
-    let (source, payload) = match model {
+    let mut parcel = Parcel::default();
+    let source = match model {
         Onnx::File(path) => {
             // The worker may run in another directory, and the parser wants an absolute path for external data.
             let path = std::path::absolute(&path).map_err(|error| Error::Io { path, problem: error.to_string() })?;
-            (Source::OnnxFile(path), Vec::new())
+            Source::OnnxFile(path)
         }
         // TensorRT's parser calls no bytes at all a model without layers.
         Onnx::Bytes(bytes) if bytes.is_empty() => {
             return Err(Error::Parser { problem: "the model is empty".into(), log: Vec::new() });
         }
-        Onnx::Bytes(bytes) => (Source::OnnxBytes(bytes.len() as u64), vec![bytes]),
+        Onnx::Bytes(bytes) => Source::OnnxBytes(parcel.put_bytes(&bytes).map_err(unshared)?),
     };
-    let Answer { summary, engine, .. } = session.run(source, &payload, build)?;
+    let Answer { summary, engine, .. } = session.run(source, parcel, build)?;
     // Bytes that are no model at all are an empty network to the parser.
     if summary.outputs.is_empty() {
         return Err(Error::Parser { problem: "the model has no outputs".into(), log: Vec::new() });

@@ -1,7 +1,7 @@
 //! Messages between the program and its worker process.
 //!
-//! A frame is its length (four bytes, little-endian) and as many bytes of JSON. Raw bytes follow a frame that announces them:
-//! weights or a model after the request, a plan after the answer.
+//! A frame is its length (four bytes, little-endian) and as many bytes of JSON. Open files go before each request: those that hold
+//! weights or a model, and the memory that the plan is written to (see [`crate::shared`]).
 
 use crate::engine::BuildOptions;
 use crate::error::Error;
@@ -10,9 +10,18 @@ use crate::listing::EngineLayer;
 use crate::log::LogLine;
 use crate::parser::NetworkSummary;
 use crate::worker::Source;
+use rustix::io::retry_on_intr;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 /// What the worker is to do. It serves requests until its input ends.
@@ -23,7 +32,16 @@ pub(crate) struct Request {
     /// The network; `None` asks for the library's version only.
     pub source: Option<Source>,
     /// How to build an engine of it, if at all.
-    pub build: Option<BuildOptions>,
+    pub build: Option<Build>,
+}
+
+/// An engine to build.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Build {
+    /// How.
+    pub options: BuildOptions,
+    /// Which of the files is the memory for the plan.
+    pub plan: u32,
 }
 
 /// What the worker says while it works.
@@ -47,7 +65,7 @@ pub(crate) struct Reply {
     pub engine: Option<EngineReply>,
 }
 
-/// An engine; `plan_bytes` raw bytes follow the frame.
+/// An engine; its plan is in the memory that the request names.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EngineReply {
     pub plan_bytes: u64,
@@ -84,14 +102,55 @@ pub(crate) fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Resul
     Ok(Some(serde_json::from_slice(&text)?))
 }
 
-/// Reads exactly `count` raw bytes. Memory grows with what arrives, not with what is announced.
-pub(crate) fn read_bytes(from: &mut impl Read, count: u64) -> io::Result<Vec<u8>> {
+/// Reads exactly `count` bytes. Memory grows with what arrives, not with what is announced.
+fn read_bytes(from: &mut impl Read, count: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(count.min(1 << 20)).unwrap_or(0));
     from.take(count).read_to_end(&mut bytes)?;
     if bytes.len() as u64 != count {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} of {count} bytes", bytes.len())));
     }
     Ok(bytes)
+}
+
+/// As many descriptors as the system puts into one message.
+const MOST_FILES: usize = 253;
+
+/// Hands over `files`, at most [`MOST_FILES`], in one message with their number.
+pub(crate) fn send_files(to: &UnixStream, files: &[File]) -> io::Result<()> {
+    let count = u8::try_from(files.len()).ok().filter(|&count| usize::from(count) <= MOST_FILES);
+    let count = count.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "too many files"))?;
+    let descriptors: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+    let rights = SendAncillaryMessage::ScmRights(&descriptors);
+    let mut space = vec![MaybeUninit::uninit(); rights.size()];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if count > 0 {
+        control.push(rights);
+    }
+    let number = [count];
+    retry_on_intr(|| sendmsg(to, &[IoSlice::new(&number)], &mut control, SendFlags::NOSIGNAL))?;
+    Ok(())
+}
+
+/// Takes over files; `None` at the end of the stream. Errors: fewer came than were announced.
+#[cfg_attr(not(feature = "bindings"), allow(dead_code))]
+pub(crate) fn receive_files(from: &UnixStream) -> io::Result<Option<Vec<File>>> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut number = [0];
+    let mut parts = [IoSliceMut::new(&mut number)];
+    if retry_on_intr(|| recvmsg(from, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC))?.bytes == 0 {
+        return Ok(None);
+    }
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let files: Vec<File> = rights.flatten().map(File::from).collect();
+    if files.len() != usize::from(number[0]) {
+        let problem = format!("{} of {} files", files.len(), number[0]);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    }
+    Ok(Some(files))
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@
 
 use crate::layer::Layer;
 use bytes::Bytes;
+use eutectic_ir::stored::Stored;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Element type of a tensor, in TensorRT's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,7 +99,54 @@ pub struct WeightsSpec {
     pub count: u64,
     /// Little-endian elements, row-major.
     #[serde(skip)]
-    pub bytes: Bytes,
+    pub contents: Contents,
+}
+
+/// Where constant data lies.
+#[derive(Clone, Debug)]
+pub enum Contents {
+    /// In memory.
+    Bytes(Bytes),
+    /// In the model file, from which the worker reads it.
+    Stored(Arc<Stored>),
+}
+
+impl Contents {
+    /// Number of bytes. They need not be in memory.
+    pub fn len(&self) -> usize {
+        match self {
+            Contents::Bytes(bytes) => bytes.len(),
+            Contents::Stored(stored) => stored.len(),
+        }
+    }
+
+    /// True when there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes, which are read when they lie in a file.
+    pub fn bytes(&self) -> Bytes {
+        match self {
+            Contents::Bytes(bytes) => bytes.clone(),
+            Contents::Stored(stored) => stored.contents().clone(),
+        }
+    }
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        Contents::Bytes(Bytes::new())
+    }
+}
+
+impl PartialEq for Contents {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Contents::Stored(a), Contents::Stored(b)) if Arc::ptr_eq(a, b) => true,
+            _ => self.bytes() == other.bytes(),
+        }
+    }
 }
 
 /// One layer with the tensors it defines.
@@ -166,7 +215,12 @@ impl NetworkSpec {
     pub fn weights(&mut self, data_type: DataType, bytes: impl Into<Bytes>) -> WeightsRef {
         let bytes = bytes.into();
         let count = (bytes.len() as u64).saturating_mul(8) / data_type.bits();
-        self.weights.push(WeightsSpec { data_type, count, bytes });
+        self.add_weights(WeightsSpec { data_type, count, contents: Contents::Bytes(bytes) })
+    }
+
+    /// Adds constant data that may lie in a file.
+    pub fn add_weights(&mut self, weights: WeightsSpec) -> WeightsRef {
+        self.weights.push(weights);
         WeightsRef(index(self.weights.len() - 1))
     }
 
@@ -242,7 +296,7 @@ impl NetworkSpec {
 
     /// Bytes of all weights together.
     pub fn weight_bytes(&self) -> u64 {
-        self.weights.iter().map(|weights| weights.bytes.len() as u64).sum()
+        self.weights.iter().map(|weights| weights.contents.len() as u64).sum()
     }
 
     /// Number of tensors: inputs and results.
@@ -254,10 +308,15 @@ impl NetworkSpec {
     pub fn check(&self) -> Result<(), SpecError> {
         let fail = |place: String, problem: String| Err(SpecError { place, problem });
         for (at, weights) in self.weights.iter().enumerate() {
-            if weights.data_type.bytes(weights.count) != Some(weights.bytes.len() as u64) {
+            if weights.data_type.bytes(weights.count) != Some(weights.contents.len() as u64) {
                 return fail(
                     format!("weights {at}"),
-                    format!("{} elements of {:?} in {} bytes", weights.count, weights.data_type, weights.bytes.len()),
+                    format!(
+                        "{} elements of {:?} in {} bytes",
+                        weights.count,
+                        weights.data_type,
+                        weights.contents.len()
+                    ),
                 );
             }
         }
@@ -421,6 +480,6 @@ mod tests {
         let text = serde_json::to_string(&spec).unwrap();
         assert!(text.len() < 1000, "{} bytes", text.len());
         let read: NetworkSpec = serde_json::from_str(&text).unwrap();
-        assert_eq!((read.weights[0].count, read.weights[0].bytes.len()), (2048, 0));
+        assert_eq!((read.weights[0].count, read.weights[0].contents.len()), (2048, 0));
     }
 }

@@ -7,14 +7,18 @@ use crate::engine::{BuildOptions, Engine};
 use crate::error::Error;
 use crate::library::Version;
 use crate::parser::NetworkSummary;
-use crate::protocol::{EngineReply, Event, Reply, Request, read_bytes, read_frame, write_frame};
+use crate::protocol::{Build, EngineReply, Event, Reply, Request, read_frame, send_files, write_frame};
+use crate::shared::{Parcel, Place, memory, seal, whole};
 use crate::spec::NetworkSpec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,15 +39,15 @@ pub struct Worker {
     pub timeout: Duration,
 }
 
-/// A network to hand to the worker. Raw bytes travel beside it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A network to hand to the worker.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Source {
-    /// Our description; the bytes of each weight follow in order.
-    Spec(NetworkSpec),
+    /// Our description, and where each of its weights is.
+    Spec(NetworkSpec, Vec<Place>),
     /// A file for NVIDIA's parser.
     OnnxFile(PathBuf),
-    /// A model for NVIDIA's parser, of so many bytes, which follow.
-    OnnxBytes(u64),
+    /// A model for NVIDIA's parser.
+    OnnxBytes(Place),
 }
 
 /// What came of a request.
@@ -63,7 +67,7 @@ impl Worker {
 
     /// The version of the library that the worker finds.
     pub fn library_version(&self) -> Result<Version, Error> {
-        self.session().request(None, &[], None).map(|answer| answer.library)
+        self.session().request(None, Parcel::default(), None).map(|answer| answer.library)
     }
 
     /// A process that serves one request after the other, for many small builds. It starts with the first request.
@@ -80,47 +84,69 @@ pub struct Session {
 }
 
 impl Session {
+    /// Describes and perhaps builds the network `source`, whose places are in `parcel`.
     pub(crate) fn run(
         &mut self,
         source: Source,
-        payload: &[Bytes],
-        build: Option<&BuildOptions>,
+        parcel: Parcel,
+        options: Option<&BuildOptions>,
     ) -> Result<Answer, Error> {
-        self.request(Some(source), payload, build)
+        self.request(Some(source), parcel, options)
     }
 
     fn request(
         &mut self,
         source: Option<Source>,
-        payload: &[Bytes],
-        build: Option<&BuildOptions>,
+        mut parcel: Parcel,
+        options: Option<&BuildOptions>,
     ) -> Result<Answer, Error> {
-        let request = Request { library: self.worker.library.clone(), source, build: build.cloned() };
+        let made = |options: &BuildOptions| {
+            let memory = memory()?;
+            let plan = parcel.add(memory.try_clone()?);
+            Ok((memory, Build { options: options.clone(), plan }))
+        };
+        let (plan, build) = options.map(made).transpose().map_err(unshared)?.unzip();
+        let request = Request { library: self.worker.library.clone(), source, build };
+        let files = parcel.close().map_err(unshared)?;
         let mut process = match self.process.take() {
             Some(process) => process,
             None => Process::start(&self.worker)?,
         };
         // A process that does not answer is lost: it is dropped, and the next request starts another.
-        let answered = process.serve(&request, payload, self.worker.timeout)?;
+        let answered = process.serve(&request, &files, self.worker.timeout)?;
         self.process = Some(process);
-        let (reply, plan) = answered?;
-        let Reply { library, summary, engine } = *reply;
-        let engine = engine.zip(request.build).map(|(engine, options)| {
-            let EngineReply { layers, build_milliseconds, warnings, .. } = engine;
-            Engine { plan, layers, options, library, build_milliseconds, warnings }
-        });
+        let Reply { library, summary, engine } = *answered?;
+        let engine = match engine.zip(plan).zip(request.build) {
+            Some(((engine, plan), Build { options, .. })) => {
+                let EngineReply { plan_bytes, layers, build_milliseconds, warnings } = engine;
+                let plan = received(&plan, plan_bytes)?;
+                Some(Engine { plan, layers, options, library, build_milliseconds, warnings })
+            }
+            None => None,
+        };
         Ok(Answer { library, summary, engine })
     }
 }
 
-/// What a worker answered: a reply with the bytes of its plan, or why there is none.
-type Answered = Result<(Box<Reply>, Vec<u8>), Error>;
+/// The plan that the worker has written, of which it says that it has `n_bytes`.
+fn received(plan: &File, n_bytes: u64) -> Result<Bytes, Error> {
+    let plan = seal(plan).and_then(|()| whole(plan)).map_err(unshared)?;
+    if plan.len() as u64 == n_bytes {
+        return Ok(plan);
+    }
+    Err(Error::Worker(format!("its plan has {} bytes, announced were {n_bytes}", plan.len())))
+}
+
+/// The system does not let us share memory or files with the worker.
+pub(crate) fn unshared(error: io::Error) -> Error {
+    Error::Worker(format!("nothing can be shared with it: {error}"))
+}
 
 /// A running worker. Dropping it kills the process: destructors of the library are of no use to us.
 #[derive(Debug)]
 struct Process {
     child: Child,
-    to: ChildStdin,
+    to: UnixStream,
     heard: Receiver<Heard>,
     errors: Option<JoinHandle<String>>,
 }
@@ -134,16 +160,17 @@ impl Drop for Process {
 
 impl Process {
     fn start(worker: &Worker) -> Result<Self, Error> {
+        // A socket, because open files go with requests.
+        let (to, stdin) = UnixStream::pair().map_err(unshared)?;
         let mut child = Command::new(&worker.program)
             .args(&worker.arguments)
-            .stdin(Stdio::piped())
+            .stdin(OwnedFd::from(stdin))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| Error::Worker(format!("{} does not start: {error}", worker.program.display())))?;
-        let (Some(to), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            unreachable!("all three streams are piped");
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            unreachable!("both streams are piped");
         };
         // Both threads end with the process.
         let (sender, heard) = channel();
@@ -153,16 +180,18 @@ impl Process {
     }
 
     /// What the worker answers to one request. Errors: it is lost, and why.
-    fn serve(&mut self, request: &Request, payload: &[Bytes], timeout: Duration) -> Result<Answered, Error> {
+    fn serve(
+        &mut self,
+        request: &Request,
+        files: &[File],
+        timeout: Duration,
+    ) -> Result<Result<Box<Reply>, Error>, Error> {
         let deadline = Instant::now() + timeout;
         let Self { child, to, heard, errors } = self;
         std::thread::scope(|scope| {
             // A worker that ends early closes its input; what it said counts, not that we could not finish the sentence.
             scope.spawn(|| {
-                let mut to = BufWriter::new(to);
-                let _ =
-                    write_frame(&mut to, request).and_then(|()| payload.iter().try_for_each(|part| to.write_all(part)));
-                let _ = to.flush();
+                let _ = send_files(to, files).and_then(|()| write_frame(&mut BufWriter::new(to), request));
             });
             let mut stage = "starting".to_owned();
             let mut log = Vec::new();
@@ -171,8 +200,7 @@ impl Process {
                     Ok(Heard::Event(Event::Stage(next))) => stage = next,
                     Ok(Heard::Event(Event::Log(line))) => log.push(line),
                     Ok(Heard::Event(Event::Failed(error))) => return Ok(Err(*error)),
-                    Ok(Heard::Event(Event::Done(_))) => unreachable!("the listener turns it into an answer"),
-                    Ok(Heard::Answer(reply, plan)) => return Ok(Ok((reply, plan))),
+                    Ok(Heard::Event(Event::Done(reply))) => return Ok(Ok(reply)),
                     Ok(Heard::Broken(problem)) => break Error::Worker(problem),
                     Err(RecvTimeoutError::Timeout) => {
                         break Error::WorkerTimeout { seconds: timeout.as_secs(), stage, log };
@@ -209,7 +237,6 @@ pub fn worker_main() -> i32 {
 #[derive(Debug)]
 enum Heard {
     Event(Event),
-    Answer(Box<Reply>, Vec<u8>),
     Broken(String),
 }
 
@@ -218,13 +245,6 @@ fn listen(mut from: impl Read, to: &Sender<Heard>) {
     loop {
         let heard = match read_frame(&mut from) {
             Ok(None) => return,
-            Ok(Some(Event::Done(reply))) => {
-                let n_bytes = reply.engine.as_ref().map_or(0, |engine| engine.plan_bytes);
-                match read_bytes(&mut from, n_bytes) {
-                    Ok(plan) => Heard::Answer(reply, plan),
-                    Err(error) => Heard::Broken(format!("its plan is cut off: {error}")),
-                }
-            }
             Ok(Some(event)) => Heard::Event(event),
             // A process that dies inside a frame is reported as dead, by the receiver.
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return,

@@ -66,7 +66,7 @@ fn the_bytes_of_a_weight_are_those_of_the_model() {
     let bias = model.graph.values().find(|(_, value)| value.name == "b").and_then(|(_, value)| value.weight()).unwrap();
     let Data::Bytes(bytes) = bias.data() else { panic!("the bias is written out") };
     let spec = lower(&model, &LowerOptions { profiles: Vec::new() }).unwrap().spec;
-    assert!(spec.weights.iter().any(|weights| weights.bytes.as_ptr() == bytes.as_ptr()));
+    assert!(spec.weights.iter().any(|weights| weights.contents.bytes().as_ptr() == bytes.as_ptr()));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn constant_statistics_become_one_product_and_one_sum() {
     );
     assert_eq!(kinds(&spec), ["Constant", "Constant", "ElementWise", "ElementWise"]);
     let values = |at: usize| -> Vec<f32> {
-        spec.weights[at].bytes.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+        spec.weights[at].contents.bytes().chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
     };
     assert_eq!((values(0), values(1)), (vec![1.0, 1.0], vec![-3.0, -4.0]));
 }

@@ -1,11 +1,15 @@
 //! What becomes of a worker process that does not behave.
 #![cfg(unix)]
 
-use eutectic_tensorrt::engine::inspect;
+use eutectic_tensorrt::engine::{BuildOptions, build, inspect};
 use eutectic_tensorrt::layer::{ActivationKind, Layer};
 use eutectic_tensorrt::parser::{Onnx, read_onnx};
 use eutectic_tensorrt::spec::{DataType, NetworkSpec};
 use eutectic_tensorrt::{Error, Worker};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn shell(script: &str, timeout: Duration) -> Worker {
@@ -42,6 +46,39 @@ fn a_worker_that_hangs_is_stopped() {
 fn a_worker_that_talks_nonsense_is_an_error() {
     let error = inspect(&shell("printf '\\002\\000\\000\\000{]'", Duration::from_secs(20)), &heavy()).unwrap_err();
     assert!(matches!(&error, Error::Worker(problem) if problem.contains("not understood")), "{error}");
+}
+
+/// A frame as the worker sends it.
+fn frame(text: &str) -> Vec<u8> {
+    [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
+}
+
+#[test]
+fn a_plan_that_was_announced_and_never_written_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let answer = directory.path().join("answer");
+    let library = r#""library":{"major":1,"minor":7,"patch":1}"#;
+    let summary = r#""summary":{"inputs":[],"outputs":[],"histogram":{},"layers":[]}"#;
+    let engine = r#""engine":{"plan_bytes":5,"layers":[],"build_milliseconds":1,"warnings":[]}"#;
+    std::fs::write(&answer, frame(&format!(r#"{{"Done":{{{library},{summary},{engine}}}}}"#))).unwrap();
+    let worker = shell(&format!("cat {}; sleep 20", answer.display()), Duration::from_secs(20));
+    let error = build(&worker, &heavy(), &BuildOptions::for_target(86)).unwrap_err();
+    assert_eq!(error, Error::Worker("its plan has 0 bytes, announced were 5".into()));
+}
+
+#[test]
+fn a_worker_refuses_a_request_without_the_files_that_it_announces() {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let program = Command::new(env!("CARGO_BIN_EXE_eutectic-tensorrt-worker"))
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    ours.write_all(&[5]).unwrap();
+    let said = program.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success(), "{}", said.status);
+    assert!(text.contains("0 of 5 files") || text.contains("NoBindings"), "{text}");
 }
 
 #[test]

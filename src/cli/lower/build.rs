@@ -6,8 +6,8 @@ use super::report::{kernels_json, print_engine, print_kernels, write_json};
 use crate::batch::fix;
 use crate::ir::Model;
 use crate::ir::diag::Diagnostics;
-use crate::ir::tensor::Data;
 use crate::onnx::{ExportOptions, to_bytes};
+use crate::passes::contrib::in_standard_operators;
 use crate::passes::optimize::{Options, optimize};
 use crate::passes::target::Target;
 use crate::tensorrt::engine::{BuildOptions, Engine, Profile};
@@ -59,6 +59,7 @@ impl Lower {
     /// Loads, optimizes, lowers and builds the model at `path`, as the flags say.
     pub(super) fn build(&self, path: &Path, global: &Global) -> Result<Built, Diagnostics> {
         let mut model = global.load(path)?;
+        in_standard_operators(&mut model);
         let mut options = self.build_options(&model)?;
         let asked = options.profiles.clone();
         if !self.as_is {
@@ -77,13 +78,6 @@ impl Lower {
             let likeliest = self.opt_shapes.first().unwrap_or(&self.shapes);
             self.precision.apply(&mut model, path, likeliest, global)?;
         }
-        // Large weights wait in the file until now: reading them is no part of the lowering.
-        let weights = model.graph.values().filter_map(|(id, _)| model.graph.weight(id));
-        weights.for_each(|weight| {
-            if let Data::Stored(stored) = weight.data() {
-                stored.contents();
-            }
-        });
         let start = Instant::now();
         let tensorrt = TensorRt { worker: worker(self.trt_lib.as_deref())?, options };
         let mut lowered = tensorrt.lower(&model)?;

@@ -11,8 +11,7 @@ use super::refusal::Refusal;
 use crate::layer::{
     ActivationKind, ElementWiseKind, FlowId, Layer, MatrixKind, Operand as Kernel, ReduceKind, Scaling, UnaryKind,
 };
-use crate::spec::{DataType, LayerSpec, NetworkSpec, TensorRef, WeightsRef};
-use bytes::Bytes;
+use crate::spec::{Contents, DataType, LayerSpec, NetworkSpec, TensorRef, WeightsRef, WeightsSpec};
 use eutectic_ir::tensor::Data;
 use eutectic_ir::{Dim, Element, Tensor};
 use std::collections::{HashMap, HashSet};
@@ -162,16 +161,13 @@ impl Builder {
             return Ok(known);
         }
         let data_type = data_type(weight.tensor.element())?;
-        let bytes = match weight.tensor.data() {
-            Data::Bytes(bytes) => bytes.clone(),
-            Data::Stored(stored) => stored.contents().clone(),
-            _ => Bytes::from(weight.tensor.bytes().into_owned()),
+        let contents = match weight.tensor.data() {
+            Data::Bytes(bytes) => Contents::Bytes(bytes.clone()),
+            Data::Stored(stored) => Contents::Stored(stored.clone()),
+            _ => Contents::Bytes(weight.tensor.bytes().into_owned().into()),
         };
-        let known = self.spec.weights(data_type, bytes);
         // The count is that of the shape: four-bit elements may leave half a byte over.
-        if let Some(entry) = self.spec.weights.last_mut() {
-            entry.count = weight.tensor.count() as u64;
-        }
+        let known = self.spec.add_weights(WeightsSpec { data_type, count: weight.tensor.count() as u64, contents });
         self.weights.insert(weight.key, known);
         Ok(known)
     }

@@ -15,6 +15,7 @@ pub(super) const OPS: &[Lowering] = &[
     ("Gather", gather),
     ("GatherElements", gather_elements),
     ("GatherND", gather_nd),
+    ("Compress", compress),
     ("ScatterND", scatter_nd),
     ("ScatterElements", scatter_elements),
     ("TensorScatter", tensor_scatter),
@@ -85,6 +86,35 @@ fn gather_nd(builder: &mut Builder, call: &Call) -> Lowered {
     shape.extend(data.shape[batch + depth..].iter().cloned());
     let layer =
         Layer::Gather { data: data.at, indices: indices.at, mode: GatherMode::Nd, axis: 0, batch_dims: batch as u32 };
+    Ok(vec![builder.typed("gather", layer, data.data_type, shape).into()])
+}
+
+/// The elements along an axis, or of all the data in a row, where a condition holds. How many these are must be known.
+fn compress(builder: &mut Builder, call: &Call) -> Lowered {
+    let data = builder.input(call, 0)?;
+    let Some(condition) = call.arg(1)?.ints() else {
+        return Err(Refusal::new("the extents of its result depend on contents").instead("a constant condition"));
+    };
+    let kept: Vec<i64> = (0..).zip(condition).filter(|(_, holds)| *holds != 0).map(|(at, _)| at).collect();
+    if kept.is_empty() {
+        return Err(Refusal::new("its result has no elements"));
+    }
+    let (data, axis) = match call.attrs.int("axis") {
+        Some(axis) => {
+            let axis = call.axis(axis, data.rank())?;
+            (data, axis)
+        }
+        None => {
+            let length = data.shape.iter().try_fold(Dim::known(1), |product, dim| product.mul(dim));
+            let length = length.unwrap_or_else(|| builder.fresh());
+            (builder.reshape_from(&data, &[length], &[&data])?, 0)
+        }
+    };
+    let mut shape = data.shape.clone();
+    shape[axis] = Dim::known(kept.len() as i64);
+    let indices = builder.vector(&kept)?;
+    let (mode, axis) = (GatherMode::Default, axis as u32);
+    let layer = Layer::Gather { data: data.at, indices: indices.at, mode, axis, batch_dims: 0 };
     Ok(vec![builder.typed("gather", layer, data.data_type, shape).into()])
 }
 

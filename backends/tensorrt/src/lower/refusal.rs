@@ -24,12 +24,11 @@ impl Refusal {
     }
 }
 
-/// Why operator `op`, which has no lowering, has none: TensorRT for RTX 1.7 has layers for some whose extents depend on contents,
-/// but does not build them.
+/// Why operator `op`, which has no lowering, has none. TensorRT for RTX 1.7 has layers for NonZero and NonMaxSuppression and infers
+/// their extents, but its builder "has no runners that implement" either.
 pub(super) fn without_lowering(op: &str) -> Refusal {
     let instead = match op {
         "NonZero" => "a mask, and Where",
-        "Compress" => "Gather with constant indices",
         "NonMaxSuppression" => "TopK of the scores, with the suppression outside of the engine",
         "Unique" => "OneHot and ReduceMax, for a known number of values",
         _ => return Refusal::new("it has no lowering to TensorRT"),

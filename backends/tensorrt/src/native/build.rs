@@ -8,14 +8,29 @@ use crate::native::handle::Owned;
 use crate::native::network::{Network, pin};
 use std::ffi::CString;
 use std::time::Instant;
-use trtx_sys::nvinfer1::{self, IBuilderConfig, OptProfileSelector};
+use trtx_sys::nvinfer1::{self, IBuilderConfig, IHostMemory, OptProfileSelector};
 
 /// What came of a build.
 pub(crate) struct Built {
-    pub(crate) plan: Vec<u8>,
+    pub(crate) plan: Plan,
     pub(crate) listing: String,
     pub(crate) milliseconds: u64,
     pub(crate) warnings: Vec<LogLine>,
+}
+
+/// A serialized engine in memory of the library.
+pub(crate) struct Plan(Owned<IHostMemory>);
+
+impl Plan {
+    /// Its bytes; none when the library gave none.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let (data, n_bytes) = (self.0.pin().data(), self.0.pin().size());
+        if data.is_null() || n_bytes == 0 {
+            return &[];
+        }
+        // The library keeps so many bytes there until `self` is dropped.
+        unsafe { std::slice::from_raw_parts(data.cast::<u8>(), n_bytes) }
+    }
 }
 
 pub(crate) fn build(network: &Network<'_>, options: &BuildOptions) -> Result<Built, Error> {
@@ -26,15 +41,12 @@ pub(crate) fn build(network: &Network<'_>, options: &BuildOptions) -> Result<Bui
     let start = Instant::now();
     let plan = builder.pin().buildSerializedNetwork(network.network.pin(), config.pin());
     let milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let plan = unsafe { Owned::new(plan) }.ok_or_else(failed)?;
-    let (data, n_bytes) = (plan.pin().data(), plan.pin().size());
-    if data.is_null() || n_bytes == 0 {
+    let plan = Plan(unsafe { Owned::new(plan) }.ok_or_else(failed)?);
+    if plan.bytes().is_empty() {
         return Err(failed());
     }
-    // The library owns so many bytes there until `plan` is dropped.
-    let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), n_bytes) }.to_vec();
     let warnings = log.take_lines().into_iter().filter(|line| line.severity == Severity::Warning).collect();
-    Ok(Built { plan: bytes, listing: log.take_listing().unwrap_or_default(), milliseconds, warnings })
+    Ok(Built { plan, listing: log.take_listing().unwrap_or_default(), milliseconds, warnings })
 }
 
 fn configure(network: &Network<'_>, config: &Owned<IBuilderConfig>, options: &BuildOptions) -> Result<(), Error> {

@@ -185,13 +185,14 @@ impl<'builder> Network<'builder> {
 
     /// Constant data, kept alive with the network.
     pub(crate) fn keep_weights(&mut self, weights: &WeightsSpec) -> Result<Weights, String> {
-        if weights.data_type.bytes(weights.count) != Some(weights.bytes.len() as u64) {
-            return Err(format!("{} bytes for {} elements", weights.bytes.len(), weights.count));
+        let bytes = weights.contents.bytes();
+        if weights.data_type.bytes(weights.count) != Some(bytes.len() as u64) {
+            return Err(format!("{} bytes for {} elements", bytes.len(), weights.count));
         }
         let count = i64::try_from(weights.count).map_err(|_| "too many elements")?;
-        // Cloning shares the bytes; their address does not change.
-        self.kept.push(weights.bytes.clone());
-        let values = weights.bytes.as_ptr().cast();
+        let values = bytes.as_ptr().cast();
+        // The bytes keep their address.
+        self.kept.push(bytes);
         Ok(Weights { type_: convert::data_type(weights.data_type), values, count })
     }
 

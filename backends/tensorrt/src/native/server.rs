@@ -7,13 +7,16 @@ use crate::native::handle::Builder;
 use crate::native::network::Network;
 use crate::native::{build, parse};
 use crate::parser::NetworkSummary;
-use crate::protocol::{EngineReply, Event, Reply, Request, read_bytes, read_frame, write_frame};
-use crate::spec::NetworkSpec;
-use crate::worker::Source;
+use crate::protocol::{Build, EngineReply, Event, Reply, Request, read_frame, receive_files, write_frame};
+use crate::shared::contents;
+use crate::spec::{Contents, NetworkSpec};
+use crate::worker::{Source, unshared};
 use bytes::Bytes;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,11 +43,11 @@ pub(crate) fn serve() -> i32 {
     let stage = |stage: &str| {
         let _ = say(&Event::Stage(stage.to_owned()));
     };
-    let from = &mut std::io::stdin().lock();
+    let Ok(requests) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else { return 1 };
     let mut builder = None;
     loop {
         stage("reading the request");
-        let (library, received, options) = match read_request(from) {
+        let (library, received, build) = match read_request(&requests) {
             Ok(Some(request)) => request,
             Ok(None) => return 0,
             // What follows in the input can't be told from the rest of this request.
@@ -52,28 +55,32 @@ pub(crate) fn serve() -> i32 {
         };
         log.take_lines();
         let outcome = opened(&mut builder, library, &log, &stage)
-            .and_then(|builder| work(builder, received, options.as_ref(), &stage));
-        let sent = match outcome {
-            Ok((reply, plan)) => say(&Event::Done(Box::new(reply))).and_then(|()| {
-                let mut to = answers.lock().unwrap_or_else(PoisonError::into_inner);
-                to.write_all(&plan)?;
-                to.flush()
-            }),
-            Err(error) => say(&Event::Failed(Box::new(error))),
+            .and_then(|builder| work(builder, received, build.as_ref(), &stage));
+        let event = match outcome {
+            Ok(reply) => Event::Done(Box::new(reply)),
+            Err(error) => Event::Failed(Box::new(error)),
         };
-        if sent.is_err() {
+        if say(&event).is_err() {
             return 1;
         }
     }
 }
 
-type Wanted = (Option<PathBuf>, Option<Received>, Option<BuildOptions>);
+/// An engine to build, and the memory for its plan.
+type Wanted = (BuildOptions, File);
 
-/// The next request with the raw bytes that belong to it; `None` at the end of the input.
-fn read_request(from: &mut impl Read) -> std::io::Result<Option<Wanted>> {
-    let Some(Request { library, source, build }) = read_frame(from)? else { return Ok(None) };
-    let source = source.map(|source| receive(from, source)).transpose()?;
-    Ok(Some((library, source, build)))
+type Received = (Option<PathBuf>, Option<Input>, Option<Wanted>);
+
+/// The next request with what it refers to; `None` at the end of the input.
+fn read_request(mut from: &UnixStream) -> io::Result<Option<Received>> {
+    let Some(files) = receive_files(from)? else { return Ok(None) };
+    let Some(Request { library, source, build }) = read_frame(&mut from)? else { return Ok(None) };
+    let source = source.map(|source| receive(&files, source)).transpose()?;
+    let wanted = |Build { options, plan }: Build| {
+        let plan = files.get(plan as usize).ok_or_else(|| io::Error::other("no memory for the plan"))?;
+        Ok::<_, io::Error>((options, plan.try_clone()?))
+    };
+    Ok(Some((library, source, build.map(wanted).transpose()?)))
 }
 
 /// The builder for `library`, which is made once: every request of a session names the same library.
@@ -93,67 +100,68 @@ fn opened<'a>(
 
 fn work(
     builder: &Builder,
-    source: Option<Received>,
-    build: Option<&BuildOptions>,
+    source: Option<Input>,
+    build: Option<&Wanted>,
     stage: &dyn Fn(&str),
-) -> Result<(Reply, Vec<u8>), Error> {
-    let version = builder.library.version;
+) -> Result<Reply, Error> {
+    let library = builder.library.version;
     let Some(source) = source else {
-        return Ok((Reply { library: version, summary: NetworkSummary::default(), engine: None }, Vec::new()));
+        return Ok(Reply { library, summary: NetworkSummary::default(), engine: None });
     };
     let add = |layer: &str| stage(&format!("adding layer `{layer}`"));
     let (network, _parser) = match &source {
-        Received::Spec(spec) => (Network::replay(builder, spec, &add)?, None),
-        Received::OnnxFile(path) => {
+        Input::Spec(spec) => (Network::replay(builder, spec, &add)?, None),
+        Input::OnnxFile(path) => {
             stage("parsing the ONNX file");
             let (network, parser) = parse::file(builder, path)?;
             (network, Some(parser))
         }
-        Received::OnnxBytes(bytes) => {
+        Input::OnnxBytes(bytes) => {
             stage("parsing the ONNX model");
             let (network, parser) = parse::bytes(builder, bytes)?;
             (network, Some(parser))
         }
     };
     let summary = network.summary(build.is_none());
-    let (engine, plan) = match build {
-        None => (None, Vec::new()),
-        Some(options) => engine(&network, options, stage).map(|(engine, plan)| (Some(engine), plan))?,
-    };
-    Ok((Reply { library: version, summary, engine }, plan))
+    let engine = build.map(|(options, plan)| engine(&network, options, plan, stage)).transpose()?;
+    Ok(Reply { library, summary, engine })
 }
 
+/// Builds the engine and writes it to `memory`.
 fn engine(
     network: &Network<'_>,
     options: &BuildOptions,
+    memory: &File,
     stage: &dyn Fn(&str),
-) -> Result<(EngineReply, Vec<u8>), Error> {
+) -> Result<EngineReply, Error> {
     stage("building the engine");
-    let built = build::build(network, options)?;
-    let layers = crate::listing::parse(&built.listing);
-    let (build_milliseconds, warnings) = (built.milliseconds, built.warnings);
-    Ok((EngineReply { plan_bytes: built.plan.len() as u64, layers, build_milliseconds, warnings }, built.plan))
+    let build::Built { plan, listing, milliseconds, warnings } = build::build(network, options)?;
+    stage("handing over the plan");
+    memory.write_all_at(plan.bytes(), 0).map_err(unshared)?;
+    let (plan_bytes, layers) = (plan.bytes().len() as u64, crate::listing::parse(&listing));
+    Ok(EngineReply { plan_bytes, layers, build_milliseconds: milliseconds, warnings })
 }
 
-enum Received {
+enum Input {
     Spec(NetworkSpec),
     OnnxFile(PathBuf),
-    OnnxBytes(Vec<u8>),
+    OnnxBytes(Bytes),
 }
 
-/// Reads the raw bytes that belong to a source.
-fn receive(from: &mut impl Read, source: Source) -> std::io::Result<Received> {
+/// A source with the bytes that belong to it.
+fn receive(files: &[File], source: Source) -> io::Result<Input> {
     match source {
-        Source::Spec(mut spec) => {
-            for weights in &mut spec.weights {
-                let count = weights.data_type.bytes(weights.count);
-                let count = count.ok_or_else(|| std::io::Error::other("weights without end"))?;
-                weights.bytes = Bytes::from(read_bytes(from, count)?);
+        Source::Spec(mut spec, places) => {
+            if places.len() != spec.weights.len() {
+                return Err(io::Error::other(format!("{} weights, {} places", spec.weights.len(), places.len())));
             }
-            Ok(Received::Spec(spec))
+            for (weights, bytes) in spec.weights.iter_mut().zip(contents(files, &places)?) {
+                weights.contents = Contents::Bytes(bytes);
+            }
+            Ok(Input::Spec(spec))
         }
-        Source::OnnxFile(path) => Ok(Received::OnnxFile(path)),
-        Source::OnnxBytes(count) => Ok(Received::OnnxBytes(read_bytes(from, count)?)),
+        Source::OnnxFile(path) => Ok(Input::OnnxFile(path)),
+        Source::OnnxBytes(place) => Ok(Input::OnnxBytes(contents(files, &[place])?.remove(0))),
     }
 }
 

@@ -4,8 +4,7 @@ use crate::layer::{Extents, Layer, ResizeTo, Steps};
 use crate::native::convert::{self, dims};
 use crate::native::dense::set_input;
 use crate::native::network::{Added, Network, pin};
-use crate::spec::{DataType, WeightsSpec};
-use bytes::Bytes;
+use crate::spec::{Contents, DataType, WeightsSpec};
 use trtx_sys::nvinfer1::{self, ILayer, ITensor};
 
 impl Network<'_> {
@@ -179,7 +178,8 @@ impl Network<'_> {
     fn axes(&mut self, axes: &[u32]) -> Result<*mut ITensor, String> {
         let bytes: Vec<u8> = axes.iter().flat_map(|axis| i64::from(*axis).to_le_bytes()).collect();
         let count = axes.len() as u64;
-        let weights = self.keep_weights(&WeightsSpec { data_type: DataType::I64, count, bytes: Bytes::from(bytes) })?;
+        let contents = Contents::Bytes(bytes.into());
+        let weights = self.keep_weights(&WeightsSpec { data_type: DataType::I64, count, contents })?;
         let pointer = self.network.pin().addConstant(&dims(&[axes.len() as i64]), weights);
         let constant = unsafe { pin(pointer.cast::<ILayer>()) }.ok_or("no constant came of its axes")?;
         Ok(constant.getOutput(0))
