@@ -42,3 +42,21 @@ fn a_new_study_is_measured_set_replayed_compared_and_packed_in_an_empty_director
     // What is there is not overwritten.
     assert_eq!(study(here, &["new", "demo"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_part_is_tried_though_the_paper_needs_all_samples() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let here = scratch.path();
+    assert_eq!(study(here, &["new", "demo"]).status.code(), Some(0));
+    let nothing = study(here, &["lint", "papers/demo"]);
+    assert!(nothing.status.code() == Some(2) && text(&nothing).contains("S0114"), "{}", text(&nothing));
+    let paper = here.join("papers/demo/paper.typ");
+    let prose = fs::read_to_string(&paper).expect("readable");
+    fs::write(&paper, prose + "\n#num(\"compare/fusion/groups/large\")\n").expect("written");
+    let tried = study(here, &["run", "papers/demo", "--kick-tires", "--json"]);
+    assert_eq!(tried.status.code(), Some(0), "{}", text(&tried));
+    let found: Value = serde_json::from_slice(&tried.stdout).expect("JSON alone on standard output");
+    assert_eq!((&found["runs"], &found["failures"]), (&1.into(), &0.into()));
+    let again = study(here, &["run", "papers/demo", "--kick-tires"]);
+    assert!(text(&again).contains("1 runs are there and kept"), "{}", text(&again));
+}
