@@ -188,6 +188,39 @@ fn exact_extraction_equals_trying_all_choices() {
 }
 
 #[test]
+fn equal_blocks_in_series_are_solved_once_and_their_optima_add_up() {
+    const N_CLASSES: usize = 10;
+    // A block that branch and bound has to search.
+    let searched = |&seed: &u64| cheapest(&random(seed)).is_some() && proven(&random(seed)).n_nodes > 0;
+    let block = random((1..20_000).step_by(2).find(searched).expect("some block needs a search"));
+    let alone = proven(&block);
+    for n_blocks in [2, 16] {
+        let mut classes = Vec::new();
+        for first in (0..n_blocks).map(|at| at * N_CLASSES) {
+            let in_series = |one: &Candidate| {
+                let mut children: Vec<usize> = one.children.iter().map(|child| first + child).collect();
+                // What a block makes of nothing, it makes of the root of the block before: no candidate of its root says so.
+                if children.is_empty() && first > 0 {
+                    children.push(first - 1);
+                }
+                candidate(one.cost, &children)
+            };
+            classes.extend(block.classes.iter().map(|candidates| candidates.iter().map(in_series).collect::<Vec<_>>()));
+        }
+        let series = Problem { root: classes.len() - 1, classes, joint: Vec::new() };
+        let found = proven(&series);
+        assert!((found.cost - n_blocks as f64 * alone.cost).abs() < 1e-9 && found.is_optimal(), "{found:?}");
+        // The first block has none before it, and is reduced in another order.
+        assert!(
+            found.n_nodes <= 2 * alone.n_nodes,
+            "{n_blocks} blocks: {} nodes, {} alone",
+            found.n_nodes,
+            alone.n_nodes
+        );
+    }
+}
+
+#[test]
 fn without_a_budget_the_choice_of_local_search_comes_back_with_a_true_bound() {
     let nothing = IlpBudget { nodes: 0, entries: 0, time: None };
     for seed in 0..500 {
