@@ -229,6 +229,51 @@ mod tests {
     }
 
     #[test]
+    fn a_mixture_is_the_weighted_sum_of_the_experts_that_are_chosen() {
+        let numbers = |seed: usize, n: usize| -> Vec<f64> {
+            (0..n).map(|at| ((at * 7 + seed * 5) % 11) as f64 * 0.25 - 1.0).collect()
+        };
+        let (x, scores, fc1, fc2) = (numbers(0, 6), numbers(1, 9), numbers(2, 12), numbers(3, 12));
+        let tensor =
+            |shape: &[usize], values: &[f64]| Tensor::from_f64s(eutectic_ir::Element::Float, shape, values).ok();
+        let inputs =
+            [tensor(&[3, 2], &x), tensor(&[3, 3], &scores), tensor(&[3, 2, 2], &fc1), tensor(&[3, 2, 2], &fc2)];
+        let product = |matrix: &[f64], vector: [f64; 2]| {
+            [0, 1].map(|row| matrix[2 * row] * vector[0] + matrix[2 * row + 1] * vector[1])
+        };
+        for is_normalized in [false, true] {
+            let mut model = parsed(&format!(
+                "agraph (float[3,2] x, float[3,3] s, float[3,2,2] a, float[3,2,2] b) => (float[3,2] y) {{
+                    y = com.microsoft.MoE <k: int = 2, normalize_routing_weights: int = {}> (x, s, a, , b)
+                }}",
+                i32::from(is_normalized)
+            ));
+            assert_eq!(in_standard_operators(&mut model), 1);
+            let outputs = run_model::<f64>(&model, &inputs).unwrap_or_else(|error| panic!("{error}"));
+            let found = outputs[0].real().expect("reals").to_vec();
+            for token in 0..3 {
+                let powers: Vec<f64> = scores[3 * token..3 * token + 3].iter().map(|score| score.exp()).collect();
+                let mut chosen = vec![0, 1, 2];
+                chosen.sort_by(|&a: &usize, &b: &usize| powers[b].total_cmp(&powers[a]));
+                chosen.truncate(2);
+                let among: &[usize] = if is_normalized { &chosen } else { &[0, 1, 2] };
+                let total: f64 = among.iter().map(|&expert| powers[expert]).sum();
+                for column in 0..2 {
+                    let of_expert = |&expert: &usize| {
+                        let weights = |all: &[f64]| all[4 * expert..4 * expert + 4].to_vec();
+                        let hidden =
+                            product(&weights(&fc1), [x[2 * token], x[2 * token + 1]]).map(|value| value.max(0.0));
+                        powers[expert] / total * product(&weights(&fc2), hidden)[column]
+                    };
+                    let expected: f64 = chosen.iter().map(of_expert).sum();
+                    let got = found[2 * token + column];
+                    assert!((got - expected).abs() < 1e-6, "token {token}: {got}, expected {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_form_that_is_not_known_stays() {
         let mut model = parsed(
             "agraph (float[2,3] a, float[2,3] b) => (float[2,3] y) { y = com.microsoft.FusedMatMul <transBatchA: int = 1> (a, b) }",

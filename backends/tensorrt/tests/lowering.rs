@@ -6,7 +6,7 @@ use eutectic_ir::{Model, infer, text};
 use eutectic_tensorrt::engine::{Profile, ProfileRange};
 use eutectic_tensorrt::layer::{Extents, Layer, Operand};
 use eutectic_tensorrt::lower::{LowerOptions, lower, unsupported};
-use eutectic_tensorrt::spec::NetworkSpec;
+use eutectic_tensorrt::spec::{DataType, NetworkSpec};
 
 /// The model whose graph is `graph`, with the functions that follow it.
 fn model(graph: &str) -> Model {
@@ -199,6 +199,28 @@ fn everything_that_has_no_lowering_is_reported_at_once() {
         ["1 call, first `e`", "2 calls, first `a`"]
     );
     assert_eq!(found[1].help.as_deref(), Some("supported: antialias 0"));
+}
+
+#[test]
+fn what_a_constant_condition_keeps_is_gathered() {
+    for (attributes, axis) in [("<axis = 1>", 1), ("", 0)] {
+        let spec = lowered(&format!(
+            "g (float[2,4] x) => (float y) <bool[4] c = {{0,1,0,1}}> {{ t = Compress {attributes} (x, c) y = ReduceSum <keepdims = 0> (t) }}"
+        ));
+        let gathered = spec.layers.iter().find_map(|layer| match &layer.layer {
+            Layer::Gather { axis, .. } => Some(*axis),
+            _ => None,
+        });
+        let indices: Vec<i64> = spec
+            .weights
+            .iter()
+            .find(|weights| weights.data_type == DataType::I64 && weights.count == 2)
+            .map(|weights| {
+                weights.contents.bytes().chunks(8).map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap())).collect()
+            })
+            .unwrap_or_default();
+        assert_eq!((gathered, indices), (Some(axis), vec![1, 3]), "{attributes}");
+    }
 }
 
 #[test]
