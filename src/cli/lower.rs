@@ -86,6 +86,9 @@ pub(super) struct Lower {
     /// The same as --explain
     #[arg(long)]
     verbose: bool,
+    /// Only build: what happens anyway; scripts for trtexec say so
+    #[arg(long = "skipInference", alias = "buildOnly")]
+    _skip_inference: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -53,7 +53,7 @@ pub enum Error {
         log: Vec<LogLine>,
     },
     /// A build setting was refused.
-    #[error("TensorRT refused the option {option}: {}", reason(.log, ""))]
+    #[error("TensorRT refused the option {option}: {}", reason(.log, "this library does not have it"))]
     Option {
         /// Which.
         option: String,
@@ -109,6 +109,9 @@ pub enum Error {
     },
 }
 
+/// What the option begins with that names a device.
+pub(crate) const TARGET: &str = "target SM ";
+
 impl Error {
     /// The log lines it carries.
     pub fn log(&self) -> &[LogLine] {
@@ -150,6 +153,9 @@ impl Error {
         diagnostic.help = match self {
             Error::LibraryMissing { flavour, .. } | Error::LibraryVersion { flavour, .. } => {
                 Some(format!("`{}`, or name the directory with --trt-lib or EUTECTIC_TRT_LIB", flavour.install()))
+            }
+            Error::Option { option, .. } if option.starts_with(TARGET) => {
+                Some("TensorRT for RTX builds for --sm 75, 80, 86, 89, 120 and 121; the data centre's, for the GPU it runs on".into())
             }
             Error::NoBindings => Some("build with `--features tensorrt`".into()),
             Error::Plan { .. } => {
