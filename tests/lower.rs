@@ -131,6 +131,25 @@ g (float[tokens,64] x, float[tokens,8] scores) => (float[tokens,64] y)
     bench.refuses(&["gated.onnxtxt", "--shapes", "x:16x64,scores:16x8"], 3, "MoE can't be lowered");
 }
 
+/// Above a mebibyte weights stay in the model file, from which the library's process reads them.
+#[test]
+fn weights_in_a_file_make_the_same_engine_as_weights_in_memory() {
+    let Some(bench) = Bench::new() else { return };
+    let model = "<ir_version: 10, opset_import: [\"\": 18]>
+g (float[2,512] x) => (float[2,640] y) <float[512,640] w = [\"location\": \"seed:1\"], float[640] b = [\"location\": \"seed:2\"]> {
+    p = MatMul (x, w)
+    y = Add (p, b)
+}
+";
+    fs::write(bench.path("large.onnxtxt"), model).expect("it is written");
+    assert!(bench.run(&["convert", "large.onnxtxt", "large.onnx"]).status.success());
+    let engine = |model: &str| {
+        bench.lower(&[model, "--saveEngine", "large.plan"]);
+        fs::read(bench.path("large.plan")).expect("an engine")
+    };
+    assert!(engine("large.onnx") == engine("large.onnxtxt"), "the engines differ");
+}
+
 #[test]
 fn trtexec_spells_the_model_otherwise() {
     let Some(bench) = Bench::new() else { return };
