@@ -154,7 +154,11 @@ g (float[2,512] x) => (float[2,640] y) <float[512,640] w = [\"location\": \"seed
 fn trtexec_spells_the_model_otherwise() {
     let Some(bench) = Bench::new() else { return };
     let fused = ["first".to_owned(), "second".to_owned()];
-    assert!(bench.kernels(&["--onnx", "static.onnxtxt", "--target", "tensorrt", "--skipInference"]).contains(&fused.to_vec()));
+    assert!(
+        bench
+            .kernels(&["--onnx", "static.onnxtxt", "--target", "tensorrt", "--skipInference"])
+            .contains(&fused.to_vec())
+    );
     bench.refuses(&["static.onnxtxt", "--onnx", "static.onnxtxt"], 2, "cannot be used with");
     bench.refuses(&[], 2, "required");
     bench.refuses(&["static.onnxtxt", "--target", "cuda"], 2, "tensorrt");

@@ -57,9 +57,9 @@ pub(crate) fn kernel(convolution: &Convolution, image: &View, filters: &View, be
 mod tests {
     use super::*;
     use crate::product::Activation;
-    use crate::regions::epilogue;
     use crate::tile::tests::{convolution, drawn, emulated, numbers};
     use crate::view::channels_last;
+    use crate::ways::epilogue;
 
     #[test]
     fn each_channel_is_convolved_alone() {

@@ -4,9 +4,9 @@ use crate::flat::Refusal;
 use crate::plan::{Ours, Place, Sums, Ways};
 use crate::planner::Planner;
 use crate::product::Activation;
-use crate::region::Region;
+use crate::region::{Input, Made, Operand, Region, Register, Value};
 use crate::regions;
-use crate::view::View;
+use crate::view::{Class, Scalar, View};
 
 /// A result as a library's kernel leaves it.
 pub(crate) struct Native<'a> {
@@ -43,8 +43,7 @@ pub(crate) fn complete(
     ours: &dyn Fn(&Region) -> Vec<Ours>,
 ) -> Result<Complete, Refusal> {
     let of = planner.flat.calls[calls[n_native - 1]].outputs[0];
-    let (epilogue, behind) =
-        (regions::epilogue(native.out, native.row, native.residual, native.activation), &calls[n_native..]);
+    let (epilogue, behind) = (epilogue(native.out, native.row, native.residual, native.activation), &calls[n_native..]);
     if behind.is_empty() {
         let ways = Ways { ours: epilogue.as_ref().map_or_else(Vec::new, ours), ..libraries };
         planner.views[of] = Some(native.out.clone());
@@ -69,10 +68,80 @@ pub(crate) fn complete(
         otherwise: None,
         after: None,
         sums: Some(Box::new(sums)),
-        ours: epilogue.map_or_else(Vec::new, |epilogue| ours(&regions::joined(epilogue, region))),
+        ours: epilogue.map_or_else(Vec::new, |epilogue| ours(&joined(epilogue, region))),
     };
     let writes = vec![out.buffer, native.out.buffer];
     Ok(Complete { ways, out, reads, writes, bytes })
+}
+
+/// What makes `out` of sums that lie as it does: a `row` that is added along `axis`, a residual, an activation. The sums are the first
+/// operand, and are in no buffer.
+pub(crate) fn epilogue(
+    out: &View,
+    row: Option<(&View, usize)>,
+    residual: Option<&View>,
+    activation: Activation,
+) -> Option<Region> {
+    let sums = View { buffer: usize::MAX, offset: 0, scalar: Scalar::F32, ..out.clone() };
+    let row = row.map(|(view, axis)| {
+        let mut strides = vec![0; out.shape.len()];
+        strides[axis] = 1;
+        (view.count() == out.shape[axis]).then(|| View { shape: out.shape.clone(), strides, ..view.clone() })
+    });
+    let residual = residual.map(|view| view.reshaped(&out.shape));
+    let mut operands = vec![sums];
+    for operand in [row, residual].into_iter().flatten() {
+        operands.push(operand?);
+    }
+    let value = |made| Value { made, class: Class::Real, is_row: false };
+    let mut values: Vec<Value> = (0..operands.len()).map(|at| value(Made::Load(at))).collect();
+    let mut last = 0;
+    let mut then = |values: &mut Vec<Value>, template: &str, others: Vec<Register>| {
+        let inputs = [last].into_iter().chain(others).map(Input::Register).collect();
+        values.push(value(Made::Expression(template.into(), inputs)));
+        last = values.len() - 1;
+    };
+    (1..operands.len()).for_each(|other| then(&mut values, "($0 + $1)", vec![other]));
+    match activation {
+        Activation::None => {}
+        Activation::Relu => then(&mut values, "relu($0)", vec![]),
+        Activation::Gelu => then(&mut values, "gelu($0)", vec![]),
+        Activation::GeluTanh => then(&mut values, "gelu_tanh($0)", vec![]),
+    }
+    Some(Region {
+        shape: out.shape.clone(),
+        n_column_axes: 0,
+        operands: operands.into_iter().map(|view| Operand { view, lookup: None }).collect(),
+        stores: vec![(last, out.clone())],
+        values,
+    })
+}
+
+/// `first`, whose result is in no memory but the first operand of `then`.
+pub(crate) fn joined(first: Region, then: Region) -> Region {
+    let (n_operands, n_values) = (first.operands.len(), first.values.len());
+    let last = first.stores.first().map_or(0, |(register, _)| *register);
+    let register = |at: Register| if at == 0 { last } else { n_values + at - 1 };
+    let value = |value: Value| {
+        let made = match value.made {
+            Made::Load(at) => Made::Load(n_operands + at - 1),
+            Made::Expression(template, inputs) => {
+                let input = |input| match input {
+                    Input::Register(at) => Input::Register(register(at)),
+                    literal => literal,
+                };
+                Made::Expression(template, inputs.into_iter().map(input).collect())
+            }
+            Made::Reduced(reduction, at) => Made::Reduced(reduction, register(at)),
+        };
+        Value { made, ..value }
+    };
+    Region {
+        operands: first.operands.into_iter().chain(then.operands.into_iter().skip(1)).collect(),
+        values: first.values.into_iter().chain(then.values.into_iter().skip(1).map(value)).collect(),
+        stores: then.stores.into_iter().map(|(at, view)| (register(at), view)).collect(),
+        ..first
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use super::*;
 use crate::product::Activation;
 use crate::region::{Input, Made, Operand, PRELUDE, Region, Value};
-use crate::regions::epilogue;
 use crate::view::{Class, channels_last};
+use crate::ways::epilogue;
 use std::process::Command;
 
 const HOST: &str = include_str!("../../tests/emulated.hpp");
