@@ -127,7 +127,8 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     // As a convolution, cuDNN has the exact GELU in its kernel, and kernels of ours compete where there is little to do: both want
     // filters as rows.
     let is_gelu = epilogue.activation == Activation::Gelu;
-    let filters = is_weight.filter(|_| batch == 1 && (is_gelu || m <= FEW));
+    let is_aligned = k * scalar.bytes() % 16 == 0;
+    let filters = is_weight.filter(|_| batch == 1 && is_aligned && (is_gelu || m <= FEW));
     if let Some(value) = filters {
         right = planner.constant(value, &[1, 0])?;
     }
