@@ -66,12 +66,12 @@ impl Convolution {
         sizes.map(|(name, size)| format!("#define {name} {size}\n")).concat()
     }
 
-    /// The product of a matrix `[m, k]` with `n` filters, over images of one pixel, without anything behind it.
-    pub fn of_product([m, n, k]: [usize; 3], scalar: Scalar) -> Self {
+    /// A convolution of these sizes, filter by filter at every pixel, without anything behind it.
+    pub(crate) fn plain(input: [usize; 4], filter: [usize; 4], output: [usize; 4], scalar: Scalar) -> Self {
         Self {
-            input: [m, k, 1, 1],
-            filter: [n, k, 1, 1],
-            output: [m, n, 1, 1],
+            input,
+            filter,
+            output,
             pads: [0; 4],
             strides: [1; 2],
             dilations: [1; 2],
@@ -83,6 +83,11 @@ impl Convolution {
             has_residual: false,
             activation: Activation::None,
         }
+    }
+
+    /// The product of a matrix `[m, k]` with `n` filters, over images of one pixel, without anything behind it.
+    pub fn of_product([m, n, k]: [usize; 3], scalar: Scalar) -> Self {
+        Self::plain([m, k, 1, 1], [n, k, 1, 1], [m, n, 1, 1], scalar)
     }
 }
 

@@ -413,8 +413,8 @@ pub struct Kernel {
 unsafe impl Send for Kernel {}
 
 impl Kernel {
-    /// Loads the kernel `region` from machine code; it is launched with at most so many bytes of dynamic shared memory. A kernel that `waits` for
-    /// what is before it on its stream, by an instruction of its own, is launched before that has ended.
+    /// Loads the kernel `region` from machine code; it is launched with at most so many bytes of dynamic shared memory. A kernel
+    /// that `waits` for what is before it on its stream, by an instruction of its own, is launched before that has ended.
     pub fn load(image: &[u8], shared_bytes: u32, waits: bool) -> Result<Self, Diagnostic> {
         let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: the image is machine code with its own length in its header, and lives through the call.

@@ -89,12 +89,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) region(const uint4* __rest
 #pragma unroll
   for (int i = 0; i < DOWN_EACH; ++i)
 #pragma unroll
-    for (int j = 0; j < ACROSS_EACH; ++j)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        sum_t* const to = tile + ((warp_row + i) * TILE_COLUMNS + lane / 4 + 8 * half) * SUMS_ROW + warp_filter + j * 8 + lane % 4 * 2;
-        to[0] = sums[i][j][2 * half], to[1] = sums[i][j][2 * half + 1];
-      }
+    for (int j = 0; j < ACROSS_EACH; ++j) leave(tile + (warp_row + i) * TILE_COLUMNS * SUMS_ROW + warp_filter + j * 8, SUMS_ROW, sums[i][j]);
   __syncthreads();
 #define SHARE (TILE_PIXELS * TILE_FILTERS / WIDTH)
   // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once.

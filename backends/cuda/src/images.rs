@@ -62,19 +62,10 @@ pub(crate) fn plain(
     scalar: Scalar,
 ) -> Option<Convolution> {
     Some(Convolution {
-        input,
-        filter,
-        output,
         pads: pads(call, is_flat)?,
         strides: pair(call, "strides", 1, is_flat)?,
         dilations: pair(call, "dilations", 1, is_flat)?,
-        scalar,
-        result: scalar,
-        rescaled: None,
-        tf32: false,
-        has_bias: false,
-        has_residual: false,
-        activation: Activation::None,
+        ..Convolution::plain(input, filter, output, scalar)
     })
 }
 

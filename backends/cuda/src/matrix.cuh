@@ -59,6 +59,16 @@ __device__ __forceinline__ void multiply(sum_t (&sums)[4], const unsigned (&a)[4
 #endif
 }
 
+// Puts the sums of 16 by 8 at `to`, in a tile whose rows are `row` numbers long.
+__device__ __forceinline__ void leave(sum_t* to, unsigned row, const sum_t (&sums)[4]) {
+  const unsigned lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    sum_t* const at = to + (lane / 4 + 8 * half) * row + lane % 4 * 2;
+    at[0] = sums[2 * half], at[1] = sums[2 * half + 1];
+  }
+}
+
 // What the block `other` places further in the cluster has at `at` in its shared memory; 0 is this one.
 template <typename T> __device__ __forceinline__ T of_block(const void* at, unsigned other) {
   unsigned address = shared_address(at);

@@ -118,12 +118,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
 #pragma unroll
   for (int i = 0; i < DOWN_EACH; ++i)
 #pragma unroll
-    for (int j = 0; j < ACROSS_EACH; ++j)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        sum_t* const to = tile + (warp_pixel + i * 16 + lane / 4 + 8 * half) * SUMS_ROW + warp_filter + j * 8 + lane % 4 * 2;
-        to[0] = sums[i][j][2 * half], to[1] = sums[i][j][2 * half + 1];
-      }
+    for (int j = 0; j < ACROSS_EACH; ++j) leave(tile + (warp_pixel + i * 16) * SUMS_ROW + warp_filter + j * 8, SUMS_ROW, sums[i][j]);
   cluster_barrier();
 #define SHARE (TILE_PIXELS / SPLIT * TILE_FILTERS / WIDTH)
 #define ROUNDS ((SHARE + THREADS - 1) / THREADS)

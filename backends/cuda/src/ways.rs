@@ -26,15 +26,16 @@ pub(crate) struct Complete {
     pub ways: Ways,
     /// The result.
     pub out: View,
-    /// Buffers that are read besides those of the library's kernel, and written.
+    /// Buffers that are read besides those of the library's kernel.
     pub reads: Vec<usize>,
+    /// Buffers that are written.
     pub writes: Vec<usize>,
     /// Bytes that are moved besides those of the library's kernel.
     pub bytes: f64,
 }
 
-/// The ways to what `calls` compute, the first `n_native` of which are what `libraries` leave in `native`. `ours` gives the kernels that compute
-/// sums and what a region makes of them.
+/// The ways to what `calls` compute, the first `n_native` of which are what `libraries` leave in `native`. `ours` gives the kernels
+/// that compute sums and what a region makes of them.
 pub(crate) fn complete(
     planner: &mut Planner,
     (calls, n_native): (&[usize], usize),
@@ -159,7 +160,7 @@ mod tests {
     use eutectic_passes::cost::Device;
     use eutectic_passes::regions::{Fusions, form};
 
-    /// The steps of a model that calls `function` of `x`, `w` and `b`, with what lies in its constants.
+    /// The steps of a model in float16, all fusions admitted, and what lies in its buffers.
     fn steps(text: &str) -> (Vec<Step>, Vec<Content>) {
         let (model, _) = parse_model(text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
         let cuda = Cuda { precision: Precision::F16, cache: None };

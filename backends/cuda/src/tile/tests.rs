@@ -13,6 +13,10 @@ const HOST: &str = include_str!("../../tests/emulated.hpp");
 const PROGRAM: &str = r#"
 typedef Kind<ELEMENTS>::sum_t sum_t;
 inline void multiply(sum_t (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) { multiply_as<Kind<ELEMENTS>::element_t>(sums, a, b0, b1); }
+inline void leave(sum_t* to, unsigned row, const sum_t (&sums)[4]) {
+  const unsigned lane = threadIdx.x % 32;
+  for (unsigned c = 0; c < 4; ++c) to[(lane / 4 + 8 * (c / 2)) * row + lane % 4 * 2 + c % 2] = sums[c];
+}
 template <typename T> T of_block(const void* at, unsigned other) {
   T value;
   memcpy(&value, this_cluster->blocks[(blockIdx.x + other) % SPLIT]->begin() + ((const unsigned char*)at - this_block->begin()), sizeof value);
@@ -113,15 +117,13 @@ pub(crate) fn convolution(
 ) -> Convolution {
     let [n, c, h, w] = input;
     let size = |size: usize, taps: usize| (size + 2 * pad - far * (taps - 1) - 1) / step + 1;
+    let output = [n, k, size(h, rows), size(w, columns)];
     Convolution {
-        input,
-        filter: [k, c, rows, columns],
-        output: [n, k, size(h, rows), size(w, columns)],
         pads: [pad; 4],
         strides: [step; 2],
         dilations: [far; 2],
         tf32: true,
-        ..Convolution::of_product([1, 1, 1], scalar)
+        ..Convolution::plain(input, [k, c, rows, columns], output, scalar)
     }
 }
 
