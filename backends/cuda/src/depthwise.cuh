@@ -8,7 +8,7 @@ typedef Pack<PACK, element_t> pack_t;
 extern "C" __global__ void __launch_bounds__(THREADS) region(const element_t* __restrict__ image, const element_t* __restrict__ filters PARAMETERS) {
   const unsigned at = blockIdx.x * THREADS + threadIdx.x;
   const unsigned pack = at % PACKS, x0 = at / PACKS % GROUPS * EACH, y = at / (PACKS * GROUPS) % OUT_ROWS, n = at / (PACKS * GROUPS * OUT_ROWS);
-  BEGIN;
+  WAIT;
   NEXT;
   if (n >= IMAGES) return;
   const pack_t* const pixels = reinterpret_cast<const pack_t*>(image + IMAGE_OFFSET) + (size_t)n * (IN_ROWS * IN_COLUMNS * PACKS) + pack;

@@ -2,7 +2,7 @@
 
 use crate::convolution::Convolution;
 use crate::driver::Launch;
-use crate::plan::Ours;
+use crate::plan::{Needs, Ours};
 use crate::region::{Generated, Region};
 use crate::view::{Scalar, View};
 use std::fmt::Write;
@@ -50,7 +50,7 @@ pub(crate) fn kernel(convolution: &Convolution, image: &View, filters: &View, be
     let grid = [u32::try_from(threads(each).div_ceil(THREADS)).ok()?, 1];
     let launch = Launch { grid, threads: THREADS as u32, shared_bytes: 0 };
     let parameters = [image.buffer, filters.buffer].into_iter().chain(finish.parameters).collect();
-    Some(Ours { name: "depthwise".into(), needs_cluster: false, kernel: Generated { source, launch, parameters } })
+    Some(Ours { name: "depthwise".into(), needs: Needs::Nothing, kernel: Generated { source, launch, parameters } })
 }
 
 #[cfg(test)]

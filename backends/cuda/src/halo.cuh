@@ -48,12 +48,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) region(const uint4* __rest
     }
   };
 #if !FILTERS_ARE_CONSTANT
-  BEGIN;
+  WAIT;
 #endif
   bring_filters(0);
 #if FILTERS_ARE_CONSTANT
   // What no kernel writes is fetched while the one before this ends.
-  BEGIN;
+  WAIT;
 #endif
   bring_image(0);
   fetched_to_here();

@@ -1,5 +1,5 @@
 // Instructions of matrix units and of copies to shared memory, for elements of the kind `ELEMENTS`.
-#define SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#define SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #if __CUDA_ARCH__ >= 900
 #define CLUSTER __cluster_dims__(SPLIT, 1, 1)
 #else
@@ -59,6 +59,26 @@ __device__ __forceinline__ void multiply(sum_t (&sums)[4], const unsigned (&a)[4
 #endif
 }
 
+#if GROUPS
+#define GROUP_TILE sum_t (&sums)[1][TILE_FILTERS / 8][4]
+// Rows of 128 bytes that lie from `at` on, their chunks exchanged: how matrix units find them.
+__device__ __forceinline__ u64 described(const unsigned char* memory, unsigned at) {
+  return (u64)((shared_address(memory) + at) / 16 % (1 << 14)) | (u64)1 << 16 | (u64)(1024 / 16) << 32 | (u64)1 << 62;
+}
+// Lets matrix units see what this thread has copied.
+__device__ __forceinline__ void show_to_units() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Begins to add to 64 by `TILE_FILTERS` sums of four warps the products of 128 bytes of each row.
+__device__ __forceinline__ void multiply_group(GROUP_TILE, const unsigned char* memory, unsigned pixels_at, unsigned filters_at) {
+  asm volatile("wgmma.fence.sync.aligned;" : GROUP_SUMS :: "memory");
+#pragma unroll
+  for (unsigned at = 0; at < 128; at += 32)
+    asm volatile("{\n.reg .pred p;\n" GROUP_ADDS "\n" GROUP_MULTIPLY "\n}"
+                 : GROUP_SUMS : "l"(described(memory, pixels_at + at)), "l"(described(memory, filters_at + at)), "r"(1) : "memory");
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void multiplied(GROUP_TILE) { asm volatile("wgmma.wait_group.sync.aligned 0;" : GROUP_SUMS :: "memory"); }
+#endif
+
 // Puts the sums of 16 by 8 at `to`, in a tile whose rows are `row` numbers long.
 __device__ __forceinline__ void leave(sum_t* to, unsigned row, const sum_t (&sums)[4]) {
   const unsigned lane = threadIdx.x % 32;
@@ -96,5 +116,16 @@ __device__ __forceinline__ void cluster_barrier() {
   __syncthreads();
 #else
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+// Nobody leaves at the second before all have come to the first, and read nothing more of other blocks.
+__device__ __forceinline__ void cluster_read() {
+#if SPLIT > 1 && __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void cluster_leave() {
+#if SPLIT > 1 && __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
 #endif
 }

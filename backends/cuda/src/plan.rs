@@ -76,10 +76,32 @@ pub(crate) struct Ways {
 pub(crate) struct Ours {
     /// Its name among those for one result.
     pub name: String,
-    /// Only devices with clusters run it: from compute capability 9.0 on.
-    pub needs_cluster: bool,
+    /// What a device must have to run it.
+    pub needs: Needs,
     /// The kernel.
     pub kernel: Generated,
+}
+
+/// What not every device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Every device runs it.
+    Nothing,
+    /// Blocks that read each other's shared memory: from compute capability 9.0 on.
+    Clusters,
+    /// Matrix units that four warps use together: compute capability 9.0 alone.
+    Groups,
+}
+
+impl Needs {
+    /// Whether a device of compute capability `architecture` (90 for 9.0) has it.
+    pub fn are_met(self, architecture: usize) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Clusters => architecture >= 90,
+            Self::Groups => architecture == 90,
+        }
+    }
 }
 
 /// What a product or convolution leaves in memory of its own, and the kernel that makes the result of it: sums of quantized numbers, or

@@ -1,12 +1,14 @@
-// A kernel may start while the one before it ends; nothing is touched before it has ended.
+// Kernels overlap: at `WAIT` a kernel waits until the one before it has ended, and touches nothing before that it writes; once all its
+// blocks have come to `NEXT`, the next one starts. Blocks that start early lie where there is room, not where they would share the
+// device evenly, so that only small and short kernels let others start at once.
 #if __CUDA_ARCH__ >= 900
-#define BEGIN asm volatile("griddepcontrol.wait;" ::: "memory")
-// From here on, once all blocks have come so far, the next kernel may start.
 #define NEXT asm volatile("griddepcontrol.launch_dependents;")
+#define WAIT asm volatile("griddepcontrol.wait;" ::: "memory")
 #else
-#define BEGIN
 #define NEXT
+#define WAIT
 #endif
+#define BEGIN if (gridDim.x * gridDim.y * blockDim.x <= 16384) NEXT; WAIT
 // NVRTC has no headers of its own, so the narrow types are converted by instructions.
 typedef long long i64;
 typedef unsigned long long u64;

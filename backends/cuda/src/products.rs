@@ -124,11 +124,10 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     };
     let is_weight =
         call.input(1).filter(|&value| flat.values[value].constant.is_some() && flat.values[value].shape.len() == 2);
-    // As a convolution, cuDNN has the exact GELU in its kernel, and kernels of ours compete where there is little to do: both want
-    // filters as rows.
+    // As a convolution, cuDNN has the exact GELU in its kernel, and kernels of ours compete: both want filters as rows.
     let is_gelu = epilogue.activation == Activation::Gelu;
     let is_aligned = k * scalar.bytes() % 16 == 0;
-    let filters = is_weight.filter(|_| batch == 1 && is_aligned && (is_gelu || m <= FEW));
+    let filters = is_weight.filter(|_| batch == 1 && is_aligned);
     if let Some(value) = filters {
         right = planner.constant(value, &[1, 0])?;
     }
@@ -233,8 +232,6 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
 
 /// Columns from which on filling them up pays.
 const WIDE: usize = 256;
-/// Rows up to which kernels of ours are worth trying.
-const FEW: usize = 512;
 /// Multiplications that a kernel without matrix units is worth trying for.
 const MOST_MULTIPLICATIONS: usize = 1 << 38;
 

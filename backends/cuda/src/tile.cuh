@@ -6,6 +6,8 @@
 #define TAP_CHUNKS (CHANNELS * ELEMENT_BYTES / 16)
 #define DEPTH_CHUNKS (TAP_ROWS * TAP_COLUMNS * TAP_CHUNKS)
 #define N_STEPS ((DEPTH_CHUNKS + STEP_CHUNKS - 1) / STEP_CHUNKS)
+// Whether the next kernel may start while this one multiplies.
+#define IS_SHORT (N_STEPS / SPLIT <= 4)
 #define STAGE_BYTES ((TILE_PIXELS + TILE_FILTERS) * STEP_CHUNKS * 16)
 #define THREADS (WARPS_DOWN * WARPS_ACROSS * 32)
 #define ROWS_AT_ONCE (THREADS / STEP_CHUNKS)
@@ -20,7 +22,9 @@
 __device__ __forceinline__ unsigned place(unsigned row, unsigned chunk) { return row * 128 + ((chunk ^ row) & 7) * 16; }
 
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4* __restrict__ image, const uint4* __restrict__ filters PARAMETERS) {
+#if IS_SHORT
   NEXT;
+#endif
   SHARED(memory);
   image += IMAGE_CHUNK, filters += FILTERS_CHUNK;
   const unsigned thread = threadIdx.x, lane = thread % 32, chunk = thread % STEP_CHUNKS, row = thread / STEP_CHUNKS;
@@ -63,7 +67,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
     }
   };
 #if !FILTERS_ARE_CONSTANT
-  BEGIN;
+  WAIT;
 #endif
 #pragma unroll
   for (int step = 0; step < STAGES - 1; ++step)
@@ -77,7 +81,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
         const unsigned filter = first_filter + row + ROWS_AT_ONCE * i;
         if (filter < FILTERS) fetch_later(filters + (size_t)filter * DEPTH_CHUNKS + (first_step + step) * STEP_CHUNKS);
       }
-  BEGIN;
+  WAIT;
 #endif
 #pragma unroll
   for (int step = 0; step < STAGES - 1; ++step) {
@@ -89,13 +93,21 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
   sum_t sums[DOWN_EACH][ACROSS_EACH][4] = {};
   for (int step = 0; step < n_steps; ++step) {
     wait_for_all_but<STAGES - 2>();
+#if GROUPS
+    show_to_units();
+    multiplied(sums);
+#endif
     __syncthreads();
+    const unsigned pixels_at = step % STAGES * STAGE_BYTES, filters_at = pixels_at + TILE_PIXELS * 128;
+#if GROUPS
+    multiply_group(sums, memory, pixels_at + warp / 4 * 64 * 128, filters_at);
+#endif
     if (step + STAGES - 1 < n_steps) {
       bring_filters((step + STAGES - 1) % STAGES, first_step + step + STAGES - 1);
       bring_pixels((step + STAGES - 1) % STAGES, first_step + step + STAGES - 1);
     }
     fetched_to_here();
-    const unsigned pixels_at = step % STAGES * STAGE_BYTES, filters_at = pixels_at + TILE_PIXELS * 128;
+#if !GROUPS
 #pragma unroll
     for (int k = 0; k < STEP_CHUNKS / 2; ++k) {
       unsigned a[DOWN_EACH][4], b[ACROSS_EACH / 2][4];
@@ -110,7 +122,14 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
 #pragma unroll
         for (int j = 0; j < ACROSS_EACH; ++j) multiply(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
     }
+#endif
   }
+#if GROUPS
+  multiplied(sums);
+#endif
+#if !IS_SHORT
+  NEXT;
+#endif
   // The sums take the place of the stages.
   wait_for_all_but<0>();
   __syncthreads();
@@ -122,28 +141,32 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
   cluster_barrier();
 #define SHARE (TILE_PIXELS / SPLIT * TILE_FILTERS / WIDTH)
 #define ROUNDS ((SHARE + THREADS - 1) / THREADS)
-  Pack<WIDTH, sum_t> totals[ROUNDS];
-  unsigned pixels[ROUNDS], columns[ROUNDS];
+#define AT_ONCE (ROUNDS < 8 ? ROUNDS : 8)
+#pragma unroll 1
+  for (int first = 0; first < ROUNDS; first += AT_ONCE) {
+    Pack<WIDTH, sum_t> totals[AT_ONCE];
+    unsigned pixels[AT_ONCE], columns[AT_ONCE];
 #pragma unroll
-  for (int round = 0; round < ROUNDS; ++round) {
-    const unsigned at = (thread + round * THREADS) % SHARE;
-    const unsigned in_tile = part * (TILE_PIXELS / SPLIT) + at / (TILE_FILTERS / WIDTH), column = at % (TILE_FILTERS / WIDTH) * WIDTH;
-    pixels[round] = first_pixel + in_tile, columns[round] = first_filter + column;
-    totals[round] = of_block<Pack<WIDTH, sum_t>>(tile + in_tile * SUMS_ROW + column, 0);
+    for (int round = 0; round < AT_ONCE; ++round) {
+      const unsigned at = (thread + (first + round) * THREADS) % SHARE;
+      const unsigned in_tile = part * (TILE_PIXELS / SPLIT) + at / (TILE_FILTERS / WIDTH), column = at % (TILE_FILTERS / WIDTH) * WIDTH;
+      pixels[round] = first_pixel + in_tile, columns[round] = first_filter + column;
+      totals[round] = of_block<Pack<WIDTH, sum_t>>(tile + in_tile * SUMS_ROW + column, 0);
 #pragma unroll
-    for (int other = 1; other < SPLIT; ++other) {
-      const Pack<WIDTH, sum_t> more = of_block<Pack<WIDTH, sum_t>>(tile + in_tile * SUMS_ROW + column, other);
+      for (int other = 1; other < SPLIT; ++other) {
+        const Pack<WIDTH, sum_t> more = of_block<Pack<WIDTH, sum_t>>(tile + in_tile * SUMS_ROW + column, other);
 #pragma unroll
-      for (int c = 0; c < WIDTH; ++c) totals[round].element[c] += more.element[c];
+        for (int c = 0; c < WIDTH; ++c) totals[round].element[c] += more.element[c];
+      }
+    }
+    if (first + AT_ONCE >= ROUNDS) cluster_read();
+    // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once.
+#pragma unroll
+    for (int round = 0; round < AT_ONCE; ++round) {
+      const bool is_there = thread + (first + round) * THREADS < SHARE && pixels[round] < PIXELS && columns[round] < FILTERS;
+      finish(is_there ? pixels[round] * FILTERS + columns[round] : 0, totals[round].element,
+             is_there ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
     }
   }
-  // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once.
-#pragma unroll
-  for (int round = 0; round < ROUNDS; ++round) {
-    const bool is_there = thread + round * THREADS < SHARE && pixels[round] < PIXELS && columns[round] < FILTERS;
-    finish(is_there ? pixels[round] * FILTERS + columns[round] : 0, totals[round].element,
-           is_there ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
-  }
-  // Nobody leaves while another block still reads its sums.
-  cluster_barrier();
+  cluster_leave();
 }

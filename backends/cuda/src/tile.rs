@@ -5,12 +5,12 @@
 
 use crate::convolution::Convolution;
 use crate::driver::Launch;
-use crate::plan::Ours;
+use crate::plan::{Needs, Ours};
 use crate::region::{Generated, Region};
 use crate::view::{Scalar, View};
 use std::fmt::{self, Display, Write};
 
-/// How a result is divided among blocks.
+/// How a result is divided among blocks, and by what it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {
     /// Pixels of a block, or rows of a product.
@@ -19,33 +19,57 @@ pub(crate) struct Tile {
     filters: usize,
     /// Blocks that share a tile, each with a part of the depth; a cluster, which devices have from compute capability 9.0 on.
     parts: usize,
-    /// Pixels are brought once for all taps, with those around them.
-    has_halo: bool,
+    by: By,
+}
+
+/// What multiplies, and where operands are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// Each warp, operands in its registers.
+    Warps,
+    /// As `Warps`; pixels are brought once for all taps, with those around them.
+    Halo,
+    /// Four warps together, operands in shared memory.
+    Groups,
 }
 
 /// Its name among the ways of one result.
 impl Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let halo = if self.has_halo { "+halo" } else { "" };
-        write!(f, "{}x{}/{}{halo}", self.pixels, self.filters, self.parts)
+        let by = match self.by {
+            By::Warps => "",
+            By::Halo => "+halo",
+            By::Groups => "+group",
+        };
+        write!(f, "{}x{}/{}{by}", self.pixels, self.filters, self.parts)
     }
 }
 
 /// Pixels and filters of a tile; warps down and across it; steps of the depth that are on their way or in use at once.
-const TILES: [(usize, usize, [usize; 2], usize); 4] =
-    [(64, 32, [2, 2], 4), (64, 64, [2, 2], 4), (128, 64, [4, 2], 4), (128, 128, [4, 2], 3)];
-/// The same of tiles with a halo, without steps of the depth.
-const HALOS: [(usize, usize, [usize; 2]); 2] = [(128, 64, [4, 2]), (256, 64, [8, 1])];
+type Row = (usize, usize, [usize; 2], usize);
+const WARPS: [Row; 4] = [(64, 32, [2, 2], 4), (64, 64, [2, 2], 4), (128, 64, [2, 2], 4), (128, 128, [2, 2], 3)];
+const GROUPS: [Row; 6] = [
+    (64, 64, [4, 1], 4),
+    (64, 128, [4, 1], 4),
+    (128, 64, [8, 1], 4),
+    (128, 128, [8, 1], 3),
+    (128, 192, [8, 1], 5),
+    (128, 256, [8, 1], 4),
+];
+/// Tiles with a halo have no steps of the depth.
+const HALOS: [Row; 2] = [(128, 64, [4, 2], 1), (256, 64, [8, 1], 1)];
 /// Columns of pixels of a tile with a halo.
 const HALO_COLUMNS: usize = 16;
 /// Bytes of shared memory for a tile with a halo, so that a processor has room for two blocks.
 const HALO_BYTES: usize = 110 << 10;
+/// Bytes of shared memory for more steps where there are so few blocks that all run at once; every device has them.
+const DEEP_BYTES: usize = 96 << 10;
 /// Rows and columns of a result from which on a halo pays.
 const LARGE: usize = 28;
 /// Blocks that may share a tile.
 const PARTS: [usize; 4] = [1, 2, 4, 8];
-/// Ways that are worth timing.
-const CANDIDATES: usize = 4;
+/// Ways that are worth timing, of each kind.
+const CANDIDATES: usize = 3;
 /// Bytes of the depth that one step multiplies.
 const STEP: usize = 128;
 /// Rows and columns of a window, each.
@@ -53,45 +77,89 @@ const MOST_TAPS: usize = 16;
 /// Filters of which a thread finishes the results together.
 const WIDTH: usize = 4;
 
-// What a large device has, for an estimate that only decides what is timed.
-const PROCESSORS: f64 = 132.0;
+// What a large device has, for an estimate that only decides what is timed: fitted to times of all tiles on an H100.
+const PROCESSORS: usize = 132;
+/// Bytes of shared memory of one processor.
+const SHARED: usize = 227 << 10;
 /// Bytes in a second from the second-level cache, of all processors and of one.
-const BANDWIDTH: [f64; 2] = [5.5e12, 9e10];
-/// Bytes of both operands that one processor multiplies with each other in a second: one of each for a step of one pixel and filter.
-const MULTIPLIED: f64 = 4.5e12;
+const BANDWIDTH: [f64; 2] = [1.1e13, 1e11];
+/// Bytes of both operands that one processor multiplies with each other in a second, warp by warp and group by group: one of each
+/// for a step of one pixel and filter.
+const MULTIPLIED: [f64; 2] = [2.6e12, 4.5e12];
+/// Seconds until a step has come.
+const LATENCY: f64 = 1.9e-6;
 /// Seconds that each doubling of the parts takes.
-const SHARING: f64 = 4e-7;
+const SHARING: f64 = 1.3e-6;
 
 impl Tile {
-    /// Whether only devices with clusters run it.
-    fn needs_cluster(self) -> bool {
-        self.parts > 1
+    /// What a device must have to run it.
+    fn needs(self) -> Needs {
+        match self.by {
+            By::Groups => Needs::Groups,
+            _ if self.parts > 1 => Needs::Clusters,
+            _ => Needs::Nothing,
+        }
+    }
+
+    /// Its row of the table.
+    fn row(self) -> Option<Row> {
+        let table: &[Row] = match self.by {
+            By::Warps => &WARPS,
+            By::Halo => &HALOS,
+            By::Groups => &GROUPS,
+        };
+        table.iter().copied().find(|row| (row.0, row.1) == (self.pixels, self.filters))
+    }
+
+    /// Blocks for a result of so many pixels and filters.
+    fn blocks(self, pixels: usize, filters: usize) -> usize {
+        pixels.div_ceil(self.pixels) * filters.div_ceil(self.filters) * self.parts
+    }
+
+    /// Steps that are on their way or in use at once.
+    fn stages(self, usual: usize, blocks: usize) -> usize {
+        let fit = DEEP_BYTES / self.stage_bytes();
+        if blocks <= 2 * PROCESSORS { usual.max(fit) } else { usual }
+    }
+
+    fn stage_bytes(self) -> usize {
+        (self.pixels + self.filters) * STEP
     }
 
     /// Seconds, about.
     fn seconds(self, pixels: usize, filters: usize, n_steps: usize) -> f64 {
-        let tiles = pixels.div_ceil(self.pixels) * filters.div_ceil(self.filters);
-        let bytes = ((self.pixels + self.filters) * STEP * n_steps.div_ceil(self.parts)) as f64;
-        let multiplied = (self.pixels * self.filters * STEP * n_steps.div_ceil(self.parts)) as f64;
-        let blocks = (tiles * self.parts) as f64;
-        let block = (bytes / BANDWIDTH[1]).max(multiplied / MULTIPLIED);
-        let all = (blocks / PROCESSORS).ceil() * block;
-        all.max(blocks * bytes / BANDWIDTH[0]) + SHARING * (self.parts as f64).log2()
+        let (blocks, n_steps) = (self.blocks(pixels, filters), n_steps.div_ceil(self.parts));
+        let stages = self.row().map_or(2, |row| self.stages(row.3, blocks));
+        let multiplied = (self.pixels * self.filters * STEP) as f64 / MULTIPLIED[usize::from(self.by == By::Groups)];
+        let step = (self.stage_bytes() as f64 / BANDWIDTH[1]).max(multiplied);
+        // Blocks beside each other on a processor share it, and wait together.
+        let beside = (SHARED / (self.stage_bytes() * stages)).clamp(1, blocks.div_ceil(PROCESSORS));
+        let rounds = blocks.div_ceil(PROCESSORS * beside) as f64;
+        let all = rounds * n_steps as f64 * (beside as f64 * step).max(LATENCY / (stages - 1) as f64);
+        let brought = (blocks * self.stage_bytes() * n_steps) as f64 / BANDWIDTH[0];
+        all.max(brought) + SHARING * (self.parts as f64).log2()
     }
 }
 
 /// The tiles that are worth timing for a result of so many pixels and filters, the depth divided into so many steps; one of them needs
-/// no cluster.
-fn candidates(pixels: usize, filters: usize, n_steps: usize) -> Vec<Tile> {
-    let mut all: Vec<Tile> = TILES
-        .iter()
-        .flat_map(|&(pixels, filters, ..)| PARTS.map(|parts| Tile { pixels, filters, parts, has_halo: false }))
-        .filter(|tile| tile.parts == 1 || tile.parts * 2 <= n_steps)
-        .collect();
-    all.sort_by(|a, b| f64::total_cmp(&a.seconds(pixels, filters, n_steps), &b.seconds(pixels, filters, n_steps)));
-    let alone = all.iter().copied().find(|tile| !tile.needs_cluster());
-    let mut found: Vec<Tile> = all.into_iter().take(CANDIDATES).collect();
+/// nothing that not every device has.
+fn candidates(pixels: usize, filters: usize, n_steps: usize, has_groups: bool) -> Vec<Tile> {
+    let best = |table: &[Row], by: By| {
+        let mut all: Vec<Tile> = table
+            .iter()
+            .flat_map(|&(pixels, filters, ..)| PARTS.map(|parts| Tile { pixels, filters, parts, by }))
+            .filter(|tile| tile.parts == 1 || tile.parts * 2 <= n_steps)
+            .collect();
+        all.sort_by(|a, b| f64::total_cmp(&a.seconds(pixels, filters, n_steps), &b.seconds(pixels, filters, n_steps)));
+        all
+    };
+    let warps = best(&WARPS, By::Warps);
+    let alone = warps.iter().copied().find(|tile| tile.needs() == Needs::Nothing);
+    let mut found: Vec<Tile> = warps.into_iter().take(CANDIDATES).collect();
     found.extend(alone.filter(|alone| !found.contains(alone)));
+    if has_groups {
+        found.extend(best(&GROUPS, By::Groups).into_iter().take(CANDIDATES));
+    }
     found
 }
 
@@ -129,8 +197,10 @@ pub(crate) fn kernels(
     let Some(finish) = behind.function(most) else { return Vec::new() };
     let tiled = Tiled { convolution, image, filters, filters_are_constant, finish };
     let n_steps = (tap_rows * tap_columns * channels * bytes).div_ceil(STEP);
-    let tiles = candidates(pixels, n_filters, n_steps);
-    let halos = HALOS.map(|(pixels, filters, _)| Tile { pixels, filters, parts: 1, has_halo: true });
+    // Matrix units of groups cut float32 off where tf32 ends instead of rounding it.
+    let has_groups = matches!(convolution.scalar, Scalar::F16 | Scalar::Bf16 | Scalar::I8);
+    let tiles = candidates(pixels, n_filters, n_steps, has_groups);
+    let halos = HALOS.map(|(pixels, filters, ..)| Tile { pixels, filters, parts: 1, by: By::Halo });
     let halos = halos
         .into_iter()
         .filter(|tile| out_rows >= LARGE && out_columns >= LARGE && halo(convolution, *tile).is_some());
@@ -139,7 +209,7 @@ pub(crate) fn kernels(
         .chain(halos)
         .filter_map(|tile| {
             let kernel = tiled.kernel(tile)?;
-            Some(Ours { name: tile.to_string(), needs_cluster: tile.needs_cluster(), kernel })
+            Some(Ours { name: tile.to_string(), needs: tile.needs(), kernel })
         })
         .collect()
 }
@@ -163,14 +233,11 @@ fn halo(convolution: &Convolution, tile: Tile) -> Option<(usize, usize)> {
 impl Tiled<'_> {
     fn kernel(&self, tile: Tile) -> Option<Generated> {
         let convolution = self.convolution;
-        let sizes = (tile.pixels, tile.filters);
-        let (warps, stages) = match tile.has_halo {
-            true => HALOS.into_iter().find(|found| (found.0, found.1) == sizes).map(|found| (found.2, 1))?,
-            false => TILES.into_iter().find(|found| (found.0, found.1) == sizes).map(|found| (found.2, found.3))?,
-        };
+        let (.., warps, usual) = tile.row()?;
         let [n, n_filters, out_rows, out_columns] = convolution.output;
         let channels = convolution.filter[1];
         let pixels = n * out_rows * out_columns;
+        let stages = tile.stages(usual, tile.blocks(pixels, n_filters));
         let bytes = convolution.scalar.bytes();
         let elements = match convolution.scalar {
             Scalar::F16 => "F16",
@@ -188,6 +255,7 @@ impl Tiled<'_> {
             ("WARPS_DOWN", warps[0]),
             ("WARPS_ACROSS", warps[1]),
             ("STAGES", stages),
+            ("GROUPS", usize::from(tile.by == By::Groups)),
             ("FILTERS_ARE_CONSTANT", usize::from(self.filters_are_constant)),
             ("PIXELS", pixels),
             ("FILTERS", n_filters),
@@ -197,11 +265,14 @@ impl Tiled<'_> {
         ] {
             let _ = writeln!(source, "#define {name} {number}");
         }
+        if tile.by == By::Groups {
+            source.push_str(&group_operands(tile.filters, elements));
+        }
         source.push_str(include_str!("matrix.cuh"));
-        source.push_str(if tile.has_halo { include_str!("halo.cuh") } else { include_str!("tile.cuh") });
-        let (operands, blocks) = match tile.has_halo {
-            true => halo(convolution, tile)?,
-            false => ((tile.pixels + tile.filters) * STEP * stages, pixels.div_ceil(tile.pixels) * tile.parts),
+        source.push_str(if tile.by == By::Halo { include_str!("halo.cuh") } else { include_str!("tile.cuh") });
+        let (operands, blocks) = match tile.by {
+            By::Halo => halo(convolution, tile)?,
+            _ => (tile.stage_bytes() * stages, pixels.div_ceil(tile.pixels) * tile.parts),
         };
         // The sums take the place of the operands in the end: each row has eight columns more, and behind them is where nobody reads.
         let shared = operands.max(tile.pixels * (tile.filters + 8) * 4 + 16);
@@ -217,6 +288,27 @@ impl Tiled<'_> {
         let parameters = operands.into_iter().chain(self.finish.parameters.iter().copied()).collect();
         Some(Generated { source, launch, parameters })
     }
+}
+
+/// How the instruction that multiplies 64 pixels with `filters` is called, and what its text calls its operands: the sums, which are
+/// many registers, the descriptions of both matrices, and whether it adds.
+fn group_operands(filters: usize, elements: &str) -> String {
+    let (depth, types, options, register) = match elements {
+        "F16" => (16, "f32.f16.f16", ", 1, 1, 0, 0", 'f'),
+        "BF16" => (16, "f32.bf16.bf16", ", 1, 1, 0, 0", 'f'),
+        _ => (32, "s32.s8.s8", "", 'r'),
+    };
+    let n = filters / 2;
+    let names: Vec<String> = (0..n).map(|at| format!("%{at}")).collect();
+    let sums: Vec<String> = (0..n).map(|at| format!("\"+{register}\"(sums[0][{}][{}])", at / 4, at % 4)).collect();
+    format!(
+        "#define GROUP_MULTIPLY \"wgmma.mma_async.sync.aligned.m64n{filters}k{depth}.{types} {{{}}}, %{n}, %{}, p{options};\"\n\
+         #define GROUP_ADDS \"setp.ne.b32 p, %{}, 0;\"\n#define GROUP_SUMS {}\n",
+        names.join(", "),
+        n + 1,
+        n + 2,
+        sums.join(", "),
+    )
 }
 
 #[cfg(test)]

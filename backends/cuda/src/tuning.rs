@@ -27,7 +27,7 @@ const QUANTIZED_ENGINES: usize = 6;
 /// Ways that are given up before a program is.
 const MOST_REPAIRS: usize = 12;
 /// Counts up with what a way must pass to be chosen: those that were chosen before it are not taken from the cache.
-const CHECKS: usize = 4;
+const CHECKS: usize = 5;
 /// Seconds of one timed graph, about.
 const GRAPH_SECONDS: f64 = 3e-4;
 /// A candidate that takes this many times the best one is not timed again.
@@ -126,9 +126,9 @@ impl CudaProgram {
             if let Work::Contraction(ways, _) = &step.work
                 && !ways.ours.is_empty()
             {
-                let (_, kept) = self.kept(&key(ways), cache);
+                let (_, kept) = self.kept(&key(ways), ways, cache);
                 let is_wanted = |ours: &&Ours| match kept.as_str() {
-                    "" => has_clusters || !ours.needs_cluster,
+                    "" => ours.needs.are_met(architecture),
                     kept => kept == of_ours(ours),
                 };
                 all.extend(ways.ours.iter().filter(is_wanted).map(|ours| &ours.kernel));
@@ -184,8 +184,9 @@ impl CudaProgram {
         Ok(Own { otherwise, ours, after: ready(&ways.after)?, sums: None })
     }
 
-    /// Under which key of the cache the choice for `ways` with `key` is kept, and its name; empty when there is none, or it was given up.
-    fn kept(&self, key: &str, cache: &Cache) -> (String, String) {
+    /// Under which key of the cache the choice for `ways` with `key` is kept, and its name; empty when there is none, or it
+    /// was given up.
+    fn kept(&self, key: &str, ways: &Ways, cache: &Cache) -> (String, String) {
         let versions = [
             self.libraries.cublas.as_ref().map_or(0, |cublas| cublas.version()),
             self.libraries.cudnn.as_ref().map_or(0, |cudnn| cudnn.version()),
@@ -193,7 +194,9 @@ impl CudaProgram {
         let full = format!("way {CHECKS} {versions:?} {} {key}", self.device.name);
         let kept = cache.get(&full).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let is_refused = self.refused.get(key).is_some_and(|refused| refused.contains(&kept));
-        (full, if is_refused { String::new() } else { kept })
+        // A tile that another version of this program offered.
+        let is_gone = kept.starts_with("ours") && ways.ours.iter().all(|ours| kept != of_ours(ours));
+        (full, if is_refused || is_gone { String::new() } else { kept })
     }
 
     fn choose(
@@ -206,7 +209,7 @@ impl CudaProgram {
         ring: &mut Option<Ring>,
     ) -> Result<(String, Way), Diagnostic> {
         let refused: BTreeSet<String> = self.refused.get(key).cloned().unwrap_or_default();
-        let (key, kept) = self.kept(key, cache);
+        let (key, kept) = self.kept(key, ways, cache);
         let mut products: Vec<(bool, usize, ProductPlan)> = Vec::new();
         // Of what was chosen before, only the list that it is in is asked for.
         let is_wanted = |name: &str| kept.is_empty() || kept.starts_with(name);

@@ -17,6 +17,7 @@
 #define __restrict__
 #define CLUSTER
 #define BEGIN
+#define WAIT
 #define NEXT
 #define F16 0
 #define BF16 1
@@ -52,12 +53,12 @@ inline float unit(float x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
 inline float gelu(float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678f)); }
 
 struct Block {
-  Block(int threads, int bytes) : memory(bytes + 128, 0xee), barrier(threads), warps(threads / 32) {}
+  Block(int threads, int bytes) : memory(bytes + 1024, 0xee), barrier(threads), warps(threads / 32) {}
   struct Warp { std::barrier<> barrier{32}; unsigned a[32][4], b[32][2], at[32]; };
   std::vector<unsigned char> memory;
   std::barrier<> barrier;
   std::vector<Warp> warps;
-  unsigned char* begin() { return (unsigned char*)(((uintptr_t)memory.data() + 127) / 128 * 128); }
+  unsigned char* begin() { return (unsigned char*)(((uintptr_t)memory.data() + 1023) / 1024 * 1024); }
 };
 struct Cluster {
   Cluster(int blocks, int threads, int bytes) : barrier(blocks * threads) {
@@ -73,6 +74,9 @@ inline thread_local Cluster* this_cluster;
 
 inline void __syncthreads() { this_block->barrier.arrive_and_wait(); }
 inline void cluster_barrier() { this_cluster->barrier.arrive_and_wait(); }
+inline void cluster_read() {}
+inline void cluster_leave() { this_cluster->barrier.arrive_and_wait(); }
+inline void show_to_units() {}
 inline void fetched_to_here() {}
 inline void fetch_later(const void*) {}
 template <int N> void wait_for_all_but() {}
@@ -104,6 +108,19 @@ template <typename E, typename S> void multiply_as(S (&sums)[4], const unsigned 
     }
   }
   warp.barrier.arrive_and_wait();
+}
+// Four warps together: each thread computes its sums from rows of 128 bytes in shared memory.
+template <typename E, int N, typename S> void multiply_group_as(S (&sums)[1][N][4], const unsigned char* memory, unsigned pixels_at, unsigned filters_at) {
+  const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  const auto of = [&](unsigned at, unsigned row, unsigned byte) {
+    E x;
+    memcpy(&x, memory + at + row * 128 + ((byte / 16 ^ row) % 8 * 16 + byte % 16), sizeof x);
+    return (S)get(x);
+  };
+  for (unsigned j = 0; j < N; ++j)
+    for (unsigned c = 0; c < 4; ++c)
+      for (unsigned byte = 0; byte < 128; byte += sizeof(E))
+        sums[0][j][c] += of(pixels_at, warp * 16 + lane / 4 + 8 * (c / 2), byte) * of(filters_at, j * 8 + lane % 4 * 2 + c % 2, byte);
 }
 template <int ELEMENTS> struct Kind { typedef float sum_t; typedef half_t element_t; };
 template <> struct Kind<BF16> { typedef float sum_t; typedef bfloat_t element_t; };
