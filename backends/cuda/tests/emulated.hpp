@@ -1,5 +1,5 @@
 // The host as a device of matrix units: each thread of a block is one of the host's, so that tiled kernels are tested without a GPU.
-// It takes the place of `prelude.cuh` and `matrix.cuh`; instructions of a whole warp meet at a barrier and read what all lanes left.
+// It takes the place of `prelude.cuh`, `matrix.cuh` and `packs.cuh`; instructions of a whole warp meet at a barrier and read what all lanes left.
 #include <barrier>
 #include <cmath>
 #include <cstdint>
@@ -80,6 +80,11 @@ inline void fetch(unsigned char* memory, unsigned at, const void* from, bool is_
   if (at % 16 || (uintptr_t)from % 16) std::abort();
   is_there ? memcpy(memory + at, from, 16) : memset(memory + at, 0, 16);
 }
+template <int BYTES> void fetch_pack(void* to, const void* from, bool is_there) {
+  if ((uintptr_t)to % BYTES || (uintptr_t)from % BYTES) std::abort();
+  is_there ? memcpy(to, from, BYTES) : memset(to, 0, BYTES);
+}
+inline void wait_for_packs() {}
 inline void four(unsigned (&to)[4], const unsigned char* memory, unsigned at) {
   auto& warp = this_block->warps[threadIdx.x / 32];
   const unsigned lane = threadIdx.x % 32;

@@ -1,6 +1,7 @@
 //! The kernels run on the host, a thread for each thread of a block, and NVRTC compiles them for three architectures.
 
 use super::*;
+use crate::depthwise::PACKS;
 use crate::product::Activation;
 use crate::region::{Input, Made, Operand, PRELUDE, Region, Value};
 use crate::view::{Class, channels_last};
@@ -24,6 +25,9 @@ template <typename T> T of_block(const void* at, unsigned other) {
 }
 "#;
 
+/// The same for a kernel without matrix units or clusters.
+const ALONE: &str = "#define SPLIT 1\n";
+
 /// `kernel` on `operands`, those of its parameters but for the last; that one's bytes. `None` without a C++ compiler.
 pub(crate) fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usize) -> Option<Vec<u8>> {
     let scratch = tempfile::tempdir().expect("a directory");
@@ -31,7 +35,7 @@ pub(crate) fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usiz
     let (_, rest) = kernel.source.split_once(PRELUDE).expect("it begins with the prelude");
     let (finish, between, tile) = match rest.split_once(include_str!("../matrix.cuh")) {
         Some((finish, tile)) => (finish, PROGRAM, tile),
-        None => (rest, "#define SPLIT 1\n", ""),
+        None => rest.split_once(PACKS).map_or((rest, ALONE, ""), |(finish, kernel)| (finish, ALONE, kernel)),
     };
     let n = operands.len();
     let types: Vec<String> =
