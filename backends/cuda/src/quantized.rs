@@ -119,6 +119,10 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         of_convolution(planner, call, &stored, &sums)?
     };
     let fused = Fused::of(flat, call, axis, &behind, &producer);
+    // A library wants the residual dense, channels last where images are, and so every way reads it.
+    let residual = fused.as_ref().and_then(|fused| fused.residual);
+    let residual = residual.map(|(value, _)| Ok((value, planner.dense(value, &order, &call.name)?))).transpose()?;
+    let given = residual.as_ref().map(|(value, view)| (*value, planner.views[*value].replace(view.clone())));
     let factors = table(planner, &stored, fused.as_ref(), contraction.convolution.output[0]);
     let mut row_strides = vec![0; shape.len()];
     row_strides[axis] = 1;
@@ -126,6 +130,9 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     let bias = if is_product { None } else { call.input(2).filter(|&bias| !is_zero(flat, bias)) };
     let (after, region, out, bytes) =
         regions::behind(planner, of, ("((float)$0 * $1)", &[&sums, &row]), bias, &behind, calls)?;
+    if let Some((value, view)) = given {
+        planner.views[value] = view;
+    }
     let mut places = Places {
         left: Place::of(&contraction.left),
         right: Place::of(&contraction.right),
@@ -144,7 +151,7 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     let beside: Vec<usize> = after.parameters.iter().copied().filter(is_beside).collect();
     read.extend(&beside);
     if let Some(fused) = fused {
-        let residual = fused.residual.map(|(value, _)| planner.dense(value, &order, &call.name)).transpose()?;
+        let residual = residual.map(|(_, view)| view);
         let rescaled = Convolution {
             result: out.scalar,
             rescaled: Some(residual.as_ref().map_or(Scalar::F32, |view| view.scalar)),
@@ -420,6 +427,14 @@ mod tests {
         assert!(
             ways.ours.iter().all(|ours| ours.kernel.source.contains("#define ELEMENTS I8")) && !ways.ours.is_empty()
         );
+    }
+
+    #[test]
+    fn a_shortcut_that_lies_otherwise_is_read_channels_last() {
+        let (ways, _) = contraction("rd = DequantizeLinear (r, u)\n a = Add (c, rd)\n y = Relu (a)");
+        // Packs of neighbouring channels: it was copied so, as all that is given lies row by row.
+        let source = &ways.ours.first().expect("16 channels are aligned").kernel.source;
+        assert!(source.contains("reinterpret_cast<const Pack<4, signed char>*>"), "{source}");
     }
 
     #[test]

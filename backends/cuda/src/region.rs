@@ -233,7 +233,11 @@ impl Region {
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
         // Functions may be less exact than what is stored of them.
         let narrow = if self.stores.iter().all(|(_, view)| view.scalar.is_narrow()) { "#define NARROW\n" } else { "" };
-        let mut code = Writer { text: [narrow, &prelude(touched.iter().map(|touched| touched.view))].concat(), width };
+        let is_quantized =
+            |value: &Value| matches!(&value.made, Made::Expression(text, _) if text.contains("quantized("));
+        let quantize = if self.values.iter().any(is_quantized) { include_str!("quantize.cuh") } else { "" };
+        let prelude = prelude(touched.iter().map(|touched| touched.view));
+        let mut code = Writer { text: [narrow, &prelude, quantize].concat(), width };
         let index = if touched.iter().any(|touched| touched.view.offset + extent(touched) >= 1 << 31)
             || rows.max(1).saturating_mul(columns) >= 1 << 31
         {
