@@ -122,6 +122,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
   cluster_barrier();
 #define SHARE (TILE_PIXELS / SPLIT * TILE_FILTERS / WIDTH)
 #define ROUNDS ((SHARE + THREADS - 1) / THREADS)
+#define ARE_WHOLE (PIXELS % TILE_PIXELS == 0 && FILTERS % TILE_FILTERS == 0 && SHARE % THREADS == 0)
   Pack<WIDTH, sum_t> totals[ROUNDS];
   unsigned pixels[ROUNDS], columns[ROUNDS];
 #pragma unroll
@@ -140,7 +141,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
   // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once.
 #pragma unroll
   for (int round = 0; round < ROUNDS; ++round) {
-    const bool is_there = thread + round * THREADS < SHARE && pixels[round] < PIXELS && columns[round] < FILTERS;
+    const bool is_there = ARE_WHOLE || (thread + round * THREADS < SHARE && pixels[round] < PIXELS && columns[round] < FILTERS);
     finish(is_there ? pixels[round] * FILTERS + columns[round] : 0, totals[round].element,
            is_there ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
   }

@@ -170,6 +170,8 @@ fn a_tile_computes_what_a_convolution_is() {
         (convolution([1, 16, 18, 17], [64, 4, 4], [1, 0, 1], Scalar::F16), gathered(128, 64, 1)),
         (convolution([1, 256, 7, 7], [66, 1, 1], [1, 0, 1], Scalar::F16), gathered(64, 64, 8)),
         (convolution([1, 32, 9, 9], [132, 3, 3], [1, 2, 2], Scalar::F32), gathered(128, 128, 2)),
+        // Tiles that are whole.
+        (convolution([2, 128, 8, 8], [64, 1, 1], [1, 0, 1], Scalar::F16), gathered(128, 64, 2)),
         // Tiles with a halo: parts of 128, 32 and 64 bytes, the first in two parts.
         (convolution([1, 128, 9, 19], [66, 3, 3], [1, 1, 1], Scalar::F16), with_halo(128)),
         (convolution([2, 16, 20, 21], [64, 4, 4], [1, 0, 1], Scalar::Bf16), with_halo(256)),
