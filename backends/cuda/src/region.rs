@@ -182,7 +182,7 @@ impl Region {
 
     /// The region without rows as the function `finish` of a position and the elements of the first operand there, `WIDTH` neighbours
     /// and not more than `most`, which writes to `elsewhere` if that is not null; its other operands and what it writes are `ARGUMENTS`,
-    /// declared as `PARAMETERS`. `None` for a region with rows.
+    /// declared as `PARAMETERS`. What `beside` reads for it may be given. `None` for a region with rows.
     pub fn function(&self, most: usize) -> Option<Generated> {
         self.written(Form::Function(most))
     }
@@ -257,9 +257,13 @@ impl Region {
             code.line(format!("#define PARAMETERS , {}", parameters[1..].join(", ")));
             code.line(format!("#define ARGUMENTS , {}", names.join(", ")));
             let held = touched[0].view.scalar.spelled();
+            let opening = format!("__device__ __forceinline__ void finish(const unsigned first, const {held}* held, ");
+            self.beside(&mut code, &operands, &touched, &axes, index);
             code.line(format!(
-                "__device__ __forceinline__ void finish(const unsigned first, const {held}* held, void* elsewhere PARAMETERS) {{"
+                "{opening}const Beside& all, void* elsewhere PARAMETERS);\n{opening}void* elsewhere PARAMETERS) {{\n  \
+                 finish(first, held, beside(first ARGUMENTS), elsewhere ARGUMENTS);\n}}"
             ));
+            code.line(format!("{opening}const Beside& all, void* elsewhere PARAMETERS) {{"));
         } else {
             code.line(format!("extern \"C\" __global__ void __launch_bounds__({block}) region("));
             code.line(format!("    {}) {{", parameters.join(",\n    ")));
@@ -316,6 +320,29 @@ impl Region {
             launch: Launch { grid: [u32::try_from(blocks).ok()?.max(1), 1], threads: block as u32, shared_bytes: 0 },
             parameters: touched.iter().skip(usize::from(is_function)).map(|touched| touched.view.buffer).collect(),
         })
+    }
+
+    /// Of a function, the struct `Beside` of packs that lie at each position, and the function `beside` that reads them: a kernel that
+    /// finishes several positions reads all of them first.
+    fn beside(
+        &self,
+        code: &mut Writer,
+        operands: &[(usize, Option<usize>)],
+        touched: &[Touched],
+        axes: &Axes,
+        index: &str,
+    ) {
+        let (mut packs, mut reads) = (String::new(), String::new());
+        for &(at, _) in operands.iter().filter(|operand| is_beside(**operand, axes, code.width)) {
+            let pack = format!("Pack<{}, {}>", code.width, touched[at].view.scalar.spelled());
+            let place = format!("p{at}[{}u{}]", touched[at].view.offset, terms(&axes.strides[at], 0));
+            let _ = writeln!(packs, "  {pack} p{at};");
+            let _ = writeln!(reads, "  all.p{at} = *reinterpret_cast<const {pack}*>(&{place});");
+        }
+        code.line(format!("struct Beside {{\n{packs}}};"));
+        code.line("__device__ __forceinline__ Beside beside(const unsigned first PARAMETERS) {");
+        coordinates(code, index, "first", 0, &axes.sizes);
+        code.line(format!("  Beside all;\n{reads}  return all;\n}}"));
     }
 
     /// Elements that are adjacent for every tensor, so that 16 bytes are moved at a time; not more than `most`.
@@ -390,9 +417,11 @@ impl Region {
                     code.line(format!("    v{register}[k * {width}] = get({address});"));
                 } else if stride == 1 {
                     let element = self.operands[*operand].view.scalar.spelled();
-                    code.line(format!(
-                        "    const auto pack = *reinterpret_cast<const Pack<{width}, {element}>*>(&{address});"
-                    ));
+                    let pack = match parts.is_function && is_beside((at, positions), parts.axes, width) {
+                        true => format!("all.p{at}"),
+                        false => format!("*reinterpret_cast<const Pack<{width}, {element}>*>(&{address})"),
+                    };
+                    code.line(format!("    const auto pack = {pack};"));
                     code.line(format!("#pragma unroll\n    for (int j = 0; j < {width}; ++j) v{register}[k * {width} + j] = get(pack.element[j]);"));
                 } else {
                     code.line(format!("    const {ty} one = get({address});"));
@@ -474,6 +503,12 @@ impl Region {
             _ => format!("p{at}[row{at}{column}]"),
         }
     }
+}
+
+/// Whether an operand of a function, but the first, has a pack of its own at each position.
+fn is_beside((at, positions): (usize, Option<usize>), axes: &Axes, width: usize) -> bool {
+    let strides = &axes.strides[at];
+    at > 0 && positions.is_none() && width > 1 && strides.last() == Some(&1) && !strides.contains(&0)
 }
 
 struct Parts<'a> {

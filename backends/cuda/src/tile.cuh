@@ -138,12 +138,24 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
       for (int c = 0; c < WIDTH; ++c) totals[round].element[c] += more.element[c];
     }
   }
-  // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once.
+  // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once, as
+  // far as registers go.
+#define AT_ONCE 8
 #pragma unroll
-  for (int round = 0; round < ROUNDS; ++round) {
-    const bool is_there = ARE_WHOLE || (thread + round * THREADS < SHARE && pixels[round] < PIXELS && columns[round] < FILTERS);
-    finish(is_there ? pixels[round] * FILTERS + columns[round] : 0, totals[round].element,
-           is_there ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
+  for (int from = 0; from < ROUNDS; from += AT_ONCE) {
+    Beside besides[AT_ONCE];
+    unsigned places[AT_ONCE];
+    bool are_there[AT_ONCE];
+#pragma unroll
+    for (int i = 0; i < AT_ONCE && from + i < ROUNDS; ++i) {
+      const int round = from + i;
+      are_there[i] = ARE_WHOLE || (thread + round * THREADS < SHARE && pixels[round] < PIXELS && columns[round] < FILTERS);
+      places[i] = are_there[i] ? pixels[round] * FILTERS + columns[round] : 0;
+      besides[i] = beside(places[i] ARGUMENTS);
+    }
+#pragma unroll
+    for (int i = 0; i < AT_ONCE && from + i < ROUNDS; ++i)
+      finish(places[i], totals[from + i].element, besides[i], are_there[i] ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
   }
   // Nobody leaves while another block still reads its sums.
   cluster_barrier();
