@@ -251,6 +251,16 @@ impl Region {
             format!("{constant}{}* __restrict__ p{at}", touched.view.scalar.spelled())
         };
         let parameters: Vec<String> = touched.iter().enumerate().map(parameter).collect();
+        let parts = Parts {
+            axes: &axes,
+            n_row_axes,
+            index,
+            n_vectors,
+            threads,
+            is_rows: self.n_column_axes > 0,
+            columns,
+            is_function,
+        };
         if is_function {
             let names: Vec<String> = (1..touched.len()).map(|at| format!("p{at}")).collect();
             code.line(format!("#define WIDTH {width}"));
@@ -258,7 +268,7 @@ impl Region {
             code.line(format!("#define ARGUMENTS , {}", names.join(", ")));
             let held = touched[0].view.scalar.spelled();
             let opening = format!("__device__ __forceinline__ void finish(const unsigned first, const {held}* held, ");
-            self.beside(&mut code, &operands, &touched, &axes, index);
+            beside(&mut code, &operands, &touched, &parts);
             code.line(format!(
                 "{opening}const Beside& all, void* elsewhere PARAMETERS);\n{opening}void* elsewhere PARAMETERS) {{\n  \
                  finish(first, held, beside(first ARGUMENTS), elsewhere ARGUMENTS);\n}}"
@@ -294,16 +304,6 @@ impl Region {
             let terms = terms(&axes.strides[at][..n_row_axes], 0);
             code.line(format!("  const {index} row{at} = {}u{terms};", touched.view.offset));
         }
-        let parts = Parts {
-            axes: &axes,
-            n_row_axes,
-            index,
-            n_vectors,
-            threads,
-            is_rows: self.n_column_axes > 0,
-            columns,
-            is_function,
-        };
         for register in 0..self.values.len() {
             self.compute(&mut code, register, &operands, &parts);
         }
@@ -320,29 +320,6 @@ impl Region {
             launch: Launch { grid: [u32::try_from(blocks).ok()?.max(1), 1], threads: block as u32, shared_bytes: 0 },
             parameters: touched.iter().skip(usize::from(is_function)).map(|touched| touched.view.buffer).collect(),
         })
-    }
-
-    /// Of a function, the struct `Beside` of packs that lie at each position, and the function `beside` that reads them: a kernel that
-    /// finishes several positions reads all of them first.
-    fn beside(
-        &self,
-        code: &mut Writer,
-        operands: &[(usize, Option<usize>)],
-        touched: &[Touched],
-        axes: &Axes,
-        index: &str,
-    ) {
-        let (mut packs, mut reads) = (String::new(), String::new());
-        for &(at, _) in operands.iter().filter(|operand| is_beside(**operand, axes, code.width)) {
-            let pack = format!("Pack<{}, {}>", code.width, touched[at].view.scalar.spelled());
-            let place = format!("p{at}[{}u{}]", touched[at].view.offset, terms(&axes.strides[at], 0));
-            let _ = writeln!(packs, "  {pack} p{at};");
-            let _ = writeln!(reads, "  all.p{at} = *reinterpret_cast<const {pack}*>(&{place});");
-        }
-        code.line(format!("struct Beside {{\n{packs}}};"));
-        code.line("__device__ __forceinline__ Beside beside(const unsigned first PARAMETERS) {");
-        coordinates(code, index, "first", 0, &axes.sizes);
-        code.line(format!("  Beside all;\n{reads}  return all;\n}}"));
     }
 
     /// Elements that are adjacent for every tensor, so that 16 bytes are moved at a time; not more than `most`.
@@ -509,6 +486,23 @@ impl Region {
 fn is_beside((at, positions): (usize, Option<usize>), axes: &Axes, width: usize) -> bool {
     let strides = &axes.strides[at];
     at > 0 && positions.is_none() && width > 1 && strides.last() == Some(&1) && !strides.contains(&0)
+}
+
+/// Of a function, the struct `Beside` of packs that lie at each position, and the function `beside` that reads them: a kernel that
+/// finishes several positions reads all of them first.
+fn beside(code: &mut Writer, operands: &[(usize, Option<usize>)], touched: &[Touched], parts: &Parts) {
+    let axes = parts.axes;
+    let (mut packs, mut reads) = (String::new(), String::new());
+    for &(at, _) in operands.iter().filter(|operand| is_beside(**operand, axes, code.width)) {
+        let pack = format!("Pack<{}, {}>", code.width, touched[at].view.scalar.spelled());
+        let place = format!("p{at}[{}u{}]", touched[at].view.offset, terms(&axes.strides[at], 0));
+        let _ = writeln!(packs, "  {pack} p{at};");
+        let _ = writeln!(reads, "  all.p{at} = *reinterpret_cast<const {pack}*>(&{place});");
+    }
+    code.line(format!("struct Beside {{\n{packs}}};"));
+    code.line("__device__ __forceinline__ Beside beside(const unsigned first PARAMETERS) {");
+    coordinates(code, parts.index, "first", 0, &axes.sizes);
+    code.line(format!("  Beside all;\n{reads}  return all;\n}}"));
 }
 
 struct Parts<'a> {
