@@ -184,10 +184,9 @@ impl Cudnn {
 }
 
 impl Convolution {
-    /// Whether it can be described in another form: with the residual before the bias; sums of integers that stay integers until they
-    /// are scaled, or are copied.
+    /// Whether it can be described in another form: with the residual before the bias.
     pub fn has_other_form(&self) -> bool {
-        self.scalar == Scalar::I8 || (self.rescaled.is_none() && self.has_bias && self.has_residual)
+        self.rescaled.is_none() && self.has_bias && self.has_residual
     }
 }
 
@@ -392,6 +391,10 @@ fn graph(
 ) -> Result<OperationGraph, Diagnostic> {
     use sys::cudnnPointwiseMode_t as Mode;
     let is_integer = convolution.scalar == Scalar::I8;
+    // Integer sums that are the result themselves pass through an identity: engines without an operation behind the convolution
+    // compute something else than its sums. Sums that are scaled are float32 from the beginning, which is right; as integers until
+    // then they are as right, and no faster.
+    let are_results = is_integer && convolution.rescaled.is_none();
     let residual_first = in_other_form && convolution.rescaled.is_none();
     // Rows are stored as results are, and in float32 where sums are rescaled.
     let row = |id: i64| {
@@ -428,7 +431,7 @@ fn graph(
     if convolution.rescaled.is_some() {
         following.push((Mode::CUDNN_POINTWISE_MUL, Some(number(OUT_FACTOR)?)));
     }
-    if following.is_empty() && is_integer && in_other_form {
+    if following.is_empty() && are_results {
         following.push((Mode::CUDNN_POINTWISE_IDENTITY, None));
     }
     let n = following.len();
@@ -436,7 +439,7 @@ fn graph(
     let between = |at: usize| {
         let scalar = match at {
             _ if at == n => convolution.result,
-            0 if is_integer && in_other_form => Scalar::I32,
+            0 if are_results => Scalar::I32,
             _ => Scalar::F32,
         };
         tensor(convolution.output, if at == n { OUT } else { 10 + at as i64 }, scalar, at < n)

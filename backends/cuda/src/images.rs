@@ -146,7 +146,7 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     let spread = if is_depthwise { Some(planner.constant(filter, &[2, 3, 1, 0])?) } else { None };
     let is_constant = matches!(planner.plan.buffers[filters.buffer].content, Content::Constant(_));
     let ours = |behind: &Region| match &spread {
-        Some(spread) => depthwise::kernel(&convolution, &images, spread, behind).into_iter().collect(),
+        Some(spread) => depthwise::kernels(&convolution, &images, spread, behind),
         None if group == 1 && rank == 4 => tile::kernels(&convolution, &images, &filters, is_constant, behind),
         None => Vec::new(),
     };

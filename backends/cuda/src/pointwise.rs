@@ -133,7 +133,7 @@ pub(crate) fn pointwise(
         "BitShift" if call.attrs.string("direction") == Some("LEFT") => same("($1 > 63 ? $T(0) : $0 << $1)"),
         // A sign fills all bits.
         "BitShift" => same("($0 >> ($1 > 63 ? $T(63) : $1) >> ($1 > 63 ? 1 : 0))"),
-        "QuantizeLinear" | "DequantizeLinear" => quantization(call, element, first),
+        "QuantizeLinear" | "DequantizeLinear" => quantization(call, element, first, false),
         "Where" => Some(Pointwise { template: "($0 ? $1 : $2)".into(), class, wants: None }),
         "Equal" => truth("($0 == $1)"),
         "Less" => truth("($0 < $1)"),
@@ -149,12 +149,13 @@ pub(crate) fn pointwise(
 }
 
 /// What QuantizeLinear or DequantizeLinear with one scale for all, or for each position of an axis, computes of the number `$0`, the
-/// scale `$1` and the zero point `$2`.
-fn quantization(call: &FlatCall, element: Element, first: Class) -> Option<Pointwise> {
+/// scale `$1` and the zero point `$2`. What `is_ordinary` is quantized by scales between 2^-60 and 2^60, or dequantized from at most 16 bits.
+pub(crate) fn quantization(call: &FlatCall, element: Element, first: Class, is_ordinary: bool) -> Option<Pointwise> {
     let class = Class::of(element);
     let has_blocks = call.attrs.int("block_size").unwrap_or(0) != 0;
     let template = match (call.is("QuantizeLinear"), integer_range(element)) {
         _ if has_blocks || call.attrs.int("precision").unwrap_or(0) != 0 => return None,
+        (true, Some((low, high))) if is_ordinary => format!("(i64)quantized($0, $1, {low}, {high}, (int)$2)"),
         // The conversion rounds halves to even, gives the nearest integer for what is beyond all, and zero for what is no number.
         (true, Some((low, high))) => {
             format!("(i64)max({low}, min({high}, max(-(1 << 20), min(1 << 20, __float2int_rn($0 / $1))) + (int)$2))")
@@ -162,6 +163,10 @@ fn quantization(call: &FlatCall, element: Element, first: Class) -> Option<Point
         // Conversions to narrow types saturate.
         (true, None) if class == Class::Real && (element.bits() >= 16 || call.attrs.flag("saturate")) => {
             "($0 / $1 + $2)".into()
+        }
+        // Conversions of 64 bits are slow, and these differences have 17.
+        (false, _) if class == Class::Real && first == Class::Integer && is_ordinary => {
+            "((float)((int)$0 - (int)$2) * $1)".into()
         }
         (false, _) if class == Class::Real && matches!(first, Class::Integer | Class::Real) => {
             "((float)($0 - $2) * $1)".into()
@@ -277,5 +282,86 @@ pub(crate) fn row_operator(
         }
         "GlobalMaxPool" => Some((RowOperator::Reduce(Kind::Plain(Reduction::Max)), (2..rank).collect())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Cuda;
+    use crate::expanded::read;
+    use crate::plan::{Content, Work};
+    use crate::planner::plan;
+    use crate::tile::tests::emulated;
+    use crate::view::Precision;
+    use eutectic_ir::text::parse_model;
+    use eutectic_passes::cost::Device;
+    use eutectic_passes::regions::{Fusions, form};
+
+    /// Quantizes numbers beside halves of steps, and what is no ordinary number, as `quantize` says; `stored` reads a result.
+    #[track_caller]
+    fn check(quantize: &str, zero: i32, [low, high]: [i32; 2], stored: impl Fn(&[u8]) -> i32) {
+        const ROWS: usize = 128;
+        const COLUMNS: usize = 16;
+        let text = format!(
+            r#"<ir_version: 11, opset_import: ["": 24]>
+            g (float[{ROWS},{COLUMNS}] x) => ({quantize}"#
+        );
+        let (model, _) = parse_model(&text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        let cuda = Cuda { precision: Precision::F32, cache: None };
+        let mut expanded = cuda.expand(&model, crate::Whole::ALL, &[]).expect("known sizes");
+        form(&mut expanded.model, &expanded.abilities, &Fusions::all(), &Device::h200());
+        let flat = read(&expanded).expect("it is flat");
+        let plan = plan(&flat, Precision::F32).unwrap_or_else(|refusals| panic!("{refusals:?}"));
+        let [Work::Kernel(kernel)] = plan.steps.iter().map(|step| &step.work).collect::<Vec<_>>()[..] else {
+            panic!("one kernel is expected")
+        };
+        let (_, read) = kernel.parameters.split_last().expect("it has a result");
+        let constants = read[1..].iter().map(|&buffer| match &plan.buffers[buffer].content {
+            Content::Constant(constant) => constant.bytes().expect("numbers").into_owned(),
+            content => panic!("a constant is expected, not {content:?}"),
+        });
+        let constants: Vec<Vec<u8>> = constants.collect();
+        let scales = constants[0].chunks_exact(4).map(|four| f32::from_le_bytes(std::array::from_fn(|at| four[at])));
+        let scales: Vec<f32> = scales.collect();
+        let scale = |row: usize| scales[if scales.len() == 1 { 0 } else { row }];
+        let number = |at: usize| {
+            let (row, column) = (at / COLUMNS, at % COLUMNS);
+            let special = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN, 1e-40, -0.0];
+            let steps = (at * 7919 % 600) as f32 - 300.0;
+            let beside = (at % 5) as i32 - 2;
+            let half = f32::from_bits(((steps + 0.5) * scale(row)).to_bits().wrapping_add_signed(beside));
+            special.get(column).copied().filter(|_| row == 0).unwrap_or(half)
+        };
+        let numbers: Vec<f32> = (0..ROWS * COLUMNS).map(number).collect();
+        let image = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let operands: Vec<Vec<u8>> = [image].into_iter().chain(constants).collect();
+        let size = if high - low > 255 { 2 } else { 1 };
+        let Some(found) = emulated(kernel, &operands, numbers.len() * size) else {
+            println!("skipped: no C++ compiler");
+            return;
+        };
+        for (at, (&x, found)) in numbers.iter().zip(found.chunks_exact(size).map(stored)).enumerate() {
+            // A conversion to integers saturates, and gives zero for NaN.
+            let steps = (x / scale(at / COLUMNS)).round_ties_even() as i32;
+            assert_eq!(found, steps.saturating_add(zero).clamp(low, high), "{x:e} by {}", scale(at / COLUMNS));
+        }
+        if crate::Library::Nvrtc.is_present() {
+            crate::compile(&kernel.source, 90).unwrap_or_else(|problem| panic!("{problem:?}"));
+        }
+    }
+
+    #[test]
+    fn numbers_are_quantized_as_by_a_division() {
+        let signed = |bytes: &[u8]| i32::from(bytes[0] as i8);
+        let of_rows = r#"int8[128,16] y) <float[128] s = ["location": "seed:1", "low": "0.001", "high": "0.1"]> {
+            y = QuantizeLinear <axis: int = 0, output_dtype: int = 3> (x, s) }"#;
+        check(of_rows, 0, [-128, 127], signed);
+        let with_zero = "uint8[128,16] y) <float s = {0.037}, uint8 z = {3}> { y = QuantizeLinear (x, s, z) }";
+        check(with_zero, 3, [0, 255], |bytes| i32::from(bytes[0]));
+        let wide = "int16[128,16] y) <float s = {0.3}, int16 z = {-32000}> { y = QuantizeLinear (x, s, z) }";
+        check(wide, -32000, [-32768, 32767], |bytes| i32::from(i16::from_le_bytes([bytes[0], bytes[1]])));
+        // A scale beyond the ordinary is divided by.
+        let tiny = "int8[128,16] y) <float s = {1e-37}> { y = QuantizeLinear <output_dtype: int = 3> (x, s) }";
+        check(tiny, 0, [-128, 127], signed);
     }
 }

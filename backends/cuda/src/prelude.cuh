@@ -48,7 +48,12 @@ template <> __device__ __forceinline__ void put(unsigned char& to, float x) { to
 
 template <typename T> __device__ __forceinline__ T larger(T a, T b) { return a != a || a > b ? a : b; }
 template <typename T> __device__ __forceinline__ T smaller(T a, T b) { return a != a || a < b ? a : b; }
-__device__ __forceinline__ float relu(float x) { return x < 0.f ? 0.f : x; }
+#if __CUDA_ARCH__ >= 800
+// The same in one instruction.
+__device__ __forceinline__ float larger(float a, float b) { float c; asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b)); return c; }
+__device__ __forceinline__ float smaller(float a, float b) { float c; asm("min.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b)); return c; }
+#endif
+__device__ __forceinline__ float relu(float x) { return larger(x, 0.f); }
 __device__ __forceinline__ double relu(double x) { return x < 0. ? 0. : x; }
 __device__ __forceinline__ float unit(float x) { return x != x ? x : __saturatef(x); }
 __device__ __forceinline__ double unit(double x) { return x < 0. ? 0. : x > 1. ? 1. : x; }

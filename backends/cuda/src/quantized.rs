@@ -119,6 +119,10 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         of_convolution(planner, call, &stored, &sums)?
     };
     let fused = Fused::of(flat, call, axis, &behind, &producer);
+    // A library wants the residual dense, channels last where images are, and so every way reads it.
+    let residual = fused.as_ref().and_then(|fused| fused.residual);
+    let residual = residual.map(|(value, _)| Ok((value, planner.dense(value, &order, &call.name)?))).transpose()?;
+    let given = residual.as_ref().map(|(value, view)| (*value, planner.views[*value].replace(view.clone())));
     let factors = table(planner, &stored, fused.as_ref(), contraction.convolution.output[0]);
     let mut row_strides = vec![0; shape.len()];
     row_strides[axis] = 1;
@@ -126,6 +130,9 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     let bias = if is_product { None } else { call.input(2).filter(|&bias| !is_zero(flat, bias)) };
     let (after, region, out, bytes) =
         regions::behind(planner, of, ("((float)$0 * $1)", &[&sums, &row]), bias, &behind, calls)?;
+    if let Some((value, view)) = given {
+        planner.views[value] = view;
+    }
     let mut places = Places {
         left: Place::of(&contraction.left),
         right: Place::of(&contraction.right),
@@ -144,7 +151,7 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     let beside: Vec<usize> = after.parameters.iter().copied().filter(is_beside).collect();
     read.extend(&beside);
     if let Some(fused) = fused {
-        let residual = fused.residual.map(|(value, _)| planner.dense(value, &order, &call.name)).transpose()?;
+        let residual = residual.map(|(_, view)| view);
         let rescaled = Convolution {
             result: out.scalar,
             rescaled: Some(residual.as_ref().map_or(Scalar::F32, |view| view.scalar)),
@@ -180,7 +187,9 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     }
     ways.sums = Some(Box::new(Sums {
         product: contraction.product,
-        convolution: (sum == Scalar::I32).then_some(contraction.convolution),
+        // Where cuDNN makes the whole result, its sums alone followed by another kernel are slower, and each of its engines takes long
+        // to compile.
+        convolution: (sum == Scalar::I32 && ways.convolution.is_none()).then_some(contraction.convolution),
         otherwise: Some(contraction.otherwise),
         after,
         reads: beside,
@@ -414,16 +423,26 @@ mod tests {
         let sums = ways.sums.expect("ways in two steps");
         let product = sums.product.expect("single pixels are a product");
         assert_eq!((product.scalar, product.result, product.right.is_transposed), (Scalar::I8, Scalar::I32, true));
-        assert_eq!(sums.convolution.map(|convolution| convolution.result), Some(Scalar::I32));
+        assert_eq!(sums.convolution, None);
         assert!(
             ways.ours.iter().all(|ours| ours.kernel.source.contains("#define ELEMENTS I8")) && !ways.ours.is_empty()
         );
     }
 
     #[test]
+    fn a_shortcut_that_lies_otherwise_is_read_channels_last() {
+        let (ways, _) = contraction("rd = DequantizeLinear (r, u)\n a = Add (c, rd)\n y = Relu (a)");
+        // Packs of neighbouring channels: it was copied so, as all that is given lies row by row.
+        let source = &ways.ours.first().expect("16 channels are aligned").kernel.source;
+        assert!(source.contains("reinterpret_cast<const Pack<4, signed char>*>"), "{source}");
+    }
+
+    #[test]
     fn what_no_library_has_is_left_to_kernels_of_ours() {
         let (ways, _) = contraction("e = HardSwish (c)\n y = Mul (e, z)");
         assert_eq!((ways.convolution, ways.product), (None, None));
-        assert!(!ways.ours.is_empty() && ways.sums.is_some());
+        assert!(!ways.ours.is_empty());
+        let sums = ways.sums.expect("a library leaves sums to a second kernel");
+        assert_eq!(sums.convolution.map(|convolution| convolution.result), Some(Scalar::I32));
     }
 }

@@ -182,7 +182,7 @@ impl Region {
 
     /// The region without rows as the function `finish` of a position and the elements of the first operand there, `WIDTH` neighbours
     /// and not more than `most`, which writes to `elsewhere` if that is not null; its other operands and what it writes are `ARGUMENTS`,
-    /// declared as `PARAMETERS`. `None` for a region with rows.
+    /// declared as `PARAMETERS`. What `beside` reads for it may be given. `None` for a region with rows.
     pub fn function(&self, most: usize) -> Option<Generated> {
         self.written(Form::Function(most))
     }
@@ -233,7 +233,11 @@ impl Region {
         let (threads, rows_per_block, n_vectors) = self.division(columns, width)?;
         // Functions may be less exact than what is stored of them.
         let narrow = if self.stores.iter().all(|(_, view)| view.scalar.is_narrow()) { "#define NARROW\n" } else { "" };
-        let mut code = Writer { text: [narrow, &prelude(touched.iter().map(|touched| touched.view))].concat(), width };
+        let is_quantized =
+            |value: &Value| matches!(&value.made, Made::Expression(text, _) if text.contains("quantized("));
+        let quantize = if self.values.iter().any(is_quantized) { include_str!("quantize.cuh") } else { "" };
+        let prelude = prelude(touched.iter().map(|touched| touched.view));
+        let mut code = Writer { text: [narrow, &prelude, quantize].concat(), width };
         let index = if touched.iter().any(|touched| touched.view.offset + extent(touched) >= 1 << 31)
             || rows.max(1).saturating_mul(columns) >= 1 << 31
         {
@@ -247,15 +251,29 @@ impl Region {
             format!("{constant}{}* __restrict__ p{at}", touched.view.scalar.spelled())
         };
         let parameters: Vec<String> = touched.iter().enumerate().map(parameter).collect();
+        let parts = Parts {
+            axes: &axes,
+            n_row_axes,
+            index,
+            n_vectors,
+            threads,
+            is_rows: self.n_column_axes > 0,
+            columns,
+            is_function,
+        };
         if is_function {
             let names: Vec<String> = (1..touched.len()).map(|at| format!("p{at}")).collect();
             code.line(format!("#define WIDTH {width}"));
             code.line(format!("#define PARAMETERS , {}", parameters[1..].join(", ")));
             code.line(format!("#define ARGUMENTS , {}", names.join(", ")));
             let held = touched[0].view.scalar.spelled();
+            let opening = format!("__device__ __forceinline__ void finish(const unsigned first, const {held}* held, ");
+            beside(&mut code, &operands, &touched, &parts);
             code.line(format!(
-                "__device__ __forceinline__ void finish(const unsigned first, const {held}* held, void* elsewhere PARAMETERS) {{"
+                "{opening}const Beside& all, void* elsewhere PARAMETERS);\n{opening}void* elsewhere PARAMETERS) {{\n  \
+                 finish(first, held, beside(first ARGUMENTS), elsewhere ARGUMENTS);\n}}"
             ));
+            code.line(format!("{opening}const Beside& all, void* elsewhere PARAMETERS) {{"));
         } else {
             code.line(format!("extern \"C\" __global__ void __launch_bounds__({block}) region("));
             code.line(format!("    {}) {{", parameters.join(",\n    ")));
@@ -286,16 +304,6 @@ impl Region {
             let terms = terms(&axes.strides[at][..n_row_axes], 0);
             code.line(format!("  const {index} row{at} = {}u{terms};", touched.view.offset));
         }
-        let parts = Parts {
-            axes: &axes,
-            n_row_axes,
-            index,
-            n_vectors,
-            threads,
-            is_rows: self.n_column_axes > 0,
-            columns,
-            is_function,
-        };
         for register in 0..self.values.len() {
             self.compute(&mut code, register, &operands, &parts);
         }
@@ -386,9 +394,11 @@ impl Region {
                     code.line(format!("    v{register}[k * {width}] = get({address});"));
                 } else if stride == 1 {
                     let element = self.operands[*operand].view.scalar.spelled();
-                    code.line(format!(
-                        "    const auto pack = *reinterpret_cast<const Pack<{width}, {element}>*>(&{address});"
-                    ));
+                    let pack = match parts.is_function && is_beside((at, positions), parts.axes, width) {
+                        true => format!("all.p{at}"),
+                        false => format!("*reinterpret_cast<const Pack<{width}, {element}>*>(&{address})"),
+                    };
+                    code.line(format!("    const auto pack = {pack};"));
                     code.line(format!("#pragma unroll\n    for (int j = 0; j < {width}; ++j) v{register}[k * {width} + j] = get(pack.element[j]);"));
                 } else {
                     code.line(format!("    const {ty} one = get({address});"));
@@ -470,6 +480,29 @@ impl Region {
             _ => format!("p{at}[row{at}{column}]"),
         }
     }
+}
+
+/// Whether an operand of a function, but the first, has a pack of its own at each position.
+fn is_beside((at, positions): (usize, Option<usize>), axes: &Axes, width: usize) -> bool {
+    let strides = &axes.strides[at];
+    at > 0 && positions.is_none() && width > 1 && strides.last() == Some(&1) && !strides.contains(&0)
+}
+
+/// Of a function, the struct `Beside` of packs that lie at each position, and the function `beside` that reads them: a kernel that
+/// finishes several positions reads all of them first.
+fn beside(code: &mut Writer, operands: &[(usize, Option<usize>)], touched: &[Touched], parts: &Parts) {
+    let axes = parts.axes;
+    let (mut packs, mut reads) = (String::new(), String::new());
+    for &(at, _) in operands.iter().filter(|operand| is_beside(**operand, axes, code.width)) {
+        let pack = format!("Pack<{}, {}>", code.width, touched[at].view.scalar.spelled());
+        let place = format!("p{at}[{}u{}]", touched[at].view.offset, terms(&axes.strides[at], 0));
+        let _ = writeln!(packs, "  {pack} p{at};");
+        let _ = writeln!(reads, "  all.p{at} = *reinterpret_cast<const {pack}*>(&{place});");
+    }
+    code.line(format!("struct Beside {{\n{packs}}};"));
+    code.line("__device__ __forceinline__ Beside beside(const unsigned first PARAMETERS) {");
+    coordinates(code, parts.index, "first", 0, &axes.sizes);
+    code.line(format!("  Beside all;\n{reads}  return all;\n}}"));
 }
 
 struct Parts<'a> {

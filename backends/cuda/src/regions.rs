@@ -1,10 +1,11 @@
 //! From calls to the region that one generated kernel computes.
 
+use crate::constants::reals;
 use crate::flat::{FlatCall, Refusal, ValueAt};
 use crate::operators;
 use crate::plan::{Step, Work};
 use crate::planner::Planner;
-use crate::pointwise::{Kind as Reduced, Pointwise, RowOperator, pointwise};
+use crate::pointwise::{Kind as Reduced, RowOperator, pointwise, quantization};
 use crate::region::{
     Generated, Input, Lookup, MAX_COLUMNS, Made, Operand, Reduction, Region, Register, Value, literal,
 };
@@ -13,6 +14,10 @@ use crate::view::{Class, Scalar, View, row_major};
 use eutectic_ir::region::Space;
 use eutectic_ir::types::normalize_axis;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+/// Scales that numbers are quantized by without a division each: about 2^-60 to 2^60.
+const ORDINARY: RangeInclusive<f32> = 8.7e-19..=1.1e18;
 
 /// A kernel that copies `from` to `to`, of the same shape, converting the elements.
 pub(crate) fn copy(from: View, to: View) -> Option<Generated> {
@@ -244,11 +249,18 @@ impl Building<'_, '_> {
         Ok(self.converted(Input::Register(register), class))
     }
 
-    fn quantization(&mut self, call: &FlatCall, found: Pointwise) -> Result<(), Refusal> {
+    fn quantization(&mut self, call: &FlatCall) -> Result<(), Refusal> {
         let missing = || Refusal::new("", "an input is missing");
         let (x, scale) = (call.input(0).ok_or_else(missing)?, call.input(1).ok_or_else(missing)?);
-        let rank = self.planner.flat.values[x].shape.len();
-        let axis = normalize_axis(call.attrs.int("axis").unwrap_or(1), rank).unwrap_or_default();
+        let values = &self.planner.flat.values;
+        let scales = values[scale].constant.as_ref().and_then(reals);
+        let is_ordinary = match call.is("QuantizeLinear") {
+            true => scales.is_some_and(|scales| scales.iter().all(|scale| ORDINARY.contains(scale))),
+            false => values[x].element.bits() <= 16,
+        };
+        let found = quantization(call, values[call.outputs[0]].element, self.class(x)?, is_ordinary);
+        let found = found.ok_or_else(|| Refusal::new("", "there is no kernel for it"))?;
+        let axis = normalize_axis(call.attrs.int("axis").unwrap_or(1), values[x].shape.len()).unwrap_or_default();
         let mut number = self.input(x)?;
         if call.is("QuantizeLinear") {
             number = self.converted(number, Class::Real);
@@ -272,6 +284,9 @@ impl Building<'_, '_> {
     }
 
     fn pointwise(&mut self, call: &FlatCall) -> Result<(), Refusal> {
+        if call.is("QuantizeLinear") || call.is("DequantizeLinear") {
+            return self.quantization(call);
+        }
         let flat = self.planner.flat;
         let given: Vec<ValueAt> = call.inputs.iter().flatten().copied().collect();
         let output = call.outputs[0];
@@ -279,9 +294,6 @@ impl Building<'_, '_> {
         let single = |at: usize| call.input(at).and_then(|value| self.single(value));
         let found = pointwise(call, flat.values[output].element, given.len(), first, &single);
         let found = found.ok_or_else(|| Refusal::new("", "there is no kernel for it"))?;
-        if call.is("QuantizeLinear") || call.is("DequantizeLinear") {
-            return self.quantization(call, found);
-        }
         let is_cast = call.is("CastLike");
         let mut inputs = Vec::new();
         for (at, &value) in given.iter().enumerate().filter(|(at, _)| !is_cast || *at == 0) {

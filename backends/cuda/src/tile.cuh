@@ -138,35 +138,46 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
   for (int i = 0; i < DOWN_EACH; ++i)
 #pragma unroll
     for (int j = 0; j < ACROSS_EACH; ++j) leave(tile + (warp_pixel + i * 16) * SUMS_ROW + warp_filter + j * 8, SUMS_ROW, sums[i][j]);
-  cluster_barrier();
 #define SHARE (TILE_PIXELS / SPLIT * TILE_FILTERS / WIDTH)
 #define ROUNDS ((SHARE + THREADS - 1) / THREADS)
 #define AT_ONCE (ROUNDS < 8 ? ROUNDS : 8)
+#define ARE_WHOLE (PIXELS % TILE_PIXELS == 0 && FILTERS % TILE_FILTERS == 0 && SHARE % THREADS == 0)
+  unsigned in_tile[AT_ONCE], places[AT_ONCE];
+  bool are_there[AT_ONCE];
+  Beside besides[AT_ONCE];
+  // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once, as
+  // far as registers go.
+  const auto look_beside = [&](int first) {
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; ++i) {
+      const unsigned at = (thread + (first + i) * THREADS) % SHARE;
+      const unsigned pixel = part * (TILE_PIXELS / SPLIT) + at / (TILE_FILTERS / WIDTH), filter = at % (TILE_FILTERS / WIDTH) * WIDTH;
+      are_there[i] = ARE_WHOLE || (thread + (first + i) * THREADS < SHARE && first_pixel + pixel < PIXELS && first_filter + filter < FILTERS);
+      in_tile[i] = pixel * SUMS_ROW + filter;
+      places[i] = are_there[i] ? (first_pixel + pixel) * FILTERS + first_filter + filter : 0;
+      besides[i] = beside(places[i] ARGUMENTS);
+    }
+  };
+  look_beside(0);
+  cluster_barrier();
 #pragma unroll 1
   for (int first = 0; first < ROUNDS; first += AT_ONCE) {
+    if (first > 0) look_beside(first);
     Pack<WIDTH, sum_t> totals[AT_ONCE];
-    unsigned pixels[AT_ONCE], columns[AT_ONCE];
 #pragma unroll
-    for (int round = 0; round < AT_ONCE; ++round) {
-      const unsigned at = (thread + (first + round) * THREADS) % SHARE;
-      const unsigned in_tile = part * (TILE_PIXELS / SPLIT) + at / (TILE_FILTERS / WIDTH), column = at % (TILE_FILTERS / WIDTH) * WIDTH;
-      pixels[round] = first_pixel + in_tile, columns[round] = first_filter + column;
-      totals[round] = of_block<Pack<WIDTH, sum_t>>(tile + in_tile * SUMS_ROW + column, 0);
+    for (int i = 0; i < AT_ONCE; ++i) {
+      totals[i] = of_block<Pack<WIDTH, sum_t>>(tile + in_tile[i], 0);
 #pragma unroll
       for (int other = 1; other < SPLIT; ++other) {
-        const Pack<WIDTH, sum_t> more = of_block<Pack<WIDTH, sum_t>>(tile + in_tile * SUMS_ROW + column, other);
+        const Pack<WIDTH, sum_t> more = of_block<Pack<WIDTH, sum_t>>(tile + in_tile[i], other);
 #pragma unroll
-        for (int c = 0; c < WIDTH; ++c) totals[round].element[c] += more.element[c];
+        for (int c = 0; c < WIDTH; ++c) totals[i].element[c] += more.element[c];
       }
     }
     if (first + AT_ONCE >= ROUNDS) cluster_read();
-    // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once.
 #pragma unroll
-    for (int round = 0; round < AT_ONCE; ++round) {
-      const bool is_there = thread + (first + round) * THREADS < SHARE && pixels[round] < PIXELS && columns[round] < FILTERS;
-      finish(is_there ? pixels[round] * FILTERS + columns[round] : 0, totals[round].element,
-             is_there ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
-    }
+    for (int i = 0; i < AT_ONCE; ++i)
+      finish(places[i], totals[i].element, besides[i], are_there[i] ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
   }
   cluster_leave();
 }

@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const PRODUCTS: usize = 24;
 /// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
 const ENGINES: usize = 12;
-/// Those of quantized numbers, of which twice as many forms are tried.
-const QUANTIZED_ENGINES: usize = 6;
+/// Those of quantized numbers, each of which cuDNN compiles a kernel for.
+const QUANTIZED_ENGINES: usize = 5;
 /// Ways that are given up before a program is.
 const MOST_REPAIRS: usize = 12;
 /// Counts up with what a way must pass to be chosen: those that were chosen before it are not taken from the cache.

@@ -1,5 +1,6 @@
 // The host as a device of matrix units: each thread of a block is one of the host's, so that tiled kernels are tested without a GPU.
-// It takes the place of `prelude.cuh` and `matrix.cuh`; instructions of a whole warp meet at a barrier and read what all lanes left.
+// It takes the place of `prelude.cuh`, `matrix.cuh` and `packs.cuh`; instructions of a whole warp meet at a barrier and read what all lanes left.
+#include <algorithm>
 #include <barrier>
 #include <cmath>
 #include <cstdint>
@@ -34,6 +35,8 @@ inline uint32_t bits_of(float x) { uint32_t bits; memcpy(&bits, &x, 4); return b
 inline float __uint_as_float(uint32_t bits) { return of_bits(bits); }
 inline float get(float x) { return x; }
 inline i64 get(signed char x) { return x; }
+inline i64 get(unsigned char x) { return x; }
+inline i64 get(short x) { return x; }
 inline float get(bfloat_t x) { return of_bits((uint32_t)x.bits << 16); }
 inline float get(half_t x) {
   const int exponent = x.bits >> 10 & 31, mantissa = x.bits & 1023;
@@ -42,12 +45,18 @@ inline float get(half_t x) {
 }
 // Ordinary numbers only: what a test writes is neither infinite nor tiny.
 inline uint32_t rounded(uint32_t bits, int dropped) { return (bits + (1u << (dropped - 1)) - 1 + (bits >> dropped & 1)) >> dropped; }
+template <typename T> void put(T& to, i64 x) { to = (T)x; }
 inline void put(float& to, float x) { to = x; }
 inline void put(bfloat_t& to, float x) { to.bits = (uint16_t)rounded(bits_of(x), 16); }
 inline void put(half_t& to, float x) {
   const uint32_t bits = bits_of(x), magnitude = bits & 0x7fffffff;
   to.bits = (uint16_t)(bits >> 16 & 0x8000) | (magnitude < 0x38800000 ? (uint16_t)std::lround(std::ldexp(std::fabs(x), 24)) : (uint16_t)(rounded(magnitude, 13) - (112 << 10)));
 }
+using std::max;
+using std::min;
+inline int __float2int_rn(float x) { return x != x ? 0 : (int)std::nearbyint(std::fmin(std::fmax((double)x, -0x1p31), 0x1p31 - 1)); }
+template <typename T> T larger(T a, T b) { return a != a || a > b ? a : b; }
+template <typename T> T smaller(T a, T b) { return a != a || a < b ? a : b; }
 inline float relu(float x) { return x < 0 ? 0 : x; }
 inline float unit(float x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
 inline float gelu(float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678f)); }
@@ -84,6 +93,11 @@ inline void fetch(unsigned char* memory, unsigned at, const void* from, bool is_
   if (at % 16 || (uintptr_t)from % 16) std::abort();
   is_there ? memcpy(memory + at, from, 16) : memset(memory + at, 0, 16);
 }
+template <int BYTES> void fetch_pack(void* to, const void* from, bool is_there) {
+  if ((uintptr_t)to % BYTES || (uintptr_t)from % BYTES) std::abort();
+  is_there ? memcpy(to, from, BYTES) : memset(to, 0, BYTES);
+}
+inline void wait_for_packs() {}
 inline void four(unsigned (&to)[4], const unsigned char* memory, unsigned at) {
   auto& warp = this_block->warps[threadIdx.x / 32];
   const unsigned lane = threadIdx.x % 32;

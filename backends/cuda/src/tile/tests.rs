@@ -1,6 +1,7 @@
 //! The kernels run on the host, a thread for each thread of a block, and NVRTC compiles them for three architectures.
 
 use super::*;
+use crate::depthwise::PACKS;
 use crate::product::Activation;
 use crate::region::{Input, Made, Operand, PRELUDE, Region, Value};
 use crate::view::{Class, channels_last};
@@ -28,6 +29,9 @@ template <typename T> T of_block(const void* at, unsigned other) {
 }
 "#;
 
+/// The same for a kernel without matrix units or clusters.
+const ALONE: &str = "#define SPLIT 1\n";
+
 /// `kernel` on `operands`, those of its parameters but for the last; that one's bytes. `None` without a C++ compiler.
 pub(crate) fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usize) -> Option<Vec<u8>> {
     let scratch = tempfile::tempdir().expect("a directory");
@@ -35,7 +39,7 @@ pub(crate) fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usiz
     let (_, rest) = kernel.source.split_once(PRELUDE).expect("it begins with the prelude");
     let (finish, between, tile) = match rest.split_once(include_str!("../matrix.cuh")) {
         Some((finish, tile)) => (finish, PROGRAM, tile),
-        None => (rest, "#define SPLIT 1\n", ""),
+        None => rest.split_once(PACKS).map_or((rest, ALONE, ""), |(finish, kernel)| (finish, ALONE, kernel)),
     };
     let n = operands.len();
     let types: Vec<String> =
@@ -179,6 +183,8 @@ fn a_tile_computes_what_a_convolution_is() {
         (convolution([1, 64, 9, 11], [136, 3, 3], [1, 1, 1], Scalar::F16), grouped(128, 128, 1)),
         (convolution([1, 512, 3, 3], [200, 1, 1], [1, 0, 1], Scalar::F16), grouped(64, 128, 4)),
         (convolution([1, 128, 12, 12], [256, 1, 1], [1, 0, 1], Scalar::F16), grouped(128, 256, 1)),
+        // Tiles that are whole.
+        (convolution([2, 128, 8, 8], [64, 1, 1], [1, 0, 1], Scalar::F16), gathered(128, 64, 2)),
         // Tiles with a halo: parts of 128, 32 and 64 bytes, the first in two parts.
         (convolution([1, 128, 9, 19], [66, 3, 3], [1, 1, 1], Scalar::F16), with_halo(128)),
         (convolution([2, 16, 20, 21], [64, 4, 4], [1, 0, 1], Scalar::Bf16), with_halo(256)),
