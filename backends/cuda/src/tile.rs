@@ -7,7 +7,7 @@ use crate::convolution::Convolution;
 use crate::driver::Launch;
 use crate::plan::{Needs, Ours};
 use crate::region::{Generated, Region};
-use crate::view::{Scalar, View};
+use crate::view::{Narrow, Scalar, View};
 use std::fmt::{self, Display, Write};
 
 /// How a result is divided among blocks, and by what it is computed.
@@ -198,7 +198,7 @@ pub(crate) fn kernels(
     let tiled = Tiled { convolution, image, filters, filters_are_constant, finish };
     let n_steps = (tap_rows * tap_columns * channels * bytes).div_ceil(STEP);
     // Matrix units of groups cut float32 off where tf32 ends instead of rounding it.
-    let has_groups = matches!(convolution.scalar, Scalar::F16 | Scalar::Bf16 | Scalar::I8);
+    let has_groups = !matches!(convolution.scalar, Scalar::F32);
     let tiles = candidates(pixels, n_filters, n_steps, has_groups);
     let halos = HALOS.map(|(pixels, filters, ..)| Tile { pixels, filters, parts: 1, by: By::Halo });
     let halos = halos
@@ -244,6 +244,7 @@ impl Tiled<'_> {
             Scalar::Bf16 => "BF16",
             Scalar::F32 if convolution.tf32 => "TF32",
             Scalar::I8 => "I8",
+            Scalar::Narrow(Narrow::E4m3Fn) if tile.by == By::Groups => "E4M3",
             _ => return None,
         };
         let mut source = format!("{}#define ELEMENTS {elements}\n{}", self.finish.source, convolution.defines());
@@ -296,6 +297,7 @@ fn group_operands(filters: usize, elements: &str) -> String {
     let (depth, types, options, register) = match elements {
         "F16" => (16, "f32.f16.f16", ", 1, 1, 0, 0", 'f'),
         "BF16" => (16, "f32.bf16.bf16", ", 1, 1, 0, 0", 'f'),
+        "E4M3" => (32, "f32.e4m3.e4m3", ", 1, 1", 'f'),
         _ => (32, "s32.s8.s8", "", 'r'),
     };
     let n = filters / 2;

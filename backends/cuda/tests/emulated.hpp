@@ -24,10 +24,12 @@
 #define BF16 1
 #define TF32 2
 #define I8 3
+#define E4M3 4
 typedef long long i64;
 struct uint4 { unsigned words[4]; };
 struct half_t { uint16_t bits; };
 struct bfloat_t { uint16_t bits; };
+struct e4m3_t { uint8_t bits; };
 template <int N, typename T> struct alignas(N * sizeof(T)) Pack { T element[N]; };
 
 inline float of_bits(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
@@ -42,6 +44,11 @@ inline float get(half_t x) {
   const int exponent = x.bits >> 10 & 31, mantissa = x.bits & 1023;
   const float magnitude = exponent ? std::ldexp((float)(mantissa + 1024), exponent - 25) : std::ldexp((float)mantissa, -24);
   return x.bits >> 15 ? -magnitude : magnitude;
+}
+inline float get(e4m3_t x) {
+  const int exponent = x.bits >> 3 & 15, mantissa = x.bits & 7;
+  const float magnitude = exponent ? std::ldexp((float)(mantissa + 8), exponent - 10) : std::ldexp((float)mantissa, -9);
+  return x.bits >> 7 ? -magnitude : magnitude;
 }
 // Ordinary numbers only: what a test writes is neither infinite nor tiny.
 inline uint32_t rounded(uint32_t bits, int dropped) { return (bits + (1u << (dropped - 1)) - 1 + (bits >> dropped & 1)) >> dropped; }
@@ -139,6 +146,7 @@ template <typename E, int N, typename S> void multiply_group_as(S (&sums)[1][N][
 template <int ELEMENTS> struct Kind { typedef float sum_t; typedef half_t element_t; };
 template <> struct Kind<BF16> { typedef float sum_t; typedef bfloat_t element_t; };
 template <> struct Kind<TF32> { typedef float sum_t; typedef float element_t; };
+template <> struct Kind<E4M3> { typedef float sum_t; typedef e4m3_t element_t; };
 template <> struct Kind<I8> { typedef int sum_t; typedef signed char element_t; };
 
 // Runs `kernel` on every block of the grid, cluster by cluster.

@@ -97,6 +97,8 @@ pub(crate) fn drawn(scalar: Scalar, n: usize, seed: u64) -> (Vec<u8>, Vec<f64>) 
             Scalar::F16 => bytes.extend(half::f16::from_f32(number).to_le_bytes()),
             Scalar::Bf16 => bytes.extend(half::bf16::from_f32(number).to_le_bytes()),
             Scalar::I8 => bytes.push((number * 127.0) as i8 as u8),
+            // Codes up to that of one.
+            Scalar::Narrow(_) => bytes.push(u8::from(number < 0.0) << 7 | (number.abs() * 56.0) as u8),
             _ => bytes.extend(number.to_le_bytes()),
         }
     }
@@ -246,16 +248,16 @@ fn erf(x: f64) -> f64 {
     sum * std::f64::consts::FRAC_2_SQRT_PI
 }
 
-/// Sums of integers as float32.
-fn converted(out: &View) -> Region {
+/// Sums of quantized numbers, stored as `sum`, as float32.
+fn converted(out: &View, sum: Scalar) -> Region {
     let out = View { scalar: Scalar::F32, ..out.clone() };
     let value = |made, class| Value { made, class, is_row: false };
     Region {
         shape: out.shape.clone(),
         n_column_axes: 0,
-        operands: vec![Operand { view: View { scalar: Scalar::I32, ..out.clone() }, lookup: None }],
+        operands: vec![Operand { view: View { scalar: sum, ..out.clone() }, lookup: None }],
         values: vec![
-            value(Made::Load(0), Class::Integer),
+            value(Made::Load(0), sum.class()),
             value(Made::Expression("((float)$0)".into(), vec![Input::Register(0)]), Class::Real),
         ],
         stores: vec![(1, out.clone())],
@@ -263,17 +265,21 @@ fn converted(out: &View) -> Region {
 }
 
 #[test]
-fn sums_of_integers_are_exact() {
-    let convolution = convolution([1, 48, 6, 5], [32, 3, 3], [1, 1, 1], Scalar::I8);
-    let [image, filters, out] = views(&convolution);
-    let behind = converted(&out);
-    let finish = behind.function(4).expect("it has no rows");
-    let tiled =
-        Tiled { convolution: &convolution, image: &image, filters: &filters, filters_are_constant: false, finish };
-    let kernel = tiled.kernel(gathered(64, 32, 2)).expect("bytes have matrix units");
-    let [image, filters] = [(&image, 1), (&filters, 2)].map(|(view, seed)| drawn(Scalar::I8, view.count(), seed));
-    if let Some(found) = emulated(&kernel, &[image.0, filters.0], out.count() * 4) {
-        assert_eq!(numbers(Scalar::F32, &found), sums(&convolution, &image.1, &filters.1));
+fn sums_of_quantized_numbers_are_exact() {
+    let float8 = Scalar::Narrow(Narrow::E4m3Fn);
+    let cases = [(Scalar::I8, gathered(64, 32, 2)), (Scalar::I8, grouped(64, 64, 1)), (float8, grouped(64, 64, 2))];
+    for (scalar, tile) in cases {
+        let convolution = convolution([1, 48, 6, 5], [32, 3, 3], [1, 1, 1], scalar);
+        let [image, filters, out] = views(&convolution);
+        let behind = converted(&out, if scalar == Scalar::I8 { Scalar::I32 } else { Scalar::F32 });
+        let finish = behind.function(4).expect("it has no rows");
+        let tiled =
+            Tiled { convolution: &convolution, image: &image, filters: &filters, filters_are_constant: false, finish };
+        let kernel = tiled.kernel(tile).expect("bytes have matrix units");
+        let [image, filters] = [(&image, 1), (&filters, 2)].map(|(view, seed)| drawn(scalar, view.count(), seed));
+        let Some(found) = emulated(&kernel, &[image.0, filters.0], out.count() * 4) else { return };
+        // Few digits of float8 add up exactly in float32.
+        assert_eq!(numbers(Scalar::F32, &found), sums(&convolution, &image.1, &filters.1), "{tile}");
     }
 }
 
@@ -286,8 +292,8 @@ fn every_tile_compiles_for_every_type() {
     let types = [Scalar::F16, Scalar::Bf16, Scalar::F32];
     let halos = [(Scalar::F16, with_halo(256)), (Scalar::Bf16, with_halo(128))];
     let groups = GROUPS.into_iter().flat_map(|(pixels, filters, ..)| {
-        let types = [Scalar::F16, Scalar::Bf16, Scalar::I8];
-        types.into_iter().zip([1, 4, 1].map(|parts| grouped(pixels, filters, parts)))
+        let types = [Scalar::F16, Scalar::Bf16, Scalar::I8, Scalar::Narrow(Narrow::E4m3Fn)];
+        types.into_iter().zip([1, 4, 1, 2].map(|parts| grouped(pixels, filters, parts)))
     });
     let tiles = WARPS.into_iter().flat_map(|(pixels, filters, ..)| {
         types.into_iter().zip([8, 2, 1].map(|parts| gathered(pixels, filters, parts)))
@@ -300,7 +306,8 @@ fn every_tile_compiles_for_every_type() {
         };
         let [image, window, out] = views(&convolution);
         let behind = match scalar {
-            Scalar::I8 => Some(converted(&out)),
+            Scalar::I8 => Some(converted(&out, Scalar::I32)),
+            Scalar::Narrow(_) => Some(converted(&out, Scalar::F32)),
             _ => epilogue(&out, None, Some(&View { buffer: 3, ..out.clone() }), Activation::Relu),
         };
         let finish = behind.and_then(|behind| behind.function(4)).expect("it has no rows");
