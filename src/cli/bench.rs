@@ -51,7 +51,7 @@ pub(super) struct Bench {
     shape: String,
     /// Many patterns in one process, each with its sizes on a line of this file; timed on the GPU as graphs of many runs, with
     /// operands as programs hand them on, out of the cache and in it
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "kernel", "backend", "in_cache", "ablate", "kernels"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "kernel", "backend", "in_cache", "ablate", "kernels", "ways"])]
     patterns: Option<PathBuf>,
     /// What runs it; the CPU backend needs no GPU
     #[arg(long, value_enum, default_value_t = On::Cuda)]
@@ -95,6 +95,9 @@ pub(super) struct Bench {
     /// Time every kernel alone, and print the slowest with their shares of what the device reaches
     #[arg(long)]
     kernels: bool,
+    /// Print every way to each product and convolution that was timed to prepare the programs: plans of cuBLASLt, engines of cuDNN, tiles
+    #[arg(long)]
+    ways: bool,
     /// Run every time on the same memory, which small programs then find in the cache
     #[arg(long)]
     in_cache: bool,

@@ -119,3 +119,36 @@ pub(super) fn print_kernels(program: &CudaProgram, precision: Precision) -> Resu
     );
     Ok(())
 }
+
+/// Prints every way to each product and convolution that was timed to prepare `program`, the fastest of a step first.
+pub(super) fn print_ways(program: &CudaProgram) {
+    let trials = program.trials();
+    if trials.is_empty() {
+        println!(
+            "ways: none was timed, all were chosen before; with an empty directory for `--cache` they are timed anew"
+        );
+        return;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["us", "way", "", "kernel", "first node"]);
+    for step in trials.chunk_by(|a, b| a.launch.nodes == b.launch.nodes) {
+        let mut step: Vec<_> = step.iter().collect();
+        step.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        for trial in step {
+            let told = match (trial.is_chosen, trial.is_right) {
+                (true, _) => "chosen",
+                (_, Some(false)) => "wrong",
+                _ => "",
+            };
+            table.add_row([
+                format!("{:.2}", trial.seconds * 1e6),
+                trial.way.clone(),
+                told.into(),
+                Escaped(&trial.launch.name).to_string(),
+                trial.launch.nodes.first().map(|node| Escaped(node.as_str()).to_string()).unwrap_or_default(),
+            ]);
+        }
+    }
+    println!("{table}");
+}

@@ -62,5 +62,6 @@ pub use expanded::Expanded;
 pub use libraries::{Library, require};
 pub use measure::{Ceilings, Chain, Profile};
 pub use program::{CudaProgram, Footprint};
+pub use tuning::Trial;
 pub use view::Precision;
 pub use warm::WarmUp;

@@ -12,7 +12,7 @@ use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Strea
 use crate::libraries::Library;
 use crate::plan::{Content, Place, Places, Plan, Ways, Work};
 use crate::product::{CublasLt, Operands, ProductPlan, WORKSPACE};
-use crate::tuning::Way;
+use crate::tuning::{Trial, Way};
 use crate::view::{Precision, Scalar, View};
 use eutectic_backend::{Error, HostTensor, Launch as Listed, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
@@ -57,6 +57,7 @@ pub struct CudaProgram {
     /// The way of each kind of product and convolution, with its name in the cache, and the names of those given up.
     pub(crate) chosen: HashMap<String, (String, Way)>,
     pub(crate) refused: HashMap<String, BTreeSet<String>>,
+    pub(crate) trials: Vec<Trial>,
     /// Generated kernels that compute the same as steps that a library computes, with the number of the step.
     pub(crate) references: Vec<(usize, Vec<Ready>)>,
     pub(crate) libraries: Libraries,
@@ -157,6 +158,7 @@ impl CudaProgram {
             steps: Vec::new(),
             convolutions: Vec::new(),
             chosen: HashMap::new(),
+            trials: Vec::new(),
             refused: HashMap::new(),
             references: Vec::new(),
             libraries: Libraries { cudnn, cublas, stream },

@@ -52,6 +52,21 @@ enum Runs {
     Generated,
 }
 
+/// One way to a product or convolution, as it was timed on the device.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The step.
+    pub launch: Listed,
+    /// What it is called: `cuBLASLt` or `cuDNN` with its place in the library's list, or a tile of ours.
+    pub way: String,
+    /// Seconds of one launch.
+    pub seconds: f64,
+    /// Whether it computes what it must; `None` where a faster way was known already.
+    pub is_right: Option<bool>,
+    /// It was the fastest that is right.
+    pub is_chosen: bool,
+}
+
 /// The generated kernels of one step.
 struct Own {
     /// What computes the result without a library; empty where there is no such kernel.
@@ -69,6 +84,11 @@ fn named(of_sums: bool, name: impl std::fmt::Display) -> String {
     format!("{}{name}", if of_sums { "sums " } else { "" })
 }
 
+/// What the form is called that a convolution is asked for in.
+fn form(in_other_form: bool) -> &'static str {
+    if in_other_form { "residual first" } else { "bias first" }
+}
+
 fn of_ours(ours: &Ours) -> String {
     format!("ours {}", ours.name)
 }
@@ -82,6 +102,12 @@ struct Offered {
 }
 
 impl CudaProgram {
+    /// Every way that was timed when the program was prepared; those that were chosen in earlier processes are taken from the cache,
+    /// and are not among them.
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
+    }
+
     pub(crate) fn prepare_steps(&mut self, cache: &Cache, kernels: &HashMap<String, Kernel>) -> Result<(), Diagnostic> {
         let mut ring = None;
         // After a way was given up, all steps are prepared anew.
@@ -97,7 +123,7 @@ impl CudaProgram {
                     let way = match self.chosen.get(&key) {
                         Some((_, way)) => way.clone(),
                         None => {
-                            let (name, way) = self.choose(&key, &ways, &places, &own, cache, &mut ring)?;
+                            let (name, way) = self.choose(at, (&ways, &places), &own, cache, &mut ring)?;
                             self.chosen.insert(key, (name, way.clone()));
                             way
                         }
@@ -201,21 +227,21 @@ impl CudaProgram {
 
     fn choose(
         &mut self,
-        key: &str,
-        ways: &Ways,
-        places: &Places,
+        step: usize,
+        (ways, places): (&Ways, &Places),
         own: &Own,
         cache: &Cache,
         ring: &mut Option<Ring>,
     ) -> Result<(String, Way), Diagnostic> {
-        let refused: BTreeSet<String> = self.refused.get(key).cloned().unwrap_or_default();
-        let (key, kept) = self.kept(key, ways, cache);
+        let key = key(ways);
+        let refused: BTreeSet<String> = self.refused.get(&key).cloned().unwrap_or_default();
+        let (key, kept) = self.kept(&key, ways, cache);
         let mut products: Vec<(bool, usize, ProductPlan)> = Vec::new();
         // Of what was chosen before, only the list that it is in is asked for.
         let is_wanted = |name: &str| kept.is_empty() || kept.starts_with(name);
         for (of_sums, product) in [false, true].into_iter().zip(ways.products()) {
             if let (Some(product), Some(cublas)) = (product, &self.libraries.cublas)
-                && is_wanted(&named(of_sums, "product"))
+                && is_wanted(&named(of_sums, "cuBLASLt"))
             {
                 let plans = cublas.plans(product, PRODUCTS).unwrap_or_default();
                 products.extend(plans.into_iter().enumerate().map(|(at, plan)| (of_sums, at, plan)));
@@ -225,7 +251,7 @@ impl CudaProgram {
         for (of_sums, convolution) in [false, true].into_iter().zip(ways.convolutions()) {
             let (Some(convolution), Some(cudnn)) = (convolution, &self.libraries.cudnn) else { continue };
             for in_other_form in [false, true] {
-                if is_wanted(&named(of_sums, format_args!("convolution {in_other_form} ")))
+                if is_wanted(&named(of_sums, format_args!("cuDNN {} ", form(in_other_form))))
                     && (!in_other_form || convolution.has_other_form())
                 {
                     let is_quantized = convolution.scalar == Scalar::I8;
@@ -248,22 +274,22 @@ impl CudaProgram {
         let operands = self.operands(places);
         let check = if own.otherwise.is_empty() { None } else { self.check(ways, places, &own.otherwise, ring)? };
         let mut best: Option<(f64, String, Way)> = None;
+        let mut trials = Vec::new();
         let mut offer = |this: &Self, name: String, way: Way| -> bool {
             if refused.contains(&name) {
                 return false;
             }
             let steps = launches(&way, operands, own);
             let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
-            match this.seconds_of(&steps, (operands.right, weights), ring, least) {
-                Ok(seconds)
-                    if seconds < least
-                        && check.as_ref().is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false)) =>
-                {
-                    best = Some((seconds, name, way));
-                    true
-                }
-                _ => false,
+            let Ok(seconds) = this.seconds_of(&steps, (operands.right, weights), ring, least) else { return false };
+            let holds = || check.as_ref().is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false));
+            let is_right = (seconds < least).then(holds);
+            let launch = Listed { kind: kinds(&steps), ..listed(&this.plan.steps[step]) };
+            trials.push(Trial { launch, way: name.clone(), seconds, is_right, is_chosen: false });
+            if is_right == Some(true) {
+                best = Some((seconds, name, way));
             }
+            is_right == Some(true)
         };
         let mut is_found = false;
         for (at, (ours, _)) in ways.ours.iter().zip(&own.ours).enumerate().filter(|(_, (_, ready))| ready.is_some()) {
@@ -271,7 +297,7 @@ impl CudaProgram {
         }
         for (of_sums, at, plan) in products {
             let way = Way { runs: Runs::Product(Box::new(plan)), is_unfinished: of_sums || ways.after.is_some() };
-            is_found |= offer(self, named(of_sums, format_args!("product {at}")), way);
+            is_found |= offer(self, named(of_sums, format_args!("cuBLASLt {at}")), way);
         }
         for Offered { of_sums, in_other_form, at, engine } in &engines {
             let (Some(convolution), Some(cudnn)) = (ways.convolutions()[usize::from(*of_sums)], &self.libraries.cudnn)
@@ -283,7 +309,7 @@ impl CudaProgram {
                 continue;
             }
             self.convolutions.push(plan);
-            let name = named(*of_sums, format_args!("convolution {in_other_form} {at}"));
+            let name = named(*of_sums, format_args!("cuDNN {} {at}", form(*in_other_form)));
             let way = Way { runs: Runs::Convolution(self.convolutions.len() - 1), is_unfinished: *of_sums };
             let is_better = offer(self, name, way);
             if !is_better {
@@ -298,6 +324,8 @@ impl CudaProgram {
         }
         let none = || Diagnostic::error(Kind::Unsupported, "B0305", format!("no library computes {key}"));
         let (_, name, way) = best.ok_or_else(none)?;
+        trials.iter_mut().for_each(|trial| trial.is_chosen = trial.way == name);
+        self.trials.extend(trials);
         cache.put(&key, name.as_bytes());
         Ok((name, way))
     }
@@ -324,12 +352,12 @@ impl CudaProgram {
         }
         let place = last?.parse::<usize>().ok()?;
         match kind {
-            "product" => {
+            "cuBLASLt" => {
                 let (.., plan) = products.iter().find(|(sums, at, _)| *sums == of_sums && *at == place)?;
                 let is_unfinished = of_sums || ways.after.is_some();
                 Some(Way { runs: Runs::Product(Box::new(*plan)), is_unfinished })
             }
-            "convolution" => {
+            "cuDNN" => {
                 let Offered { engine, .. } = engines.get(place).filter(|offered| offered.at == place)?;
                 let convolution = ways.convolutions()[usize::from(of_sums)]?;
                 let plan = self.libraries.cudnn.as_ref()?.plan(convolution, engine).ok()?;

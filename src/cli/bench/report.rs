@@ -2,7 +2,7 @@
 
 use super::{Bench, On, Prepared, Variant};
 use crate::backend::{Error, Launch, Program};
-use crate::cli::bench_kernels::{kernels_json, print_kernels};
+use crate::cli::bench_kernels::{kernels_json, print_kernels, print_ways};
 use crate::cli::{Global, print_json, render};
 use crate::cuda::CudaProgram;
 use crate::ir::diag::Diagnostics;
@@ -209,6 +209,9 @@ impl Bench {
         }
         if self.kernels {
             print_kernels(program, self.numbers.stored())?;
+        }
+        if self.ways {
+            print_ways(program);
         }
         Ok(())
     }
