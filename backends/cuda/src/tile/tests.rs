@@ -13,6 +13,7 @@ const HOST: &str = include_str!("../../tests/emulated.hpp");
 const PROGRAM: &str = r#"
 typedef Kind<ELEMENTS>::sum_t sum_t;
 inline void multiply(sum_t (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) { multiply_as<Kind<ELEMENTS>::element_t>(sums, a, b0, b1); }
+#define packed packed_as<Kind<ELEMENTS>::element_t>
 inline void leave(sum_t* to, unsigned row, const sum_t (&sums)[4]) {
   const unsigned lane = threadIdx.x % 32;
   for (unsigned c = 0; c < 4; ++c) to[(lane / 4 + 8 * (c / 2)) * row + lane % 4 * 2 + c % 2] = sums[c];
