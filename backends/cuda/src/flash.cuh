@@ -12,6 +12,7 @@
 #define N_QUERY_BLOCKS ((N_QUERIES + QUERIES - 1) / QUERIES)
 #define N_KEY_BLOCKS ((N_KEYS + KEYS - 1) / KEYS)
 #define CHUNKS (DEPTH / 8)
+#define ROWS_AT_ONCE (THREADS / CHUNKS)
 // Bytes from one row to the next: with 16 more than there are, eight rows touch every bank once.
 #define ROW (DEPTH * 2 + 16)
 #define STAGES_AT (QUERIES * ROW)
@@ -55,23 +56,24 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
   // Keys after the last query of a block are seen by none of it.
   const int n_blocks = IS_CAUSAL ? min(N_KEY_BLOCKS, (block_first + QUERIES - 1) / KEYS + 1) : N_KEY_BLOCKS;
 
+  const unsigned row_of = thread / CHUNKS, chunk_of = thread % CHUNKS;
+  const bool brings = ROWS_AT_ONCE * CHUNKS == THREADS || row_of < ROWS_AT_ONCE;
   const auto bring_keys = [&](int block) {
     const unsigned stage = STAGES_AT + block % STAGES * STAGE_BYTES;
 #pragma unroll
-    for (unsigned i = 0; i < (KEYS * CHUNKS + THREADS - 1) / THREADS; ++i) {
-      const unsigned at = thread + i * THREADS, row = at / CHUNKS, chunk = at % CHUNKS, key = block * KEYS + row;
-      if (KEYS * CHUNKS % THREADS != 0 && at >= KEYS * CHUNKS) continue;
-      const bool is_there = key < N_KEYS;
-      fetch(memory, stage + row * ROW + chunk * 16, k + (is_there ? key : 0) * K_ROW + chunk * 8, is_there);
-      fetch(memory, stage + (KEYS + row) * ROW + chunk * 16, v + (is_there ? key : 0) * V_ROW + chunk * 8, is_there);
+    for (unsigned i = 0; i < (KEYS + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE; ++i) {
+      const unsigned row = row_of + i * ROWS_AT_ONCE, key = block * KEYS + row;
+      if (!brings || (KEYS % ROWS_AT_ONCE != 0 && row >= KEYS)) continue;
+      const bool is_there = N_KEYS % KEYS == 0 || key < N_KEYS;
+      fetch(memory, stage + row * ROW + chunk_of * 16, k + (is_there ? key : 0) * K_ROW + chunk_of * 8, is_there);
+      fetch(memory, stage + (KEYS + row) * ROW + chunk_of * 16, v + (is_there ? key : 0) * V_ROW + chunk_of * 8, is_there);
     }
   };
 #pragma unroll
-  for (unsigned i = 0; i < (QUERIES * CHUNKS + THREADS - 1) / THREADS; ++i) {
-    const unsigned at = thread + i * THREADS, row = at / CHUNKS, chunk = at % CHUNKS, query = block_first + row;
-    if (QUERIES * CHUNKS % THREADS != 0 && at >= QUERIES * CHUNKS) continue;
-    const bool is_there = query < N_QUERIES;
-    fetch(memory, row * ROW + chunk * 16, q + (is_there ? query : 0) * Q_ROW + chunk * 8, is_there);
+  for (unsigned i = 0; i < (QUERIES + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE; ++i) {
+    const unsigned row = row_of + i * ROWS_AT_ONCE, query = block_first + row;
+    if (!brings || (QUERIES % ROWS_AT_ONCE != 0 && row >= QUERIES)) continue;
+    fetch(memory, row * ROW + chunk_of * 16, q + (query < N_QUERIES ? query : 0) * Q_ROW + chunk_of * 8, query < N_QUERIES);
   }
   fetched_to_here();
 #pragma unroll
@@ -96,8 +98,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
 #pragma unroll
   for (int tile = 0; tile < TILES; ++tile) top[tile][0] = top[tile][1] = NEVER;
 
-  // `STEP` keys from `start` on, which lie from row `row` of a stage on.
-  const auto see = [&](unsigned stage, int start, unsigned row) {
+  // What this lane addresses of 16 keys or values and 16 of their columns.
+  const unsigned lane_at = (lane / 16 * 8 + lane % 8) * ROW + lane / 8 % 2 * 16;
+  // Sees the `STEP` keys from `start` on, which lie at `keys_at`.
+  const auto see = [&](int start, unsigned keys_at) {
 #if MASK == EACH_ITS_OWN
     // The first element is in time while scores are computed.
     Pack<2, mask_t> seen[TILES][STEP / 8][2];
@@ -119,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
 #pragma unroll
       for (int eight = 0; eight < STEP / 8; eight += 2) {
         unsigned b[4];
-        four(b, memory, stage + (row + eight * 8 + lane / 16 * 8 + lane % 8) * ROW + (part * 2 + lane / 8 % 2) * 16);
+        four(b, memory, keys_at + eight * 8 * ROW + part * 32);
 #pragma unroll
         for (int tile = 0; tile < TILES; ++tile) {
           multiply(s[tile][eight], a[tile][part], b[0], b[1]);
@@ -181,32 +185,32 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
           for (int chunk = 0; chunk < CHUNKS; ++chunk) sum[tile][chunk][half * 2] *= shrink, sum[tile][chunk][half * 2 + 1] *= shrink;
         }
     }
-    unsigned weights[TILES][STEP / 16][4];
+    // Values are multiplied with the first weights while the next ones are computed.
 #pragma unroll
-    for (int tile = 0; tile < TILES; ++tile)
+    for (int part = 0; part < STEP / 16; ++part) {
+      unsigned weights[TILES][4];
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float base = top[tile][half] == NEVER ? 0.f : top[tile][half];
+      for (int tile = 0; tile < TILES; ++tile)
 #pragma unroll
-        for (int eight = 0; eight < STEP / 8; ++eight) {
-          const float left = power_of_2(fmaf(s[tile][eight][half * 2], FACTOR, -base));
-          const float right = power_of_2(fmaf(s[tile][eight][half * 2 + 1], FACTOR, -base));
+        for (int at = 0; at < 4; ++at) {
+          const int half = at % 2;
+          const float* const two = s[tile][part * 2 + at / 2] + half * 2;
+          const float base = top[tile][half] == NEVER ? 0.f : top[tile][half];
+          const float left = power_of_2(fmaf(two[0], FACTOR, -base)), right = power_of_2(fmaf(two[1], FACTOR, -base));
           total[tile][half] += left + right;
-          weights[tile][eight / 2][eight % 2 * 2 + half] = packed(left, right);
+          weights[tile][at] = packed(left, right);
         }
-      }
-#pragma unroll
-    for (int part = 0; part < STEP / 16; ++part)
 #pragma unroll
       for (int chunk = 0; chunk < CHUNKS; chunk += 2) {
         unsigned b[4];
-        four_turned(b, memory, stage + (KEYS + row + part * 16 + lane % 16) * ROW + (chunk + lane / 16) * 16);
+        four_turned(b, memory, keys_at + (KEYS + part * 16) * ROW + chunk * 16);
 #pragma unroll
         for (int tile = 0; tile < TILES; ++tile) {
-          multiply(sum[tile][chunk], weights[tile][part], b[0], b[1]);
-          multiply(sum[tile][chunk + 1], weights[tile][part], b[2], b[3]);
+          multiply(sum[tile][chunk], weights[tile], b[0], b[2]);
+          multiply(sum[tile][chunk + 1], weights[tile], b[1], b[3]);
         }
       }
+    }
   };
   for (int block = 0; block < n_blocks; ++block) {
     wait_for_all_but<AHEAD - 1>();
@@ -219,7 +223,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
     for (int row = group * STEP; row < KEYS; row += GROUPS * STEP) {
       const int start = block * KEYS + row;
       if (first >= N_QUERIES || start >= N_KEYS || (IS_CAUSAL && start >= first + TILES * 16)) break;
-      see(stage, start, row);
+      see(start, stage + row * ROW + lane_at);
     }
   }
 
@@ -248,6 +252,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
         }
       }
     __syncthreads();
+#pragma unroll 2
     for (unsigned at = thread; at < QUERIES * (SUM_COLUMNS / 8); at += THREADS) {
       const unsigned row = at / (SUM_COLUMNS / 8), column = at % (SUM_COLUMNS / 8) * 8, query = block_first + row;
       if (query >= N_QUERIES) continue;
@@ -267,7 +272,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
         }
       }
       // A query that sees no key attends to nothing.
-      const float inverse = whole == 0.f ? 0.f : 1.f / whole;
+      const float inverse = whole == 0.f ? 0.f : __fdividef(1.f, whole);
       Pack<4, unsigned> result;
 #pragma unroll
       for (int c = 0; c < 4; ++c) result.element[c] = packed(x[2 * c] * inverse, x[2 * c + 1] * inverse);

@@ -18,6 +18,8 @@ const MOST_KEPT: usize = 1024;
 const MOST_SHARED: usize = 99 << 10;
 /// Bytes of shared memory of a processor.
 const PROCESSOR_SHARED: usize = 227 << 10;
+/// Registers of a thread.
+const MOST_REGISTERS: usize = 255;
 /// Registers of a processor.
 const REGISTERS: usize = 64 << 10;
 /// Keys whose scores a warp holds at a time.
@@ -72,7 +74,7 @@ const STEP_DELAY: f64 = 180.0;
 const SERIAL: f64 = 0.6;
 
 /// Sizes that decide about a division.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Sizes {
     /// Heads of all members of the batch.
     heads: usize,
@@ -80,6 +82,10 @@ struct Sizes {
     keys: usize,
     depth: usize,
     is_causal: bool,
+    /// Bytes of shared memory for a mask.
+    kept: usize,
+    /// Registers for a mask, for each of the tiles of a warp.
+    seen: usize,
 }
 
 impl Division {
@@ -101,28 +107,33 @@ impl Division {
         depth * 2 + 16
     }
 
-    /// Blocks of keys that shared memory has room for beside `kept` bytes; `None` when it is not enough to bring one while another is
-    /// used.
-    fn stages(self, sizes: Sizes, kept: usize) -> Option<usize> {
+    /// Blocks of keys that shared memory has room for; `None` when it is not enough to bring one while another is used.
+    fn stages(self, sizes: Sizes) -> Option<usize> {
         let n_blocks = sizes.keys.div_ceil(self.keys());
-        let room = MOST_SHARED.checked_sub(self.queries() * Self::row(sizes.depth) + kept)?;
+        let room = MOST_SHARED.checked_sub(self.queries() * Self::row(sizes.depth) + sizes.kept)?;
         let stages = (room / (2 * self.keys() * Self::row(sizes.depth))).min(MOST_STAGES).min(n_blocks);
         (stages >= n_blocks.min(2)).then_some(stages)
     }
 
-    /// Bytes of the columns of sums that are added up at a time, a part of them all.
-    fn summed(self, depth: usize, parts: usize) -> usize {
-        self.groups * self.queries() * ((depth / parts + 8) * 4 + 8)
+    /// The columns of sums are added up in so many parts, and bytes of shared memory for one of them; `None` when there is no room.
+    fn sums(self, depth: usize) -> Option<(usize, usize)> {
+        let bytes = |parts: usize| self.groups * self.queries() * ((depth / parts + 8) * 4 + 8);
+        [1, 2].map(|parts| (parts, bytes(parts))).into_iter().find(|&(_, bytes)| bytes <= MOST_SHARED)
     }
 
     /// Registers of a thread, about.
-    fn registers(self, depth: usize) -> usize {
-        self.tiles * (depth / 2 + depth / 4 + STEP / 2) + 40
+    fn registers(self, sizes: Sizes) -> usize {
+        let Sizes { depth, seen, is_causal, .. } = sizes;
+        // Sums, queries and scores; fragments that are on their way, and where everything is.
+        self.tiles * (depth / 2 + depth / 4 + STEP / 2 + seen)
+            + 40
+            + depth.saturating_sub(64) / 2
+            + if is_causal { 4 } else { 0 }
     }
 
     /// Cycles, about.
     fn cycles(self, sizes: Sizes) -> f64 {
-        let Sizes { heads, queries, keys, depth, is_causal } = sizes;
+        let Sizes { heads, queries, keys, depth, is_causal, .. } = sizes;
         let count = |n: usize| n as f64;
         let blocks = count(heads * queries.div_ceil(self.queries()));
         let of_one = (blocks / PROCESSORS).ceil();
@@ -151,14 +162,17 @@ impl Division {
         first + brought.max(work).max(one_warp) + summed
     }
 
-    /// The division that takes the least time, by the estimate, of those that fit registers and shared memory beside `kept` bytes.
-    fn best(sizes: Sizes, kept: usize) -> Option<Self> {
-        let fits = |division: &Division| {
-            division.stages(sizes, kept).is_some()
-                && division.registers(sizes.depth) <= 255.min(REGISTERS / division.threads())
-        };
+    fn fits(self, sizes: Sizes) -> bool {
+        self.stages(sizes).is_some()
+            && self.sums(sizes.depth).is_some()
+            && self.registers(sizes) <= MOST_REGISTERS.min(REGISTERS / self.threads())
+    }
+
+    /// The division that takes the least time, by the estimate, of those that fit registers and shared memory.
+    fn best(sizes: Sizes) -> Option<Self> {
         let cycles = |division: &Division| division.cycles(sizes);
-        DIVISIONS.into_iter().filter(fits).min_by(|a, b| cycles(a).total_cmp(&cycles(b)))
+        let fitting = DIVISIONS.into_iter().filter(|division| division.fits(sizes));
+        fitting.min_by(|a, b| cycles(a).total_cmp(&cycles(b)))
     }
 }
 
@@ -228,7 +242,7 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
     };
     let attention = Attention { views: &views, mask: mask.as_ref(), out: &out, form };
     let too_large = || Refusal::new("", "it has too many heads or queries");
-    let division = Division::best(attention.sizes(), attention.kept()).ok_or_else(too_large)?;
+    let division = Division::best(attention.sizes()).ok_or_else(too_large)?;
     let kernel = attention.kernel(division).ok_or_else(too_large)?;
     let reads = kernel.parameters[..kernel.parameters.len() - 1].to_vec();
     planner.plan.steps.push(Step {
@@ -265,27 +279,33 @@ struct Attention<'a> {
 impl Attention<'_> {
     fn sizes(&self) -> Sizes {
         let [q, k] = [&self.views[0].shape, &self.views[1].shape];
-        let is_causal = self.form.is_causal;
-        Sizes { heads: q[0] * q[1], queries: q[2], keys: k[2], depth: q[3], is_causal }
+        // A mask that is the same for all queries is read once, if it is not too long to be kept.
+        let is_kept = self.mask.is_some_and(|mask| mask.strides[2] == 0 && k[2] <= MOST_KEPT);
+        let registers = |mask: &View| if self.is_in_pairs(mask) { mask.scalar.bytes().div_ceil(2).max(1) } else { 2 };
+        Sizes {
+            heads: q[0] * q[1],
+            queries: q[2],
+            keys: k[2],
+            depth: q[3],
+            is_causal: self.form.is_causal,
+            kept: if is_kept { k[2].next_multiple_of(STEP) * 4 } else { 0 },
+            seen: self.mask.filter(|_| !is_kept).map_or(0, |mask| STEP / 4 * registers(mask)),
+        }
     }
 
-    /// A mask that is the same for all queries is read once, if it is not too long to be kept: bytes of shared memory for it.
-    fn kept(&self) -> usize {
-        let n_keys = self.sizes().keys;
-        let is_kept = self.mask.is_some_and(|mask| mask.strides[2] == 0 && n_keys <= MOST_KEPT);
-        if is_kept { n_keys.next_multiple_of(STEP) * 4 } else { 0 }
+    /// Whether two elements of a mask are read at a time: they lie side by side.
+    fn is_in_pairs(&self, mask: &View) -> bool {
+        let are_even = mask.strides[..3].iter().all(|stride| stride % 2 == 0) && mask.offset % 2 == 0;
+        mask.strides[3] == 1 && are_even && mask.shape[3] % 2 == 0
     }
 
     fn mask_defines(&self) -> String {
         let Some(mask) = self.mask else { return "#define MASK NO_MASK\n#define MASK_PARAMETER\n".into() };
-        let kind = if self.kept() > 0 { "ONE_FOR_ALL_QUERIES" } else { "EACH_ITS_OWN" };
-        // Two neighbours are read at a time where they lie side by side.
-        let are_even = mask.strides[..3].iter().all(|stride| stride % 2 == 0) && mask.offset % 2 == 0;
-        let in_pairs = mask.strides[3] == 1 && are_even && mask.shape[3] % 2 == 0;
         format!(
-            "#define MASK {kind}\n#define MASK_PARAMETER const mask_t* __restrict__ mask,\n#define MASK_IN_PAIRS {}\n\
+            "#define MASK {}\n#define MASK_PARAMETER const mask_t* __restrict__ mask,\n#define MASK_IN_PAIRS {}\n\
              #define MASK_KEY {}u\ntypedef {} mask_t;\n",
-            usize::from(in_pairs),
+            if self.sizes().kept > 0 { "ONE_FOR_ALL_QUERIES" } else { "EACH_ITS_OWN" },
+            usize::from(self.is_in_pairs(mask)),
             mask.strides[3],
             mask.scalar.spelled()
         )
@@ -295,17 +315,16 @@ impl Attention<'_> {
     fn kernel(&self, division: Division) -> Option<Generated> {
         let (sizes, Form { scale, softcap, is_causal }) = (self.sizes(), self.form);
         let [_, heads, n_queries, depth] = self.out.shape[..] else { return None };
-        let kept = self.kept();
-        let stages = division.stages(sizes, kept)?;
+        let stages = division.stages(sizes)?;
         let row = Division::row(depth);
-        let staged = division.queries() * row + stages * 2 * division.keys() * row + kept;
-        let parts = [1, 2].into_iter().find(|&parts| division.summed(depth, parts) <= MOST_SHARED)?;
-        let shared = staged.max(division.summed(depth, parts));
+        let staged = division.queries() * row + stages * 2 * division.keys() * row + sizes.kept;
+        let (parts, summed) = division.sums(depth)?;
+        let shared = staged.max(summed);
         let blocks = n_queries.div_ceil(division.queries());
         // As many blocks on a processor as there are for it, and as have registers and shared memory.
         let resident = (sizes.heads * blocks)
             .div_ceil(PROCESSORS as usize)
-            .min(REGISTERS / (division.registers(depth) * division.threads()))
+            .min(REGISTERS / (division.registers(sizes) * division.threads()))
             .min(PROCESSOR_SHARED / (shared + 1024))
             .max(1);
         let element = self.out.scalar.spelled();

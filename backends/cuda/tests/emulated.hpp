@@ -51,6 +51,7 @@ inline void put(half_t& to, float x) {
 }
 inline float relu(float x) { return x < 0 ? 0 : x; }
 inline float unit(float x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
+inline float __fdividef(float x, float y) { return x / y; }
 inline float power_of_2(float x) { return std::exp2(x); }
 inline float gelu(float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678f)); }
 

@@ -50,14 +50,13 @@ fn at(view: &View, places: [usize; 4]) -> usize {
     view.offset + places.iter().zip(&view.strides).map(|(place, stride)| place * stride).sum::<usize>()
 }
 
-/// A mask as it is stored, and what it adds: every third key is hidden from some queries, and all keys from query 5 and those
-/// whose row repeats.
+/// A mask as it is stored, and what it adds: every third element hides a key, query 5 sees none, query 7 only late ones.
 fn drawn_mask(form: MaskForm, view: &View) -> (Vec<u8>, Vec<f64>) {
     let n_stored =
         view.shape.iter().zip(&view.strides).filter(|(_, stride)| **stride > 0).map(|(size, _)| *size).product();
     let n_keys = view.shape[3];
-    let is_row = |at: usize| form.axes[2] && at / n_keys % view.shape[2] == 5;
-    let hidden = |at: usize| at % 3 == 1 || is_row(at);
+    let query = |at: usize| if form.axes[2] { at / n_keys % view.shape[2] } else { 0 };
+    let hidden = |at: usize| at % 3 == 1 || query(at) == 5 || query(at) == 7 && at % n_keys < 40;
     let stored: Vec<f32> =
         (0..n_stored).map(|at| if hidden(at) { form.hides } else { (at % 7) as f32 / 4.0 }).collect();
     match form.scalar {
@@ -155,6 +154,8 @@ fn check(cases: &[(Case, [usize; 3])]) {
 fn attention_is_the_softmax_of_scores_times_values() {
     let (f16, bf16) = (Scalar::F16, Scalar::Bf16);
     let softcapped = Form { softcap: 0.5, ..PLAIN };
+    // Scores so far apart that sums are rescaled at later keys.
+    let steep = Form { scale: 9.0, ..PLAIN };
     let turned = Form { scale: -0.4, ..PLAIN };
     check(&[
         (case([1, 2, 2, 40, 197, 32], f16, None, PLAIN), [1, 2, 2]),
@@ -164,6 +165,7 @@ fn attention_is_the_softmax_of_scores_times_values() {
         // Several query heads to one of keys.
         (case([2, 4, 2, 16, 50, 48], bf16, None, PLAIN), [1, 1, 1]),
         (case([1, 1, 1, 20, 130, 16], f16, None, softcapped), [1, 1, 1]),
+        (case([1, 1, 1, 30, 260, 16], f16, None, steep), [1, 2, 2]),
         (case([1, 1, 1, 20, 40, 128], f16, None, turned), [1, 2, 4]),
     ]);
 }
@@ -194,4 +196,50 @@ fn masks_add_to_scores_or_hide_keys() {
         (case([2, 2, 2, 20, 66, 16], bf16, masked(Scalar::Bool, of_all, 0.0), PLAIN), [1, 2, 4]),
         (case([1, 1, 1, 20, 66, 16], f16, masked(Scalar::F32, of_all, f32::MIN), PLAIN), [1, 1, 1]),
     ]);
+}
+
+#[test]
+fn every_division_compiles_for_every_mask() {
+    if !crate::Library::Nvrtc.is_present() {
+        println!("skipped: NVRTC is absent");
+        return;
+    }
+    let (of_keys, of_all) = ([true, false, false, true], [true; 4]);
+    let masks =
+        [None, masked(Scalar::F16, of_keys, 0.0), masked(Scalar::Bool, of_all, 0.0), masked(Scalar::Bf16, of_all, 0.0)];
+    let mut number = 0;
+    for (mask, division) in masks.into_iter().flat_map(|mask| DIVISIONS.map(|division| (mask, division))) {
+        let (scalar, depth) = [(Scalar::F16, 64), (Scalar::Bf16, 48), (Scalar::F16, 128)][number % 3];
+        let form = [PLAIN, CAUSAL, Form { softcap: 30.0, ..PLAIN }][number / 3 % 3];
+        let case = case([8, 12, 12, 197, 197, depth], scalar, mask, form);
+        let (views, mask, out) = views(&case);
+        let attention = Attention { views: &views, mask: mask.as_ref(), out: &out, form };
+        if !division.fits(attention.sizes()) {
+            continue;
+        }
+        let kernel = attention.kernel(division).expect("it fits");
+        crate::compile(&kernel.source, [80, 90, 120][number % 3]).unwrap_or_else(|problem| panic!("{problem:?}"));
+        number += 1;
+    }
+    assert!(number > 2 * DIVISIONS.len());
+}
+
+#[test]
+fn divisions_fill_a_device_and_share_keys_where_there_are_enough_queries() {
+    let best = |heads, positions, depth| {
+        let sizes = Sizes { heads, queries: positions, keys: positions, depth, is_causal: false, kept: 0, seen: 0 };
+        Division::best(sizes).expect("one fits")
+    };
+    // One text has few queries: warps share the keys of some of them. Of many texts each warp has more queries, and all keys.
+    assert!(best(12, 128, 64).groups > 1);
+    assert_eq!(best(32 * 12, 128, 64), Division { warps: 4, tiles: 2, groups: 1 });
+    // One block for each processor of a large device.
+    assert_eq!(best(12, 1024, 64), Division { warps: 3, tiles: 2, groups: 4 });
+    // Heads of any depth have a division, with the longest mask in shared memory.
+    for depth in (16..=128).step_by(16) {
+        for (keys, kept) in [(1, 0), (MOST_KEPT, MOST_KEPT * 4), (1 << 20, 0)] {
+            let sizes = Sizes { heads: 1, queries: keys, keys, depth, is_causal: true, kept, seen: 16 };
+            assert!(Division::best(sizes).is_some(), "{sizes:?}");
+        }
+    }
 }
