@@ -1,11 +1,9 @@
-// Attention of one head in 16 bits. A block has `QUERIES` queries and walks over the keys, which it brings in blocks of `KEYS`. A warp
-// has `TILES` times 16 of the queries; `GROUPS` warps share the same ones, each sees every so manieth `STEP` keys, and what they found
-// is added up in the end.
+// Attention of one head in 16 bits. A block has `QUERIES` queries and walks over the keys, `KEYS` at a time. A warp has `TILES` times 16
+// of the queries. `GROUPS` warps have the same ones: they take turns at the keys, `STEP` each, and their results are combined in the end.
 //
 // Scores are logarithms of weights to base 2. Of each query a warp keeps `top`, relative to which weights are counted, their `total`,
 // and the `sum` of the values times their weights. Every `top` gives the same result as long as no weight is too large for 16 bits, so
 // it stays as it is until a score is more than `SLACK` above it: sums are rarely rescaled.
-#define STEP 32
 #define SLACK 8.f
 #define THREADS (WARPS * GROUPS * 32)
 #define QUERIES (WARPS * TILES * 16)
@@ -20,7 +18,7 @@
 #define ADDED_AT (STAGES_AT + STAGES * STAGE_BYTES)
 // Blocks of keys that are brought before they are needed.
 #define AHEAD (STAGES < N_KEY_BLOCKS ? STAGES - 1 : N_KEY_BLOCKS)
-// The columns that are added up at a time, and numbers from one row of them to the next.
+// Columns of sums that are combined at a time, and numbers from one row of them to the next.
 #define SUM_COLUMNS (DEPTH / SUM_PARTS)
 #define SUM_ROW (SUM_COLUMNS + 8)
 #define NEVER (-__uint_as_float(0x7f800000))
@@ -40,10 +38,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
     const element_t* __restrict__ q, const element_t* __restrict__ k, const element_t* __restrict__ v, MASK_PARAMETER element_t* __restrict__ out) {
   SHARED(memory);
   BEGIN;
-  // The warp's number is read from one lane, so that branches on it are known not to part its lanes.
+  // The warp's number is read from one lane, so that the compiler knows that branches on it are uniform.
   const unsigned thread = threadIdx.x, lane = thread % 32, warp = __shfl_sync(~0u, thread / 32, 0);
   const unsigned batch = blockIdx.x / HEADS, head = blockIdx.x % HEADS, pair = lane % 4 * 2;
-  // Late queries see more keys than early ones where the future is hidden, and are begun with.
+  // With a causal mask the last queries see the most keys, and their blocks are started first.
   const int block_first = (IS_CAUSAL ? N_QUERY_BLOCKS - 1 - blockIdx.y : blockIdx.y) * QUERIES;
   const int in_block = warp / GROUPS * TILES * 16, first = block_first + in_block, group = warp % GROUPS;
   q += (size_t)batch * Q_BATCH + head * Q_HEAD + Q_OFFSET;
@@ -103,7 +101,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
   // Sees the `STEP` keys from `start` on, which lie at `keys_at`.
   const auto see = [&](int start, unsigned keys_at) {
 #if MASK == EACH_ITS_OWN
-    // The first element is in time while scores are computed.
+    // What the mask says arrives while scores are computed.
     Pack<2, mask_t> seen[TILES][STEP / 8][2];
 #pragma unroll
     for (int at = 0; at < TILES * STEP / 4; ++at) {

@@ -38,8 +38,8 @@ struct Division {
     groups: usize,
 }
 
-/// Divisions that are chosen from. More groups shorten what one warp does after another; more queries of a block are fewer times that
-/// keys are brought; two tiles are half the reads of shared memory, and need twice the registers.
+/// Divisions that are chosen from. More groups make the chain of steps of one warp shorter; with more queries in a block, keys are
+/// brought fewer times; with two tiles shared memory is read half as often, and registers are twice as many.
 const DIVISIONS: [Division; 10] = {
     const fn division(warps: usize, tiles: usize, groups: usize) -> Division {
         Division { warps, tiles, groups }
@@ -68,7 +68,7 @@ const READ: f64 = 128.0;
 const MULTIPLY: f64 = 6.4;
 /// A quarter of a processor computes a warp's powers of 2.
 const POWER: f64 = 8.0;
-/// A warp waits for its first products, its largest scores and its last sums at each step.
+/// A warp waits so long for its first products, its largest scores and its last sums at each step.
 const STEP_DELAY: f64 = 180.0;
 /// Of matrix units, powers and shared memory, the part of their time that does not overlap with the others'.
 const SERIAL: f64 = 0.6;
@@ -97,7 +97,7 @@ impl Division {
         self.warps * self.groups * 32
     }
 
-    /// Keys of a block, one or two steps of each group.
+    /// Keys that are brought at a time: one or two steps of each group.
     fn keys(self) -> usize {
         STEP * self.groups.max(2)
     }
@@ -115,7 +115,7 @@ impl Division {
         (stages >= n_blocks.min(2)).then_some(stages)
     }
 
-    /// The columns of sums are added up in so many parts, and bytes of shared memory for one of them; `None` when there is no room.
+    /// In how many parts the columns of sums are combined, and bytes of shared memory for one of them; `None` when there is no room.
     fn sums(self, depth: usize) -> Option<(usize, usize)> {
         let bytes = |parts: usize| self.groups * self.queries() * ((depth / parts + 8) * 4 + 8);
         [1, 2].map(|parts| (parts, bytes(parts))).into_iter().find(|&(_, bytes)| bytes <= MOST_SHARED)
@@ -128,7 +128,7 @@ impl Division {
         self.tiles * (depth / 2 + depth / 4 + STEP / 2 + seen)
             + 40
             + depth.saturating_sub(64) / 2
-            + if is_causal { 4 } else { 0 }
+            + 4 * usize::from(is_causal)
     }
 
     /// Cycles, about.
@@ -137,31 +137,29 @@ impl Division {
         let count = |n: usize| n as f64;
         let blocks = count(heads * queries.div_ceil(self.queries()));
         let of_one = (blocks / PROCESSORS).ceil();
+        // Half of the keys are hidden on average; the last block of queries sees all of them.
+        let part = if is_causal { 0.5 } else { 1.0 };
+        let busiest = (of_one * part).max(1.0);
         // Warps behind the last query have nothing to do.
         let tiles = count(heads * queries.div_ceil(16 * self.tiles) * self.tiles);
         let n_steps = count(keys.div_ceil(STEP));
-        let parts = count(depth) / 16.0;
-        let multiplied = parts * count(STEP / 8) * 2.0 * MULTIPLY;
+        let multiplied = count(depth / 16) * count(STEP / 8) * 2.0 * MULTIPLY;
         let powers = count(STEP / 2) * POWER;
         let read = 4.0 * count(STEP * depth * 4) / READ / count(self.tiles);
         let step = (multiplied + powers + read) * SERIAL;
-        let tiles_of_block = tiles / blocks;
-        let work = match is_causal {
-            true => (of_one * tiles_of_block / 2.0).max(tiles_of_block),
-            false => of_one * tiles_of_block,
-        };
-        let work = work * n_steps * step / 4.0;
+        let work = busiest * tiles / blocks * n_steps * step / 4.0;
         let one_warp = (n_steps / count(self.groups)).ceil() * (STEP_DELAY + count(self.tiles) * (multiplied + powers));
         let bytes = count(4 * depth * keys);
-        let brought = (of_one * bytes / BROUGHT[1]).max(blocks * bytes / BROUGHT[0]);
+        let brought = (busiest * bytes / BROUGHT[1]).max(blocks * part * bytes / BROUGHT[0]);
         let first = of_one.min(3.0) * count(4 * depth * keys.min(self.keys())) / BROUGHT[1];
         let summed = match self.groups {
             1 => 0.0,
             groups => of_one * (150.0 + count(self.queries() * groups * depth * 8) / READ),
         };
-        first + brought.max(work).max(one_warp) + summed
+        first + (brought - first).max(work).max(one_warp) + summed
     }
 
+    /// Whether registers and shared memory are enough.
     fn fits(self, sizes: Sizes) -> bool {
         self.stages(sizes).is_some()
             && self.sums(sizes.depth).is_some()
@@ -281,7 +279,7 @@ impl Attention<'_> {
         let [q, k] = [&self.views[0].shape, &self.views[1].shape];
         // A mask that is the same for all queries is read once, if it is not too long to be kept.
         let is_kept = self.mask.is_some_and(|mask| mask.strides[2] == 0 && k[2] <= MOST_KEPT);
-        let registers = |mask: &View| if self.is_in_pairs(mask) { mask.scalar.bytes().div_ceil(2).max(1) } else { 2 };
+        let registers = |mask: &View| if self.is_in_pairs(mask) { mask.scalar.bytes().div_ceil(2) } else { 2 };
         Sizes {
             heads: q[0] * q[1],
             queries: q[2],
@@ -329,7 +327,7 @@ impl Attention<'_> {
             .max(1);
         let element = self.out.scalar.spelled();
         let elements = if self.out.scalar == Scalar::Bf16 { "BF16" } else { "F16" };
-        // An infinite score stays so when it is multiplied later; the largest stays the largest if the factor is positive.
+        // Scores are scaled when their power is computed, if the largest of them stays so and nothing is added to them.
         let log2_e = std::f32::consts::LOG2_E;
         let scales_later = self.mask.is_none() && softcap <= 0.0 && scale > 0.0 && (scale * log2_e).is_normal();
         let (before, factor) = match softcap > 0.0 {
@@ -345,6 +343,7 @@ impl Attention<'_> {
         );
         for (name, number) in [
             ("SPLIT", 1),
+            ("STEP", STEP),
             ("WARPS", division.warps),
             ("TILES", division.tiles),
             ("GROUPS", division.groups),
@@ -365,7 +364,7 @@ impl Attention<'_> {
         for (name, view) in
             [("Q", q), ("K", k), ("V", v), ("OUT", self.out)].into_iter().chain(self.mask.map(|mask| ("MASK", mask)))
         {
-            // Several query heads may share one head of keys and values.
+            // So many query heads share one head of keys and values.
             let shared_by = heads / view.shape[1];
             let strides = [("BATCH", view.strides[0]), ("HEAD", view.strides[1]), ("ROW", view.strides[2])];
             for (of, number) in strides.into_iter().chain([("OFFSET", view.offset), ("SHARED", shared_by)]) {
