@@ -5,7 +5,7 @@ use crate::compile::Cache;
 use crate::expanded::{Expanded, expanded, read};
 use crate::flash::has_kernel;
 use crate::flat::{Refusal, flatten};
-use crate::plan::{Ours, Plan, Step, Work};
+use crate::plan::{Needs, Ours, Plan, Step, Work};
 use crate::planner::plan;
 use crate::program::CudaProgram;
 use crate::region::Generated;
@@ -115,14 +115,15 @@ impl Cuda {
     }
 
     /// The source of every kernel that `expanded` needs, without a device; of those that compete with libraries for one result, the
-    /// first. Errors: what there is no kernel for.
+    /// first that not only one architecture runs. Errors: what there is no kernel for.
     pub fn sources(&self, expanded: &Expanded) -> Result<Vec<String>, Error> {
         let plan = self.planned(expanded)?;
         let distinct: BTreeSet<String> = plan
             .steps
             .iter()
             .flat_map(|step| {
-                kernels_of(&step.work).into_iter().chain(competing(&step.work).first().map(|ours| &ours.kernel))
+                let mut competing = competing(&step.work).iter().filter(|ours| ours.needs != Needs::Groups);
+                kernels_of(&step.work).into_iter().chain(competing.next().map(|ours| &ours.kernel))
             })
             .map(|generated| generated.source.clone())
             .collect();

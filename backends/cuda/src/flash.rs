@@ -10,15 +10,169 @@ use crate::plan::{Step, Work};
 use crate::planner::Planner;
 use crate::region::{Generated, PRELUDE};
 use crate::view::{Precision, Scalar, View};
+use std::fmt::Write;
 
-/// Keys of a block.
-const KEYS: usize = 64;
-/// Queries of a warp.
-const QUERIES: usize = 16;
 /// Longest mask of one query that is kept in shared memory.
 const MOST_KEPT: usize = 1024;
-/// Bytes of shared memory that a kernel has without asking.
-const STATIC_SHARED: usize = 48 << 10;
+/// Bytes of shared memory of a block that every device with matrix units has.
+const MOST_SHARED: usize = 99 << 10;
+/// Bytes of shared memory of a processor.
+const PROCESSOR_SHARED: usize = 227 << 10;
+/// Registers of a thread.
+const MOST_REGISTERS: usize = 255;
+/// Registers of a processor.
+const REGISTERS: usize = 64 << 10;
+/// Keys whose scores a warp holds at a time.
+const STEP: usize = 32;
+/// Blocks of keys in shared memory at most: one is computed with while the others are on their way.
+const MOST_STAGES: usize = 3;
+
+/// How attention is divided among blocks and warps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Division {
+    /// Warps of a block that have queries of their own.
+    warps: usize,
+    /// Times 16 queries of a warp: each fragment of keys and values that is read from shared memory serves all of them.
+    tiles: usize,
+    /// Warps that share queries, each with a part of the keys.
+    groups: usize,
+}
+
+/// Divisions that are chosen from. More groups make the chain of steps of one warp shorter; with more queries in a block, keys are
+/// brought fewer times; with two tiles shared memory is read half as often, and registers are twice as many.
+const DIVISIONS: [Division; 10] = {
+    const fn division(warps: usize, tiles: usize, groups: usize) -> Division {
+        Division { warps, tiles, groups }
+    }
+    [
+        division(4, 1, 1),
+        division(8, 1, 1),
+        division(4, 2, 1),
+        division(1, 1, 2),
+        division(2, 1, 2),
+        division(2, 2, 2),
+        division(4, 2, 2),
+        division(1, 1, 4),
+        division(2, 1, 4),
+        division(3, 2, 4),
+    ]
+};
+
+// What a large device has, for an estimate that only decides how attention is divided. Times are cycles.
+const PROCESSORS: f64 = 132.0;
+/// Bytes in a cycle from the second-level cache, of all processors and of one.
+const BROUGHT: [f64; 2] = [3100.0, 51.0];
+/// Bytes in a cycle from shared memory.
+const READ: f64 = 128.0;
+/// A quarter of a processor multiplies 16 queries with 8 keys in a sixteenth of the depth, or weighs as many values.
+const MULTIPLY: f64 = 6.4;
+/// A quarter of a processor computes a warp's powers of 2.
+const POWER: f64 = 8.0;
+/// A warp waits so long for its first products, its largest scores and its last sums at each step.
+const STEP_DELAY: f64 = 180.0;
+/// Of matrix units, powers and shared memory, the part of their time that does not overlap with the others'.
+const SERIAL: f64 = 0.6;
+
+/// Sizes that decide about a division.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Heads of all members of the batch.
+    heads: usize,
+    queries: usize,
+    keys: usize,
+    depth: usize,
+    is_causal: bool,
+    /// Bytes of shared memory for a mask.
+    kept: usize,
+    /// Registers for a mask, for each of the tiles of a warp.
+    seen: usize,
+}
+
+impl Division {
+    fn queries(self) -> usize {
+        self.warps * self.tiles * 16
+    }
+
+    fn threads(self) -> usize {
+        self.warps * self.groups * 32
+    }
+
+    /// Keys that are brought at a time: one or two steps of each group.
+    fn keys(self) -> usize {
+        STEP * self.groups.max(2)
+    }
+
+    /// Bytes from one row of queries, keys or values to the next.
+    fn row(depth: usize) -> usize {
+        depth * 2 + 16
+    }
+
+    /// Blocks of keys that shared memory has room for; `None` when it is not enough to bring one while another is used.
+    fn stages(self, sizes: Sizes) -> Option<usize> {
+        let n_blocks = sizes.keys.div_ceil(self.keys());
+        let room = MOST_SHARED.checked_sub(self.queries() * Self::row(sizes.depth) + sizes.kept)?;
+        let stages = (room / (2 * self.keys() * Self::row(sizes.depth))).min(MOST_STAGES).min(n_blocks);
+        (stages >= n_blocks.min(2)).then_some(stages)
+    }
+
+    /// In how many parts the columns of sums are combined, and bytes of shared memory for one of them; `None` when there is no room.
+    fn sums(self, depth: usize) -> Option<(usize, usize)> {
+        let bytes = |parts: usize| self.groups * self.queries() * ((depth / parts + 8) * 4 + 8);
+        [1, 2].map(|parts| (parts, bytes(parts))).into_iter().find(|&(_, bytes)| bytes <= MOST_SHARED)
+    }
+
+    /// Registers of a thread, about.
+    fn registers(self, sizes: Sizes) -> usize {
+        let Sizes { depth, seen, is_causal, .. } = sizes;
+        // Sums, queries and scores; fragments that are on their way, and where everything is.
+        self.tiles * (depth / 2 + depth / 4 + STEP / 2 + seen)
+            + 40
+            + depth.saturating_sub(64) / 2
+            + 4 * usize::from(is_causal)
+    }
+
+    /// Cycles, about.
+    fn cycles(self, sizes: Sizes) -> f64 {
+        let Sizes { heads, queries, keys, depth, is_causal, .. } = sizes;
+        let count = |n: usize| n as f64;
+        let blocks = count(heads * queries.div_ceil(self.queries()));
+        let of_one = (blocks / PROCESSORS).ceil();
+        // Half of the keys are hidden on average; the last block of queries sees all of them.
+        let part = if is_causal { 0.5 } else { 1.0 };
+        let busiest = (of_one * part).max(1.0);
+        // Warps behind the last query have nothing to do.
+        let tiles = count(heads * queries.div_ceil(16 * self.tiles) * self.tiles);
+        let n_steps = count(keys.div_ceil(STEP));
+        let multiplied = count(depth / 16) * count(STEP / 8) * 2.0 * MULTIPLY;
+        let powers = count(STEP / 2) * POWER;
+        let read = 4.0 * count(STEP * depth * 4) / READ / count(self.tiles);
+        let step = (multiplied + powers + read) * SERIAL;
+        let work = busiest * tiles / blocks * n_steps * step / 4.0;
+        let one_warp = (n_steps / count(self.groups)).ceil() * (STEP_DELAY + count(self.tiles) * (multiplied + powers));
+        let bytes = count(4 * depth * keys);
+        let brought = (busiest * bytes / BROUGHT[1]).max(blocks * part * bytes / BROUGHT[0]);
+        let first = of_one.min(3.0) * count(4 * depth * keys.min(self.keys())) / BROUGHT[1];
+        let summed = match self.groups {
+            1 => 0.0,
+            groups => of_one * (150.0 + count(self.queries() * groups * depth * 8) / READ),
+        };
+        first + (brought - first).max(work).max(one_warp) + summed
+    }
+
+    /// Whether registers and shared memory are enough.
+    fn fits(self, sizes: Sizes) -> bool {
+        self.stages(sizes).is_some()
+            && self.sums(sizes.depth).is_some()
+            && self.registers(sizes) <= MOST_REGISTERS.min(REGISTERS / self.threads())
+    }
+
+    /// The division that takes the least time, by the estimate, of those that fit registers and shared memory.
+    fn best(sizes: Sizes) -> Option<Self> {
+        let cycles = |division: &Division| division.cycles(sizes);
+        let fitting = DIVISIONS.into_iter().filter(|division| division.fits(sizes));
+        fitting.min_by(|a, b| cycles(a).total_cmp(&cycles(b)))
+    }
+}
 
 /// Whether the kernel runs `call` in a program of `precision`: no cache, no window, one output, heads of ordinary depth.
 pub(crate) fn has_kernel(flat: &Flat, call: &FlatCall, precision: Precision) -> bool {
@@ -44,6 +198,7 @@ pub(crate) fn has_kernel(flat: &Flat, call: &FlatCall, precision: Precision) -> 
         && q[3] == v[3]
         && q[3] % 16 == 0
         && (16..=128).contains(&q[3])
+        && k[..3] == v[..3]
         && k[1] > 0
         && q[1] % k[1] == 0
         && q.iter().chain(&k).all(|&size| size > 0)
@@ -78,23 +233,18 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
     };
     // Heads are joined next, so positions are the slower axis.
     let out = planner.fresh(scalar, &flat.values[call.outputs[0]].shape, &[0, 2, 1, 3]);
-    let n_warps = [4, 2].into_iter().find(|n| batch * heads * n_queries.div_ceil(n * QUERIES) >= 132).unwrap_or(1);
     let form = Form {
         scale: scale(call, depth),
         softcap: call.attrs.float("softcap").unwrap_or(0.0),
         is_causal: call.attrs.flag("is_causal"),
-        n_warps,
     };
-    let source = source(&views, mask.as_ref(), &out, &form);
-    let parameters: Vec<usize> = views.iter().chain(&mask).chain([&out]).map(|view| view.buffer).collect();
-    let reads = parameters[..parameters.len() - 1].to_vec();
-    let grid = [n_queries.div_ceil(n_warps * QUERIES) as u32, (batch * heads) as u32];
+    let attention = Attention { views: &views, mask: mask.as_ref(), out: &out, form };
+    let too_large = || Refusal::new("", "it has too many heads or queries");
+    let division = Division::best(attention.sizes()).ok_or_else(too_large)?;
+    let kernel = attention.kernel(division).ok_or_else(too_large)?;
+    let reads = kernel.parameters[..kernel.parameters.len() - 1].to_vec();
     planner.plan.steps.push(Step {
-        work: Work::Kernel(Generated {
-            source,
-            launch: Launch { grid, threads: (n_warps * 32) as u32, shared_bytes: 0 },
-            parameters,
-        }),
+        work: Work::Kernel(kernel),
         name: "Attention".into(),
         nodes: vec![call.name.clone()],
         reads,
@@ -107,263 +257,132 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
 }
 
 /// What besides its operands decides about a kernel.
+#[derive(Clone, Copy)]
 struct Form {
     scale: f32,
     softcap: f32,
     is_causal: bool,
-    n_warps: usize,
 }
 
-fn source(views: &[View], mask: Option<&View>, out: &View, form: &Form) -> String {
-    let &Form { n_warps, is_causal, .. } = form;
-    let [_, heads, n_queries, depth] = out.shape[..] else { return String::new() };
-    let n_keys = views[1].shape[2];
-    let base = |view: &View| format!("{}u + batch * {}u + head * {}u", view.offset, view.strides[0], view.strides[1]);
-    // Several query heads may share one head of keys and values.
-    let shared = |view: &View| {
-        let group = heads / view.shape[1];
-        format!("{}u + batch * {}u + head / {group}u * {}u", view.offset, view.strides[0], view.strides[1])
-    };
-    let step = |view: &View| view.strides[2];
-    let mask_parameter =
-        mask.map_or(String::new(), |mask| format!("const {}* __restrict__ mask, ", mask.scalar.spelled()));
-    // A mask that is the same for all queries is read once, if it is not too long to be kept.
-    let is_shared = mask.is_some_and(|mask| mask.strides[2] == 0 && n_keys <= MOST_KEPT);
-    let at_key = |mask: &View, query: String| {
-        format!("get(mask[{} + {query} * {}u + key * {}u])", base(mask), mask.strides[2], mask.strides[3])
-    };
-    let kept = n_keys.next_multiple_of(KEYS);
-    let staged = mask.filter(|_| is_shared).map_or(String::new(), |mask| {
-        let element = at_key(mask, "0u".into());
-        let value = match mask.scalar {
-            Scalar::Bool => format!("{element} ? 0.f : never"),
-            _ => format!("in_base_2({element})"),
-        };
-        format!(
-            "__shared__ float added[{kept}];\n  for (int key = threadIdx.x; key < {kept}; key += {}) added[key] = key < {n_keys} ? {value} : 0.f;",
-            n_warps * 32
-        )
-    });
-    // Other masks are read before the keys are awaited, two neighbours at a time where they lie side by side.
-    let pairs = mask.filter(|mask| {
-        let are_even = mask.strides[..3].iter().all(|stride| stride % 2 == 0) && mask.offset % 2 == 0;
-        !is_shared && n_keys % KEYS == 0 && mask.strides[3] == 1 && are_even && mask.scalar.bytes() <= 4
-    });
-    let fetched = pairs.map_or(String::new(), |mask| {
-        format!(
-            r#"
-    Pack<2, {element}> seen[{tiles}][2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {{
-      const int query = min(first + half * 8, {last});
-#pragma unroll
-      for (int tile = 0; tile < {tiles}; ++tile)
-        seen[tile][half] = *reinterpret_cast<const Pack<2, {element}>*>(mask + {base} + query * {step}u + block * {KEYS} + tile * 8 + pair);
-    }}"#,
-            element = mask.scalar.spelled(),
-            tiles = KEYS / 8,
-            last = n_queries - 1,
-            base = base(mask),
-            step = mask.strides[2],
-        )
-    });
-    let masked = mask.map_or(String::new(), |mask| {
-        let inside = if n_keys % KEYS == 0 { String::new() } else { format!("if (key < {n_keys}) ") };
-        let element = match pairs {
-            Some(_) => "get(seen[tile][at / 2].element[at % 2])".into(),
-            None => at_key(mask, format!("(query < {n_queries} ? query : {})", n_queries - 1)),
-        };
-        match mask.scalar {
-            _ if is_shared => "score += added[key];".into(),
-            Scalar::Bool => format!("{inside}if (!{element}) score = never;"),
-            _ => format!("{inside}score += in_base_2({element});"),
-        }
-    });
-    let beyond = match n_keys % KEYS {
-        0 => String::new(),
-        _ => format!("if (key >= {n_keys}) score = never;"),
-    };
-    let causal = if is_causal { "if (key > query) score = never;" } else { "" };
-    let threads = n_warps * 32;
-    let (pitch, vectors, tiles, parts) = (depth + 8, depth / 8, depth / 8, depth / 16);
-    let queries = n_warps * QUERIES;
-    // Weights are powers of 2 instead of e.
-    let log2_e = std::f32::consts::LOG2_E;
-    let scaled = match form.softcap {
-        cap if cap > 0.0 => format!("{:e}f * tanh(s[tile][at] * {:e}f)", cap * log2_e, form.scale / cap),
-        _ => format!("s[tile][at] * {:e}f", form.scale * log2_e),
-    };
-    // Two blocks of keys at a time: one is computed with while the other is on its way.
-    let stages = if 4 * KEYS * pitch * 2 + 4 * MOST_KEPT <= STATIC_SHARED { 2 } else { 1 };
-    let blocks = n_keys.div_ceil(KEYS);
-    // Keys after the last query of a block are seen by none of it.
-    let n_blocks = match is_causal {
-        true => format!("min({blocks}, (int)(blockIdx.x * {queries} + {}) / {KEYS} + 1)", queries - 1),
-        false => blocks.to_string(),
-    };
-    let is_light = depth <= 64 && pairs.is_none_or(|mask| mask.scalar.bytes() <= 2);
-    // Threads of a processor, as many as have registers for what they hold.
-    let resident = if is_light { 512 } else { 384 } / threads;
-    let element = out.scalar.spelled();
-    let narrow = if out.scalar == Scalar::Bf16 { "bf16" } else { "f16" };
-    format!(
-        r#"{PRELUDE}
-typedef unsigned u32;
-__device__ __forceinline__ void multiply(float* c, const u32* a, u32 b0, u32 b1) {{
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.{narrow}.{narrow}.f32 {{%0,%1,%2,%3}}, {{%4,%5,%6,%7}}, {{%8,%9}}, {{%0,%1,%2,%3}};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}}
-__device__ __forceinline__ u32 packed(float low, float high) {{
-  u32 both; asm("cvt.rn.{narrow}x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low)); return both;
-}}
-__device__ __forceinline__ float power_of_2(float x) {{ float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }}
-// A logarithm of a weight to base e, to base 2; what is finite stays finite, since masks of -3.4e38 do not forbid.
-__device__ __forceinline__ float in_base_2(float x) {{
-  const float most = 3.40282347e38f;
-  return fabsf(x) <= most ? fminf(fmaxf(x * {log2_e:e}f, -most), most) : x;
-}}
-// Brings 16 bytes to shared memory, or zeros.
-__device__ __forceinline__ void bring({element}* to, const {element}* from, bool is_there) {{
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"((u32)__cvta_generic_to_shared(to)), "l"(from), "r"(is_there ? 16 : 0) : "memory");
-}}
-extern "C" __global__ void __launch_bounds__({threads}, {resident}) region(
-    const {element}* __restrict__ q, const {element}* __restrict__ k, const {element}* __restrict__ v, {mask_parameter}{element}* __restrict__ out) {{
-  __shared__ alignas(16) {element} keys[{stages}][{KEYS} * {pitch}], values[{stages}][{KEYS} * {pitch}];
-  BEGIN;
-  const float never = -__int_as_float(0x7f800000);
-  const int lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;
-  const u32 batch = blockIdx.y / {heads}u, head = blockIdx.y % {heads}u;
-  const {element}* key_rows = k + {k_base};
-  const {element}* value_rows = v + {v_base};
-  auto load = [&](int block) {{
-    for (int at = threadIdx.x; at < {KEYS} * {vectors}; at += {threads}) {{
-      const int row = at / {vectors}, column = at % {vectors} * 8, key = block * {KEYS} + row, to = row * {pitch} + column;
-      const bool is_there = key < {n_keys};
-      bring(keys[block % {stages}] + to, key_rows + (is_there ? key : 0) * {k_step}u + column, is_there);
-      bring(values[block % {stages}] + to, value_rows + (is_there ? key : 0) * {v_step}u + column, is_there);
-    }}
-  }};
-  const int n_blocks = {n_blocks};
-  load(0);
-  asm volatile("cp.async.commit_group;");
-  {staged}
-  const int first = blockIdx.x * {queries} + threadIdx.x / 32 * {QUERIES} + group;
-  const {element}* query_rows = q + {q_base};
-  u32 a[{parts}][4];
-#pragma unroll
-  for (int part = 0; part < {parts}; ++part) {{
-#pragma unroll
-    for (int at = 0; at < 4; ++at) {{
-      int row = first + (at % 2) * 8;
-      row = row < {n_queries} ? row : {last_query};
-      a[part][at] = *reinterpret_cast<const u32*>(query_rows + row * {q_step}u + part * 16 + at / 2 * 8 + pair);
-    }}
-  }}
-  float top[2] = {{never, never}}, total[2] = {{0.f, 0.f}}, sum[{tiles}][4];
-#pragma unroll
-  for (int tile = 0; tile < {tiles}; ++tile) sum[tile][0] = sum[tile][1] = sum[tile][2] = sum[tile][3] = 0.f;
-  for (int block = 0; block < n_blocks; ++block) {{
-    if ({stages} > 1 && block + 1 < n_blocks) load(block + 1);
-    {fetched}
-    asm volatile("cp.async.commit_group; cp.async.wait_group %0;" :: "n"({stages} - 1) : "memory");
-    __syncthreads();
-    const int start = block * {KEYS};
-    const {element}* key_tile = keys[block % {stages}];
-    const {element}* value_tile = values[block % {stages}];
-    float s[{key_tiles}][4];
-    float highest[2] = {{top[0], top[1]}};
-#pragma unroll
-    for (int tile = 0; tile < {key_tiles}; ++tile) {{
-      s[tile][0] = s[tile][1] = s[tile][2] = s[tile][3] = 0.f;
-      const u32 row = (u32)__cvta_generic_to_shared(key_tile + (tile * 8 + lane % 8) * {pitch} + lane / 8 * 8);
-#pragma unroll
-      for (int part = 0; part < {parts}; part += 2) {{
-        u32 b[4];
-        if (part + 1 < {parts}) {{
-          asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%0,%1,%2,%3}}, [%4];"
-              : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3]) : "r"(row + part * 32));
-          multiply(s[tile], a[part], b[0], b[1]);
-          multiply(s[tile], a[part + 1 < {parts} ? part + 1 : 0], b[2], b[3]);
-        }} else {{
-          asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {{%0,%1}}, [%2];"
-              : "=r"(b[0]), "=r"(b[1]) : "r"(row - (lane / 16) * 32 + part * 32));
-          multiply(s[tile], a[part], b[0], b[1]);
-        }}
-      }}
-#pragma unroll
-      for (int at = 0; at < 4; ++at) {{
-        const int key = start + tile * 8 + pair + at % 2, query = first + at / 2 * 8;
-        float score = {scaled};
-        {masked}
-        {causal}
-        {beyond}
-        s[tile][at] = score;
-        highest[at / 2] = fmaxf(highest[at / 2], score);
-      }}
-    }}
-    float shrink[2], offset[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {{
-      highest[half] = fmaxf(highest[half], __shfl_xor_sync(~0u, highest[half], 1));
-      highest[half] = fmaxf(highest[half], __shfl_xor_sync(~0u, highest[half], 2));
-      offset[half] = highest[half] == never ? 0.f : highest[half];
-      shrink[half] = power_of_2(top[half] - offset[half]);
-      top[half] = highest[half];
-      total[half] *= shrink[half];
-    }}
-#pragma unroll
-    for (int tile = 0; tile < {tiles}; ++tile)
-#pragma unroll
-      for (int at = 0; at < 4; ++at) sum[tile][at] *= shrink[at / 2];
-#pragma unroll
-    for (int tile = 0; tile < {key_tiles}; ++tile)
-#pragma unroll
-      for (int at = 0; at < 4; ++at) {{
-        s[tile][at] = power_of_2(s[tile][at] - offset[at / 2]);
-        total[at / 2] += s[tile][at];
-      }}
-#pragma unroll
-    for (int part = 0; part < {key_parts}; ++part) {{
-      const u32 p[4] = {{packed(s[2 * part][0], s[2 * part][1]), packed(s[2 * part][2], s[2 * part][3]),
-                        packed(s[2 * part + 1][0], s[2 * part + 1][1]), packed(s[2 * part + 1][2], s[2 * part + 1][3])}};
-      const u32 row = (u32)__cvta_generic_to_shared(value_tile + (part * 16 + lane % 16) * {pitch} + lane / 16 * 8);
-#pragma unroll
-      for (int tile = 0; tile < {tiles}; tile += 2) {{
-        u32 b[4];
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {{%0,%1,%2,%3}}, [%4];"
-            : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3]) : "r"(row + tile * 16));
-        multiply(sum[tile], p, b[0], b[1]);
-        multiply(sum[tile + 1], p, b[2], b[3]);
-      }}
-    }}
-    __syncthreads();
-    if ({stages} == 1 && block + 1 < n_blocks) load(block + 1);
-  }}
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {{
-    total[half] += __shfl_xor_sync(~0u, total[half], 1);
-    total[half] += __shfl_xor_sync(~0u, total[half], 2);
-    // A query that sees no key attends to nothing.
-    const float inverse = total[half] == 0.f ? 0.f : 1.f / total[half];
-    const int query = first + half * 8;
-    if (query >= {n_queries}) continue;
-    {element}* row = out + {out_base} + query * {out_step}u + pair;
-#pragma unroll
-    for (int tile = 0; tile < {tiles}; ++tile)
-      *reinterpret_cast<u32*>(row + tile * 8) = packed(sum[tile][2 * half] * inverse, sum[tile][2 * half + 1] * inverse);
-  }}
-}}
-"#,
-        q_base = base(&views[0]),
-        k_base = shared(&views[1]),
-        v_base = shared(&views[2]),
-        out_base = base(out),
-        q_step = step(&views[0]),
-        k_step = step(&views[1]),
-        v_step = step(&views[2]),
-        out_step = step(out),
-        last_query = n_queries - 1,
-        key_tiles = KEYS / 8,
-        key_parts = KEYS / 16,
-    )
+/// What is computed, before it is divided.
+struct Attention<'a> {
+    /// Queries, keys and values.
+    views: &'a [View],
+    /// What is added to scores, broadcast to their shape.
+    mask: Option<&'a View>,
+    out: &'a View,
+    form: Form,
 }
+
+impl Attention<'_> {
+    fn sizes(&self) -> Sizes {
+        let [q, k] = [&self.views[0].shape, &self.views[1].shape];
+        // A mask that is the same for all queries is read once, if it is not too long to be kept.
+        let is_kept = self.mask.is_some_and(|mask| mask.strides[2] == 0 && k[2] <= MOST_KEPT);
+        let registers = |mask: &View| if self.is_in_pairs(mask) { mask.scalar.bytes().div_ceil(2) } else { 2 };
+        Sizes {
+            heads: q[0] * q[1],
+            queries: q[2],
+            keys: k[2],
+            depth: q[3],
+            is_causal: self.form.is_causal,
+            kept: if is_kept { k[2].next_multiple_of(STEP) * 4 } else { 0 },
+            seen: self.mask.filter(|_| !is_kept).map_or(0, |mask| STEP / 4 * registers(mask)),
+        }
+    }
+
+    /// Whether two elements of a mask are read at a time: they lie side by side.
+    fn is_in_pairs(&self, mask: &View) -> bool {
+        let are_even = mask.strides[..3].iter().all(|stride| stride % 2 == 0) && mask.offset % 2 == 0;
+        mask.strides[3] == 1 && are_even && mask.shape[3] % 2 == 0
+    }
+
+    fn mask_defines(&self) -> String {
+        let Some(mask) = self.mask else { return "#define MASK NO_MASK\n#define MASK_PARAMETER\n".into() };
+        format!(
+            "#define MASK {}\n#define MASK_PARAMETER const mask_t* __restrict__ mask,\n#define MASK_IN_PAIRS {}\n\
+             #define MASK_KEY {}u\ntypedef {} mask_t;\n",
+            if self.sizes().kept > 0 { "ONE_FOR_ALL_QUERIES" } else { "EACH_ITS_OWN" },
+            usize::from(self.is_in_pairs(mask)),
+            mask.strides[3],
+            mask.scalar.spelled()
+        )
+    }
+
+    /// The kernel. `None` when it has too many blocks, or its division does not fit.
+    fn kernel(&self, division: Division) -> Option<Generated> {
+        let (sizes, Form { scale, softcap, is_causal }) = (self.sizes(), self.form);
+        let [_, heads, n_queries, depth] = self.out.shape[..] else { return None };
+        let stages = division.stages(sizes)?;
+        let row = Division::row(depth);
+        let staged = division.queries() * row + stages * 2 * division.keys() * row + sizes.kept;
+        let (parts, summed) = division.sums(depth)?;
+        let shared = staged.max(summed);
+        let blocks = n_queries.div_ceil(division.queries());
+        // As many blocks on a processor as there are for it, and as have registers and shared memory.
+        let resident = (sizes.heads * blocks)
+            .div_ceil(PROCESSORS as usize)
+            .min(REGISTERS / (division.registers(sizes) * division.threads()))
+            .min(PROCESSOR_SHARED / (shared + 1024))
+            .max(1);
+        let element = self.out.scalar.spelled();
+        let elements = if self.out.scalar == Scalar::Bf16 { "BF16" } else { "F16" };
+        // Scores are scaled when their power is computed, if the largest of them stays so and nothing is added to them.
+        let log2_e = std::f32::consts::LOG2_E;
+        let scales_later = self.mask.is_none() && softcap <= 0.0 && scale > 0.0 && (scale * log2_e).is_normal();
+        let (before, factor) = match softcap > 0.0 {
+            true => (scale / softcap, 1.0),
+            false if scales_later => (1.0, scale * log2_e),
+            false => (scale * log2_e, 1.0),
+        };
+        let mut source = format!(
+            "{PRELUDE}#define NO_MASK 0\n#define ONE_FOR_ALL_QUERIES 1\n#define EACH_ITS_OWN 2\n#define ELEMENTS {elements}\n\
+             typedef {element} element_t;\n#define SCALE {before:e}f\n#define FACTOR {factor:e}f\n#define CAP {:e}f\n{}",
+            softcap * log2_e,
+            self.mask_defines(),
+        );
+        for (name, number) in [
+            ("SPLIT", 1),
+            ("STEP", STEP),
+            ("WARPS", division.warps),
+            ("TILES", division.tiles),
+            ("GROUPS", division.groups),
+            ("KEYS", division.keys()),
+            ("STAGES", stages),
+            ("SUM_PARTS", parts),
+            ("RESIDENT", resident),
+            ("N_QUERIES", n_queries),
+            ("N_KEYS", sizes.keys),
+            ("DEPTH", depth),
+            ("IS_CAUSAL", usize::from(is_causal)),
+            ("SOFTCAPS", usize::from(softcap > 0.0)),
+            ("SCALES_LATER", usize::from(scales_later)),
+        ] {
+            let _ = writeln!(source, "#define {name} {number}");
+        }
+        let [q, k, v] = self.views else { return None };
+        for (name, view) in
+            [("Q", q), ("K", k), ("V", v), ("OUT", self.out)].into_iter().chain(self.mask.map(|mask| ("MASK", mask)))
+        {
+            // So many query heads share one head of keys and values.
+            let shared_by = heads / view.shape[1];
+            let strides = [("BATCH", view.strides[0]), ("HEAD", view.strides[1]), ("ROW", view.strides[2])];
+            for (of, number) in strides.into_iter().chain([("OFFSET", view.offset), ("SHARED", shared_by)]) {
+                let _ = writeln!(source, "#define {name}_{of} {number}u");
+            }
+        }
+        let _ = writeln!(source, "#define HEADS {heads}u");
+        source.push_str(include_str!("matrix.cuh"));
+        source.push_str(include_str!("flash.cuh"));
+        let launch = Launch {
+            grid: [u32::try_from(sizes.heads).ok()?, u32::try_from(blocks).ok().filter(|&blocks| blocks < 1 << 16)?],
+            threads: division.threads() as u32,
+            shared_bytes: shared as u32,
+        };
+        let parameters = self.views.iter().chain(self.mask).chain([self.out]).map(|view| view.buffer).collect();
+        Some(Generated { source, launch, parameters })
+    }
+}
+
+#[cfg(test)]
+mod tests;

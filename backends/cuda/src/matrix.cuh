@@ -37,6 +37,28 @@ __device__ __forceinline__ void four(unsigned (&to)[4], const unsigned char* mem
 #endif
 }
 
+#if ELEMENTS == F16 || ELEMENTS == BF16
+// The same of blocks whose rows become columns.
+__device__ __forceinline__ void four_turned(unsigned (&to)[4], const unsigned char* memory, unsigned at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(shared_address(memory) + at));
+}
+
+// Two numbers as they are stored, the first at the lower address.
+__device__ __forceinline__ unsigned packed(float low, float high) {
+  unsigned both;
+#if ELEMENTS == F16
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+#else
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+#endif
+  return both;
+}
+#endif
+
+// Right to 2^-22.
+__device__ __forceinline__ float power_of_2(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+
 // Adds to 16 by 8 sums the products of 32 bytes of each of 16 rows and 8 columns.
 __device__ __forceinline__ void multiply(sum_t (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if ELEMENTS == I8
@@ -59,7 +81,7 @@ __device__ __forceinline__ void multiply(sum_t (&sums)[4], const unsigned (&a)[4
 #endif
 }
 
-#if GROUPS
+#if BY_GROUPS
 #define GROUP_TILE sum_t (&sums)[1][TILE_FILTERS / 8][4]
 // Rows of 128 bytes that lie from `at` on, their chunks exchanged: how matrix units find them.
 __device__ __forceinline__ u64 described(const unsigned char* memory, unsigned at) {

@@ -93,13 +93,13 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
   sum_t sums[DOWN_EACH][ACROSS_EACH][4] = {};
   for (int step = 0; step < n_steps; ++step) {
     wait_for_all_but<STAGES - 2>();
-#if GROUPS
+#if BY_GROUPS
     show_to_units();
     multiplied(sums);
 #endif
     __syncthreads();
     const unsigned pixels_at = step % STAGES * STAGE_BYTES, filters_at = pixels_at + TILE_PIXELS * 128;
-#if GROUPS
+#if BY_GROUPS
     multiply_group(sums, memory, pixels_at + warp / 4 * 64 * 128, filters_at);
 #endif
     if (step + STAGES - 1 < n_steps) {
@@ -107,7 +107,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
       bring_pixels((step + STAGES - 1) % STAGES, first_step + step + STAGES - 1);
     }
     fetched_to_here();
-#if !GROUPS
+#if !BY_GROUPS
 #pragma unroll
     for (int k = 0; k < STEP_CHUNKS / 2; ++k) {
       unsigned a[DOWN_EACH][4], b[ACROSS_EACH / 2][4];
@@ -124,7 +124,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
     }
 #endif
   }
-#if GROUPS
+#if BY_GROUPS
   multiplied(sums);
 #endif
 #if !IS_SHORT

@@ -256,7 +256,7 @@ impl Tiled<'_> {
             ("WARPS_DOWN", warps[0]),
             ("WARPS_ACROSS", warps[1]),
             ("STAGES", stages),
-            ("GROUPS", usize::from(tile.by == By::Groups)),
+            ("BY_GROUPS", usize::from(tile.by == By::Groups)),
             ("FILTERS_ARE_CONSTANT", usize::from(self.filters_are_constant)),
             ("PIXELS", pixels),
             ("FILTERS", n_filters),

@@ -14,7 +14,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __global__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __restrict__
 #define CLUSTER
 #define BEGIN
@@ -35,14 +35,16 @@ template <int N, typename T> struct alignas(N * sizeof(T)) Pack { T element[N]; 
 inline float of_bits(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
 inline uint32_t bits_of(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
 inline float __uint_as_float(uint32_t bits) { return of_bits(bits); }
+inline int min(int a, int b) { return a < b ? a : b; }
 inline float get(float x) { return x; }
+inline bool get(bool x) { return x; }
 inline i64 get(signed char x) { return x; }
 inline i64 get(unsigned char x) { return x; }
 inline i64 get(short x) { return x; }
 inline float get(bfloat_t x) { return of_bits((uint32_t)x.bits << 16); }
 inline float get(half_t x) {
   const int exponent = x.bits >> 10 & 31, mantissa = x.bits & 1023;
-  const float magnitude = exponent ? std::ldexp((float)(mantissa + 1024), exponent - 25) : std::ldexp((float)mantissa, -24);
+  const float magnitude = exponent == 31 ? (mantissa ? NAN : INFINITY) : exponent ? std::ldexp((float)(mantissa + 1024), exponent - 25) : std::ldexp((float)mantissa, -24);
   return x.bits >> 15 ? -magnitude : magnitude;
 }
 inline float get(e4m3_t x) {
@@ -66,6 +68,8 @@ template <typename T> T larger(T a, T b) { return a != a || a > b ? a : b; }
 template <typename T> T smaller(T a, T b) { return a != a || a < b ? a : b; }
 inline float relu(float x) { return x < 0 ? 0 : x; }
 inline float unit(float x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
+inline float __fdividef(float x, float y) { return x / y; }
+inline float power_of_2(float x) { return std::exp2(x); }
 inline float gelu(float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678f)); }
 
 struct Block {
@@ -112,6 +116,39 @@ inline void four(unsigned (&to)[4], const unsigned char* memory, unsigned at) {
   warp.barrier.arrive_and_wait();
   for (int i = 0; i < 4; ++i) memcpy(&to[i], memory + warp.at[i * 8 + lane / 4] + lane % 4 * 4, 4);
   warp.barrier.arrive_and_wait();
+}
+inline void four_turned(unsigned (&to)[4], const unsigned char* memory, unsigned at) {
+  auto& warp = this_block->warps[threadIdx.x / 32];
+  const unsigned lane = threadIdx.x % 32;
+  warp.at[lane] = at;
+  warp.barrier.arrive_and_wait();
+  for (int i = 0; i < 4; ++i)
+    for (int half = 0; half < 2; ++half)
+      memcpy((uint16_t*)&to[i] + half, memory + warp.at[i * 8 + lane % 4 * 2 + half] + lane / 4 * 2, 2);
+  warp.barrier.arrive_and_wait();
+}
+// What lane `from` has.
+template <typename T> T of_lane(T x, unsigned from) {
+  static_assert(sizeof x == 4);
+  auto& warp = this_block->warps[threadIdx.x / 32];
+  memcpy(&warp.at[threadIdx.x % 32], &x, 4);
+  warp.barrier.arrive_and_wait();
+  memcpy(&x, &warp.at[from], 4);
+  warp.barrier.arrive_and_wait();
+  return x;
+}
+template <typename T> T __shfl_sync(unsigned, T x, unsigned from) { return of_lane(x, from); }
+template <typename T> T __shfl_xor_sync(unsigned, T x, unsigned other) { return of_lane(x, threadIdx.x % 32 ^ other); }
+inline bool __any_sync(unsigned, int x) {
+  for (int step = 16; step > 0; step /= 2) x |= __shfl_xor_sync(~0u, x, step);
+  return x;
+}
+template <typename E> unsigned packed_as(float low, float high) {
+  E both[2];
+  put(both[0], low), put(both[1], high);
+  unsigned bits;
+  memcpy(&bits, both, 4);
+  return bits;
 }
 template <typename E, typename S> void multiply_as(S (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   auto& warp = this_block->warps[threadIdx.x / 32];

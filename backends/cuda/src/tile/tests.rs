@@ -18,6 +18,7 @@ template <int N> void multiply_group(sum_t (&sums)[1][N][4], const unsigned char
   multiply_group_as<Kind<ELEMENTS>::element_t>(sums, memory, pixels_at, filters_at);
 }
 template <int N> void multiplied(sum_t (&sums)[1][N][4]) {}
+#define packed packed_as<Kind<ELEMENTS>::element_t>
 inline void leave(sum_t* to, unsigned row, const sum_t (&sums)[4]) {
   const unsigned lane = threadIdx.x % 32;
   for (unsigned c = 0; c < 4; ++c) to[(lane / 4 + 8 * (c / 2)) * row + lane % 4 * 2 + c % 2] = sums[c];
