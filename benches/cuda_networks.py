@@ -4,7 +4,8 @@
 
 The Python that runs this has PyTorch with CUDA; both sides use the libraries that it brings. A run whose file is there already is
 left out, so what was cut off goes on. `--only bert vit` takes some networks, `--seconds 500` begins no run after that time, and `--table`
-measures nothing: it writes the table of README.md in the directory anew from the samples, between the two marks.
+measures nothing: it writes the tables of README.md in the directory anew, each between its two marks: from the samples, and from what
+`--ways` printed of ResNet-50 in `kernels-resnet-f16-b*.txt`.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import glob
 import json
 import os
 import pathlib
+import re
 import site
 import statistics
 import subprocess
@@ -41,6 +43,7 @@ PRECISIONS = [
 ]
 
 MARK = "<!-- table: benches/cuda_networks.py --table -->"
+WAYS_MARK = "<!-- ways: benches/cuda_networks.py --table -->"
 LIMIT_SECONDS = 150
 
 
@@ -67,7 +70,7 @@ def runs(program):
 def bench(program, model, precision, batch):
     command = [program, "bench", MODELS / f"{model}.onnxtxt", "--precision", precision, "--batch", str(batch)]
     calibrated = ["--calibrator", "max"] if precision in ("int8", "fp8") else []
-    return [*command, *calibrated, "--samples", "31", "--kernels", "--raw"]
+    return [*command, *calibrated, "--samples", "31", "--kernels", "--ways", "--raw"]
 
 
 def measure(options):
@@ -134,10 +137,35 @@ def table(directory):
     return "\n".join(lines)
 
 
+def fastest_ways(path):
+    """Microseconds of the fastest way of each kind, by kernel and first node, of the fused program that printed `path`."""
+    found = {}
+    for line in path.read_text().split("\nunfused against itself")[0].splitlines():
+        way = re.match(r" ([\d.]+) +(ours|cuBLASLt|cuDNN)\S*( .*?)  +(chosen|wrong)? *(Conv\S*) +(\S+)$", line)
+        if way and way[4] != "wrong":
+            times = found.setdefault((way[5], way[6]), {})
+            times[way[2]] = min(times.get(way[2], float("inf")), float(way[1]))
+    return found
+
+
+def ways(directory):
+    """Rows of the fastest tile of ours, plan of cuBLASLt and engine of cuDNN for each convolution of ResNet-50, in microseconds."""
+    kinds, batches = ["ours", "cuBLASLt", "cuDNN"], [1, 8, 32]
+    lines = ["| convolution | " + " | ".join(f"batch {batch}: {kind}" for batch in batches for kind in kinds) + " |", "|---" * 10 + "|"]
+    # In the order of the program: of convolutions that are alike, which one was timed is by chance.
+    tables = [fastest_ways(directory / f"kernels-resnet-f16-b{batch}.txt").items() for batch in batches]
+    for alike in zip(*tables):
+        kernel, node = alike[0][0]
+        cells = [f"{times[kind]:.2f}" if kind in times else "" for _, times in alike for kind in kinds]
+        lines.append(f"| {kernel} `{node}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def write_table(directory):
     page = directory / "README.md"
-    before, _, after = page.read_text().split(MARK)
-    page.write_text(f"{before}{MARK}\n\n{table(directory)}\n\n{MARK}{after}")
+    for mark, made in ((MARK, table(directory)), (WAYS_MARK, ways(directory))):
+        before, _, after = page.read_text().split(mark)
+        page.write_text(f"{before}{mark}\n\n{made}\n\n{mark}{after}")
 
 
 def main():
