@@ -224,6 +224,15 @@ impl Stream {
         self.stream.cast()
     }
 
+    /// Seconds on the device of what `work` enqueues here; waits for it.
+    pub fn seconds(&self, work: impl FnOnce() -> Result<(), Diagnostic>) -> Result<f64, Diagnostic> {
+        let (start, end) = (Event::new()?, Event::new()?);
+        start.record(self)?;
+        work()?;
+        end.record(self)?;
+        end.seconds_since(&start)
+    }
+
     /// Waits for all work.
     pub fn synchronize(&self) -> Result<(), Diagnostic> {
         // SAFETY: the stream lives.

@@ -37,7 +37,7 @@ template <typename T> __device__ __forceinline__ float added_by(T x) { return in
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) region(
     const element_t* __restrict__ q, const element_t* __restrict__ k, const element_t* __restrict__ v, MASK_PARAMETER element_t* __restrict__ out) {
   SHARED(memory);
-  BEGIN;
+  WAIT;
   // The warp's number is read from one lane, so that the compiler knows that branches on it are uniform.
   const unsigned thread = threadIdx.x, lane = thread % 32, warp = __shfl_sync(~0u, thread / 32, 0);
   const unsigned batch = blockIdx.x / HEADS, head = blockIdx.x % HEADS, pair = lane % 4 * 2;

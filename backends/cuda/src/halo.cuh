@@ -9,10 +9,8 @@
 #define HALO_COLUMNS (TILE_COLUMNS + TAP_COLUMNS - 1)
 #define TAPS (TAP_ROWS * TAP_COLUMNS)
 #define IMAGE_BYTES ((HALO_ROWS * HALO_COLUMNS * PART_BYTES + 127) / 128 * 128)
-#define THREADS (WARPS_DOWN * WARPS_ACROSS * 32)
 #define DOWN_EACH (TILE_ROWS / WARPS_DOWN)
 #define ACROSS_EACH (TILE_FILTERS / WARPS_ACROSS / 8)
-#define SUMS_ROW (TILE_FILTERS + 8)
 #define ROWS_OF_TILES ((OUT_ROWS + TILE_ROWS - 1) / TILE_ROWS)
 #define COLUMNS_OF_TILES ((OUT_COLUMNS + TILE_COLUMNS - 1) / TILE_COLUMNS)
 
@@ -90,16 +88,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) region(const uint4* __rest
   for (int i = 0; i < DOWN_EACH; ++i)
 #pragma unroll
     for (int j = 0; j < ACROSS_EACH; ++j) leave(tile + (warp_row + i) * TILE_COLUMNS * SUMS_ROW + warp_filter + j * 8, SUMS_ROW, sums[i][j]);
-  __syncthreads();
-#define SHARE (TILE_PIXELS * TILE_FILTERS / WIDTH)
-  // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once.
-#pragma unroll 8
-  for (int at = thread; at < SHARE; at += THREADS) {
-    const int in_tile = at / (TILE_FILTERS / WIDTH), column = at % (TILE_FILTERS / WIDTH) * WIDTH, filter = first_filter + column;
-    const int y = first_row + in_tile / TILE_COLUMNS, x = first_column + in_tile % TILE_COLUMNS;
-    const bool is_there = y < OUT_ROWS && x < OUT_COLUMNS && filter < FILTERS;
-    const Pack<WIDTH, sum_t> total = of_block<Pack<WIDTH, sum_t>>(tile + in_tile * SUMS_ROW + column, 0);
-    finish(is_there ? ((n * OUT_ROWS + y) * OUT_COLUMNS + x) * FILTERS + filter : 0, total.element,
-           is_there ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
-  }
+  const auto place_of = [&](unsigned pixel, unsigned& place) {
+    const int y = first_row + pixel / TILE_COLUMNS, x = first_column + pixel % TILE_COLUMNS;
+    place = (n * OUT_ROWS + y) * OUT_COLUMNS + x;
+    return (OUT_ROWS % TILE_ROWS == 0 || y < OUT_ROWS) && (OUT_COLUMNS % TILE_COLUMNS == 0 || x < OUT_COLUMNS);
+  };
+  finish_tile(tile, 0, first_filter, place_of ARGUMENTS);
 }

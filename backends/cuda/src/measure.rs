@@ -2,7 +2,7 @@
 
 use crate::backend::listed;
 use crate::compile::compile;
-use crate::driver::{Event, Graph, Kernel, Launch, Memory};
+use crate::driver::{Graph, Kernel, Launch, Memory};
 use crate::product::{Activation, CublasLt, Matrix, Operands, Product, WORKSPACE};
 use crate::program::{CudaProgram, kinds, noise};
 use crate::view::{Precision, Scalar};
@@ -89,11 +89,7 @@ impl CudaProgram {
     pub fn chained_seconds(&self, chain: &Chain) -> Result<f64, Error> {
         self.device.bind()?;
         let stream = &self.libraries.stream;
-        let (start, end) = (Event::new()?, Event::new()?);
-        start.record(stream)?;
-        stream.replay(&chain.graph)?;
-        end.record(stream)?;
-        Ok(end.seconds_since(&start)? / chain.n as f64)
+        Ok(stream.seconds(|| stream.replay(&chain.graph))? / chain.n as f64)
     }
 
     /// The ceilings of programs in `precision`. Errors: out of memory.

@@ -294,14 +294,11 @@ impl CudaProgram {
     pub fn seconds(&self, n: usize) -> Result<f64, Error> {
         self.device.bind()?;
         let stream = &self.libraries.stream;
-        let (start, end) = (Event::new()?, Event::new()?);
-        start.record(stream)?;
-        for _ in 0..n {
-            self.replay(self.next.get(), stream)?;
-            self.next.set((self.next.get() + 1) % self.copies.len());
-        }
-        end.record(stream)?;
-        Ok(end.seconds_since(&start)?)
+        let replay = |_| {
+            let at = self.next.replace((self.next.get() + 1) % self.copies.len());
+            self.replay(at, stream)
+        };
+        Ok(stream.seconds(|| (0..n).try_for_each(replay))?)
     }
 
     /// `n` runs on each of `n_streams` copies of the memory, all copies at the same time, each on a stream of its own:

@@ -9,14 +9,11 @@
 // Whether the next kernel may start while this one multiplies.
 #define IS_SHORT (N_STEPS / SPLIT <= 4)
 #define STAGE_BYTES ((TILE_PIXELS + TILE_FILTERS) * STEP_CHUNKS * 16)
-#define THREADS (WARPS_DOWN * WARPS_ACROSS * 32)
 #define ROWS_AT_ONCE (THREADS / STEP_CHUNKS)
 #define PIXELS_EACH (TILE_PIXELS / ROWS_AT_ONCE)
 #define FILTERS_EACH (TILE_FILTERS / ROWS_AT_ONCE)
 #define DOWN_EACH (TILE_PIXELS / WARPS_DOWN / 16)
 #define ACROSS_EACH (TILE_FILTERS / WARPS_ACROSS / 8)
-// From one row of sums to the next, so that eight rows touch every bank once.
-#define SUMS_ROW (TILE_FILTERS + 8)
 
 // Where 16 bytes `chunk` of row `row` lie: chunks are exchanged so that those of eight rows touch every bank once.
 __device__ __forceinline__ unsigned place(unsigned row, unsigned chunk) { return row * 128 + ((chunk ^ row) & 7) * 16; }
@@ -138,46 +135,9 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
   for (int i = 0; i < DOWN_EACH; ++i)
 #pragma unroll
     for (int j = 0; j < ACROSS_EACH; ++j) leave(tile + (warp_pixel + i * 16) * SUMS_ROW + warp_filter + j * 8, SUMS_ROW, sums[i][j]);
-#define SHARE (TILE_PIXELS / SPLIT * TILE_FILTERS / WIDTH)
-#define ROUNDS ((SHARE + THREADS - 1) / THREADS)
-#define AT_ONCE (ROUNDS < 8 ? ROUNDS : 8)
-#define ARE_WHOLE (PIXELS % TILE_PIXELS == 0 && FILTERS % TILE_FILTERS == 0 && SHARE % THREADS == 0)
-  unsigned in_tile[AT_ONCE], places[AT_ONCE];
-  bool are_there[AT_ONCE];
-  Beside besides[AT_ONCE];
-  // What lies outside is computed of something inside and written elsewhere: without branches, all that is read is under way at once, as
-  // far as registers go.
-  const auto look_beside = [&](int first) {
-#pragma unroll
-    for (int i = 0; i < AT_ONCE; ++i) {
-      const unsigned at = (thread + (first + i) * THREADS) % SHARE;
-      const unsigned pixel = part * (TILE_PIXELS / SPLIT) + at / (TILE_FILTERS / WIDTH), filter = at % (TILE_FILTERS / WIDTH) * WIDTH;
-      are_there[i] = ARE_WHOLE || (thread + (first + i) * THREADS < SHARE && first_pixel + pixel < PIXELS && first_filter + filter < FILTERS);
-      in_tile[i] = pixel * SUMS_ROW + filter;
-      places[i] = are_there[i] ? (first_pixel + pixel) * FILTERS + first_filter + filter : 0;
-      besides[i] = beside(places[i] ARGUMENTS);
-    }
+  const auto place_of = [&](unsigned pixel, unsigned& place) {
+    place = first_pixel + pixel;
+    return PIXELS % TILE_PIXELS == 0 || place < PIXELS;
   };
-  look_beside(0);
-  cluster_barrier();
-#pragma unroll 1
-  for (int first = 0; first < ROUNDS; first += AT_ONCE) {
-    if (first > 0) look_beside(first);
-    Pack<WIDTH, sum_t> totals[AT_ONCE];
-#pragma unroll
-    for (int i = 0; i < AT_ONCE; ++i) {
-      totals[i] = of_block<Pack<WIDTH, sum_t>>(tile + in_tile[i], 0);
-#pragma unroll
-      for (int other = 1; other < SPLIT; ++other) {
-        const Pack<WIDTH, sum_t> more = of_block<Pack<WIDTH, sum_t>>(tile + in_tile[i], other);
-#pragma unroll
-        for (int c = 0; c < WIDTH; ++c) totals[i].element[c] += more.element[c];
-      }
-    }
-    if (first + AT_ONCE >= ROUNDS) cluster_read();
-#pragma unroll
-    for (int i = 0; i < AT_ONCE; ++i)
-      finish(places[i], totals[i].element, besides[i], are_there[i] ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
-  }
-  cluster_leave();
+  finish_tile(tile, part, first_filter, place_of ARGUMENTS);
 }

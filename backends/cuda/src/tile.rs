@@ -270,6 +270,7 @@ impl Tiled<'_> {
             source.push_str(&group_operands(tile.filters, elements));
         }
         source.push_str(include_str!("matrix.cuh"));
+        source.push_str(include_str!("results.cuh"));
         source.push_str(if tile.by == By::Halo { include_str!("halo.cuh") } else { include_str!("tile.cuh") });
         let (operands, blocks) = match tile.by {
             By::Halo => halo(convolution, tile)?,

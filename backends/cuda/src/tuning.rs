@@ -7,7 +7,7 @@ use crate::backend::{kernels_of, listed};
 use crate::check::{distance, numbers};
 use crate::compile::Cache;
 use crate::convolution::Engine;
-use crate::driver::{Address, Event, Kernel, UNASKED_SHARED_BYTES};
+use crate::driver::{Address, Kernel, UNASKED_SHARED_BYTES};
 use crate::plan::{Content, Ours, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
 use crate::program::{CudaProgram, Ready, kinds};
@@ -400,16 +400,9 @@ impl CudaProgram {
     pub(crate) fn timed(&self, work: &dyn Fn(usize) -> Result<(), Diagnostic>, least: f64) -> Result<f64, Diagnostic> {
         const REPLAYS: usize = 7;
         let stream = &self.libraries.stream;
-        let span = |work: &dyn Fn() -> Result<(), Diagnostic>| {
-            let (start, end) = (Event::new()?, Event::new()?);
-            start.record(stream)?;
-            work()?;
-            end.record(stream)?;
-            end.seconds_since(&start)
-        };
         work(0)?;
         stream.synchronize()?;
-        let once = span(&|| work(0))?;
+        let once = stream.seconds(|| work(0))?;
         let n = (GRAPH_SECONDS / once).clamp(2.0, 40.0) as usize;
         // The host's share of one eager launch is never this long.
         if once > HOPELESS * least + 1e-4 {
@@ -418,7 +411,7 @@ impl CudaProgram {
         let graph = stream.capture(&mut || (0..n).try_for_each(work))?;
         let mut seconds = Vec::new();
         for replay in 0..=REPLAYS {
-            let found = span(&|| stream.replay(&graph))? / n as f64;
+            let found = stream.seconds(|| stream.replay(&graph))? / n as f64;
             // The first replay only warms up.
             if replay > 0 {
                 seconds.push(found);
