@@ -8,7 +8,7 @@ use crate::backend::{Backend, Calls, Error, Options as BackendOptions, Program};
 use crate::batch;
 use crate::certificate::{difference, run_on_cpu};
 use crate::cpu::Cpu;
-use crate::cuda::{Cuda, CudaProgram, WarmUp};
+use crate::cuda::{Cuda, CudaProgram, Service, WarmUp};
 use crate::files::unwritten;
 use crate::fused::{self, Wanted, named, optimized};
 use crate::inputs::{seeded, sizes_from_shapes};
@@ -200,6 +200,8 @@ struct Variant {
     samples: Vec<f64>,
     /// The same program again, sampled as if it were another one: what it differs by is noise.
     control: Vec<f64>,
+    /// Runs one at a time with their transfers, on a GPU.
+    service: Service,
 }
 
 impl Variant {
@@ -406,7 +408,16 @@ impl Bench {
             }
         };
         let error = worst_error(&outputs, reference);
-        Ok(Variant { name, program, prepare_seconds, error, n_launches, samples: Vec::new(), control: Vec::new() })
+        Ok(Variant {
+            name,
+            program,
+            prepare_seconds,
+            error,
+            n_launches,
+            samples: Vec::new(),
+            control: Vec::new(),
+            service: Service::default(),
+        })
     }
 
     /// Warm-up, then one sample of each variant and of its control at a time, in random order. Gives the clock of the device
@@ -434,6 +445,11 @@ impl Bench {
             }
             if let Some(Prepared::Cuda(program)) = variants.first().map(|variant| &variant.program) {
                 clocks.push(program.clock().map_err(|Error(problems)| problems)?);
+            }
+        }
+        for variant in variants {
+            if let Prepared::Cuda(program) = &variant.program {
+                variant.service = program.serve(self.samples).map_err(|Error(problems)| problems)?;
             }
         }
         Ok(clocks)

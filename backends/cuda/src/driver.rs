@@ -199,6 +199,40 @@ impl Drop for Memory {
     }
 }
 
+/// Memory of the host that stays where it is, so that the device copies from and to it by itself; freed when dropped.
+#[derive(Debug)]
+pub struct Pinned {
+    at: *mut c_void,
+    len: usize,
+}
+
+impl Pinned {
+    /// As many bytes as `contents` has, and those. Errors: out of memory.
+    pub fn new(contents: &[u8]) -> Result<Self, Diagnostic> {
+        let (mut at, len) = (ptr::null_mut(), contents.len());
+        // SAFETY: the context is current; the driver writes an address of at least as many bytes, which nothing else refers to yet.
+        unsafe {
+            let allocated = sys::cuMemHostAlloc(&mut at, len.max(1), 0);
+            check(allocated, &format!("{len} bytes of the host that stay in place"))?;
+            ptr::copy_nonoverlapping(contents.as_ptr(), at.cast(), len);
+        }
+        Ok(Self { at, len })
+    }
+
+    /// Its length in bytes.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: nothing else holds the address; the driver waits for copies that are in flight.
+        unsafe { sys::cuMemFreeHost(self.at) };
+    }
+}
+
 /// An order of work.
 #[derive(Debug)]
 pub struct Stream {
@@ -231,6 +265,20 @@ impl Stream {
         work()?;
         end.record(self)?;
         end.seconds_since(&start)
+    }
+
+    /// Enqueues a copy of all of `from` to position `at` of `to`. Errors: beyond the end.
+    pub fn upload(&self, from: &Pinned, to: &Memory, at: usize) -> Result<(), Diagnostic> {
+        let to = to.range(at, from.len)?;
+        // SAFETY: both ranges have the length; pinned memory is not freed before the copy has ended.
+        check(unsafe { sys::cuMemcpyHtoDAsync_v2(to, from.at, from.len, self.stream) }, "a copy to the device")
+    }
+
+    /// Enqueues a copy from position `at` of `from` to all of `to`. Errors: beyond the end.
+    pub fn download(&self, from: &Memory, at: usize, to: &mut Pinned) -> Result<(), Diagnostic> {
+        let from = from.range(at, to.len)?;
+        // SAFETY: as in `upload`; nothing else refers to the pinned memory.
+        check(unsafe { sys::cuMemcpyDtoHAsync_v2(to.at, from, to.len, self.stream) }, "a copy from the device")
     }
 
     /// Waits for all work.

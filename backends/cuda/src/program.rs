@@ -229,6 +229,11 @@ impl CudaProgram {
         self.copies.len()
     }
 
+    /// The memory of copy `at`.
+    pub(crate) fn memory(&self, at: usize) -> &Memory {
+        &self.copies[at].memory
+    }
+
     /// Where the memory of copy `at` begins.
     pub(crate) fn base(&self, at: usize) -> Address {
         self.copies[at].memory.address()
@@ -285,7 +290,7 @@ impl CudaProgram {
         (2 * self.device.cache_bytes).div_ceil(touched).clamp(1, MOST_COPIES)
     }
 
-    fn replay(&self, at: usize, stream: &Stream) -> Result<(), Diagnostic> {
+    pub(crate) fn replay(&self, at: usize, stream: &Stream) -> Result<(), Diagnostic> {
         let unrecorded = || Diagnostic::error(Kind::Io, "B0302", "a program was not recorded");
         stream.replay(self.copies[at].graph.as_ref().ok_or_else(unrecorded)?)
     }

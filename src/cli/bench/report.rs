@@ -4,7 +4,7 @@ use super::{Bench, On, Prepared, Variant};
 use crate::backend::{Error, Launch, Program};
 use crate::cli::bench_kernels::{kernels_json, print_kernels, print_ways};
 use crate::cli::{Global, print_json, render};
-use crate::cuda::CudaProgram;
+use crate::cuda::{CudaProgram, Served};
 use crate::ir::diag::Diagnostics;
 use crate::measure::{Estimate, Verdict, median, median_estimate, quantile, ratio_of_medians, verdict};
 use comfy_table::{Table, presets};
@@ -47,6 +47,9 @@ impl Bench {
                 "environment": environment,
                 "seconds": variant.samples,
                 "control_seconds": variant.control,
+                "h2d_seconds": variant.served(|run| run.upload),
+                "compute_seconds": variant.served(|run| run.compute),
+                "d2h_seconds": variant.served(|run| run.download),
                 "clock_mhz": clocks,
             });
             writeln!(file, "{line}")?;
@@ -88,7 +91,11 @@ impl Bench {
             let (low, high) = (quantile(clocks, 0.0), quantile(clocks, 1.0));
             println!("clock {:.0} MHz ({low:.0} to {high:.0})", median(clocks));
         }
-        let place = if self.backend == On::Cuda { "; inputs and results stay on the device" } else { "" };
+        let place = if self.backend == On::Cuda {
+            "; inputs and results stay on the device but where transfers are told"
+        } else {
+            ""
+        };
         println!("a sample is the mean of runs one after the other that take 2 ms at least{place}");
         if let Some(ratio) = ratio {
             println!("fused is {}: {:.2} times ({:.2} to {:.2})", word(ratio), ratio.value, ratio.low, ratio.high);
@@ -142,6 +149,9 @@ impl Bench {
             "p99_ms": at(0.99),
             "samples": variant.samples.len(),
             "control_median_ms": median(&variant.control) * 1e3,
+            "h2d_ms": variant.served_ms(|run| run.upload),
+            "compute_ms": variant.served_ms(|run| run.compute),
+            "d2h_ms": variant.served_ms(|run| run.download),
             "launches": variant.n_launches,
             "error": variant.error,
             "prepare_seconds": variant.prepare_seconds,
@@ -204,6 +214,19 @@ impl Bench {
             shown(footprint.unshared),
             shown(footprint.workspace)
         );
+        let of = |part: fn(&Served) -> f64| variant.served_ms(part).unwrap_or(f64::NAN);
+        let total = variant.served(|run| run.upload + run.compute + run.download);
+        println!(
+            "{}: one run at a time with its transfers: H2D {:.4} ms ({}), compute {:.4} ms, D2H {:.4} ms ({}); latency {:.4} ms, p99 {:.4} ms",
+            variant.name,
+            of(|run| run.upload),
+            shown(variant.service.bytes_in),
+            of(|run| run.compute),
+            of(|run| run.download),
+            shown(variant.service.bytes_out),
+            median(&total) * 1e3,
+            quantile(&total, 0.99) * 1e3
+        );
         if self.streams > 1 {
             self.print_streams(variant, program)?;
         }
@@ -229,6 +252,19 @@ impl Bench {
             quantile(&each, 0.99) * 1e3
         );
         Ok(())
+    }
+}
+
+impl Variant {
+    /// A part of each run with its transfers, in seconds; empty on the CPU.
+    fn served(&self, part: fn(&Served) -> f64) -> Vec<f64> {
+        self.service.runs.iter().map(part).collect()
+    }
+
+    /// Its median in milliseconds; `None` on the CPU.
+    fn served_ms(&self, part: fn(&Served) -> f64) -> Option<f64> {
+        let all = self.served(part);
+        (!all.is_empty()).then(|| median(&all) * 1e3)
     }
 }
 
