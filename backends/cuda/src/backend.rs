@@ -159,6 +159,7 @@ pub(crate) fn competing(work: &Work) -> &[Ours] {
 pub(crate) fn listed(step: &Step) -> Listed {
     let kind = match &step.work {
         Work::Kernel(_) => "generated",
+        Work::Contraction(ways, _) if !ways.has_library() => "generated",
         Work::Contraction(ways, _) if ways.is_convolution() => "cuDNN",
         Work::Contraction(..) => "cuBLASLt",
     };

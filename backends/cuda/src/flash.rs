@@ -6,11 +6,11 @@
 use crate::attention::scale;
 use crate::driver::Launch;
 use crate::flat::{Flat, FlatCall, Refusal};
-use crate::plan::{Step, Work};
+use crate::plan::{Needs, Ours, Place, Places, Step, Ways, Work};
 use crate::planner::Planner;
 use crate::region::{Generated, PRELUDE};
 use crate::view::{Precision, Scalar, View};
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
 
 /// Longest mask of one query that is kept in shared memory.
 const MOST_KEPT: usize = 1024;
@@ -40,7 +40,7 @@ struct Division {
 
 /// Divisions that are chosen from. More groups make the chain of steps of one warp shorter; with more queries in a block, keys are
 /// brought fewer times; with two tiles shared memory is read half as often, and registers are twice as many.
-const DIVISIONS: [Division; 10] = {
+const DIVISIONS: [Division; 11] = {
     const fn division(warps: usize, tiles: usize, groups: usize) -> Division {
         Division { warps, tiles, groups }
     }
@@ -48,6 +48,7 @@ const DIVISIONS: [Division; 10] = {
         division(4, 1, 1),
         division(8, 1, 1),
         division(4, 2, 1),
+        division(1, 1, 1),
         division(1, 1, 2),
         division(2, 1, 2),
         division(2, 2, 2),
@@ -58,7 +59,10 @@ const DIVISIONS: [Division; 10] = {
     ]
 };
 
-// What a large device has, for an estimate that only decides how attention is divided. Times are cycles.
+/// Divisions that are worth timing.
+const CANDIDATES: usize = 5;
+
+// What a large device has, for an estimate that only decides what is timed. Times are cycles.
 const PROCESSORS: f64 = 132.0;
 /// Bytes in a cycle from the second-level cache, of all processors and of one.
 const BROUGHT: [f64; 2] = [3100.0, 51.0];
@@ -137,8 +141,8 @@ impl Division {
         let count = |n: usize| n as f64;
         let blocks = count(heads * queries.div_ceil(self.queries()));
         let of_one = (blocks / PROCESSORS).ceil();
-        // Half of the keys are hidden on average; the last block of queries sees all of them.
-        let part = if is_causal { 0.5 } else { 1.0 };
+        // Each block of queries sees more of the keys than the one before, the last all of them.
+        let part = if is_causal { 0.5 + 0.5 / count(queries.div_ceil(self.queries())) } else { 1.0 };
         let busiest = (of_one * part).max(1.0);
         // Warps behind the last query have nothing to do.
         let tiles = count(heads * queries.div_ceil(16 * self.tiles) * self.tiles);
@@ -166,11 +170,20 @@ impl Division {
             && self.registers(sizes) <= MOST_REGISTERS.min(REGISTERS / self.threads())
     }
 
-    /// The division that takes the least time, by the estimate, of those that fit registers and shared memory.
-    fn best(sizes: Sizes) -> Option<Self> {
-        let cycles = |division: &Division| division.cycles(sizes);
-        let fitting = DIVISIONS.into_iter().filter(|division| division.fits(sizes));
-        fitting.min_by(|a, b| cycles(a).total_cmp(&cycles(b)))
+    /// The divisions that are worth timing, of those that fit registers and shared memory: first the one that takes the least time, by
+    /// the estimate.
+    fn candidates(sizes: Sizes) -> Vec<Self> {
+        let mut fitting: Vec<Self> = DIVISIONS.into_iter().filter(|division| division.fits(sizes)).collect();
+        fitting.sort_by(|a, b| a.cycles(sizes).total_cmp(&b.cycles(sizes)));
+        fitting.truncate(CANDIDATES);
+        fitting
+    }
+}
+
+/// Its name among the ways of one result.
+impl Display for Division {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attention {}x{}x{}", self.warps, self.tiles, self.groups)
     }
 }
 
@@ -204,7 +217,7 @@ pub(crate) fn has_kernel(flat: &Flat, call: &FlatCall, precision: Precision) -> 
         && q.iter().chain(&k).all(|&size| size > 0)
 }
 
-/// Plans attention as one kernel.
+/// Plans attention as one kernel, in a few divisions of which the fastest is found on the device.
 pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal> {
     let flat = planner.flat;
     let missing = || Refusal::new("", "an input is missing");
@@ -240,11 +253,22 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
     };
     let attention = Attention { views: &views, mask: mask.as_ref(), out: &out, form };
     let too_large = || Refusal::new("", "it has too many heads or queries");
-    let division = Division::best(attention.sizes()).ok_or_else(too_large)?;
-    let kernel = attention.kernel(division).ok_or_else(too_large)?;
-    let reads = kernel.parameters[..kernel.parameters.len() - 1].to_vec();
+    let kernel = |division: Division| {
+        Some(Ours { name: division.to_string(), needs: Needs::Nothing, kernel: attention.kernel(division)? })
+    };
+    let ours: Vec<Ours> = Division::candidates(attention.sizes()).into_iter().filter_map(kernel).collect();
+    let first = ours.first().ok_or_else(too_large)?;
+    let reads = first.kernel.parameters[..first.kernel.parameters.len() - 1].to_vec();
+    let places = Places {
+        left: Place::of(&views[0]),
+        right: Place::of(&views[1]),
+        bias: None,
+        residual: None,
+        factors: None,
+        out: Place::of(&out),
+    };
     planner.plan.steps.push(Step {
-        work: Work::Kernel(kernel),
+        work: Work::Contraction(Box::new(Ways::of_ours(ours)), places),
         name: "Attention".into(),
         nodes: vec![call.name.clone()],
         reads,

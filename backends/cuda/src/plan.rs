@@ -50,7 +50,7 @@ impl Place {
 pub(crate) enum Work {
     /// A generated kernel; its parameters are the beginnings of buffers.
     Kernel(Generated),
-    /// A product or convolution, in every way that there is; the fastest is found on the device.
+    /// A product, convolution or attention, in every way that there is; the fastest is found on the device.
     Contraction(Box<Ways>, Places),
 }
 
@@ -125,9 +125,21 @@ pub(crate) struct Sums {
 }
 
 impl Ways {
+    /// Kernels that compete with each other, and with no library.
+    pub fn of_ours(ours: Vec<Ours>) -> Self {
+        Self { product: None, convolution: None, otherwise: None, after: None, sums: None, ours }
+    }
+
+    /// Whether a library computes it, too.
+    pub fn has_library(&self) -> bool {
+        self.products().iter().any(Option::is_some) || self.convolutions().iter().any(Option::is_some)
+    }
+
     /// Whether only a library computes it.
     pub fn needs_library(&self) -> bool {
-        self.otherwise.is_none() && self.sums.as_deref().is_none_or(|sums| sums.otherwise.is_none())
+        let is_otherwise =
+            self.otherwise.is_some() || self.sums.as_deref().is_some_and(|sums| sums.otherwise.is_some());
+        self.has_library() && !is_otherwise
     }
 
     /// Whether it is a convolution as long as nothing was tuned.

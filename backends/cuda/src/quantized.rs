@@ -142,7 +142,7 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         out: Place::of(&out),
     };
     let ours = tile::kernels(&contraction.convolution, &contraction.left, &contraction.right, true, &region);
-    let mut ways = Ways { product: None, convolution: None, otherwise: None, after: None, sums: None, ours };
+    let mut ways = Ways::of_ours(ours);
     let mut read = vec![contraction.left.buffer, contraction.right.buffer, factors];
     let is_beside = |&buffer: &usize| buffer != sums.buffer && buffer != out.buffer;
     let beside: Vec<usize> = after.parameters.iter().copied().filter(is_beside).collect();

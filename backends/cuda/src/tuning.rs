@@ -1,4 +1,4 @@
-//! Which way computes a product or convolution: all are timed on the device, the choice is kept on disk.
+//! Which way computes a product, convolution or attention: all are timed on the device, the choice is kept on disk.
 //!
 //! Launches are timed inside a graph, since a launch from the host may take longer than the kernel. Weights are read from
 //! changing places of a memory larger than the cache, since a program finds them there only if it is small.
@@ -52,7 +52,7 @@ enum Runs {
     Generated,
 }
 
-/// One way to a product or convolution, as it was timed on the device.
+/// One way to a product, convolution or attention, as it was timed on the device.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// The step.
@@ -322,7 +322,11 @@ impl CudaProgram {
         if !own.otherwise.is_empty() && (is_depthwise || !is_found) {
             offer(self, "generated".into(), Way { runs: Runs::Generated, is_unfinished: false });
         }
-        let none = || Diagnostic::error(Kind::Unsupported, "B0305", format!("no library computes {key}"));
+        let none = || {
+            let (name, device) = (&self.plan.steps[step].name, &self.device.name);
+            let message = format!("neither a library nor a kernel of ours computes {name} on {device}");
+            Diagnostic::error(Kind::Unsupported, "B0305", message)
+        };
         let (_, name, way) = best.ok_or_else(none)?;
         trials.iter_mut().for_each(|trial| trial.is_chosen = trial.way == name);
         self.trials.extend(trials);
@@ -429,7 +433,9 @@ impl CudaProgram {
 /// steps that are else alike are alike.
 fn key(ways: &Ways) -> String {
     let sums = ways.sums.as_ref().map(|sums| (&sums.product, &sums.convolution, &sums.after.source));
-    format!("{:?} {:?} {} {sums:?}", ways.product, ways.convolution, ways.after.is_some())
+    // What no library computes is described by a kernel alone.
+    let alone = ways.ours.first().filter(|_| !ways.has_library()).map(|ours| &ours.kernel.source);
+    format!("{:?} {:?} {} {sums:?} {alone:?}", ways.product, ways.convolution, ways.after.is_some())
 }
 
 impl CudaProgram {

@@ -63,14 +63,8 @@ pub(crate) fn complete(
         place: Place::of(native.out),
         result: (out.count(), out.scalar),
     };
-    let ways = Ways {
-        product: None,
-        convolution: None,
-        otherwise: None,
-        after: None,
-        sums: Some(Box::new(sums)),
-        ours: epilogue.map_or_else(Vec::new, |epilogue| ours(&joined(epilogue, region))),
-    };
+    let kernels = epilogue.map_or_else(Vec::new, |epilogue| ours(&joined(epilogue, region)));
+    let ways = Ways { sums: Some(Box::new(sums)), ..Ways::of_ours(kernels) };
     let writes = vec![out.buffer, native.out.buffer];
     Ok(Complete { ways, out, reads, writes, bytes })
 }
