@@ -35,6 +35,7 @@ mod gemm;
 mod images;
 mod libraries;
 mod measure;
+mod offers;
 mod operators;
 mod patches;
 mod plan;

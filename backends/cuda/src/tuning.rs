@@ -6,24 +6,17 @@
 use crate::backend::{kernels_of, listed};
 use crate::check::{distance, numbers};
 use crate::compile::Cache;
-use crate::convolution::Engine;
 use crate::driver::{Address, Kernel, UNASKED_SHARED_BYTES};
+use crate::offers::{OfferedEngine, OfferedProduct, Offers};
 use crate::plan::{Content, Ours, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
 use crate::program::{CudaProgram, Ready, kinds};
 use crate::region::Generated;
 use crate::ring::Ring;
-use crate::view::Scalar;
 use eutectic_backend::{Error, Launch as Listed};
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Products that are timed.
-const PRODUCTS: usize = 24;
-/// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
-const ENGINES: usize = 12;
-/// Those of quantized numbers, each of which cuDNN compiles a kernel for.
-const QUANTIZED_ENGINES: usize = 5;
 /// Ways that are given up before a program is.
 const MOST_REPAIRS: usize = 12;
 /// Counts up with what a way must pass to be chosen: those that were chosen before it are not taken from the cache.
@@ -79,26 +72,16 @@ struct Own {
     sums: Option<Address>,
 }
 
-/// What a way is called in the cache: sums before all others, since heuristics list both from the beginning.
-fn named(of_sums: bool, name: impl std::fmt::Display) -> String {
-    format!("{}{name}", if of_sums { "sums " } else { "" })
-}
+/// The name of the way that everything is checked against.
+const GENERATED: &str = "generated";
 
-/// What the form is called that a convolution is asked for in.
-fn form(in_other_form: bool) -> &'static str {
-    if in_other_form { "residual first" } else { "bias first" }
+fn of_product(ways: &Ways, product: &OfferedProduct) -> Way {
+    let is_unfinished = product.of_sums || ways.after.is_some();
+    Way { runs: Runs::Product(Box::new(product.plan)), is_unfinished }
 }
 
 fn of_ours(ours: &Ours) -> String {
     format!("ours {}", ours.name)
-}
-
-/// An engine of cuDNN: whether it has sums only, in which form it was asked for, and its place in the list.
-struct Offered {
-    of_sums: bool,
-    in_other_form: bool,
-    at: usize,
-    engine: Engine,
 }
 
 impl CudaProgram {
@@ -236,33 +219,8 @@ impl CudaProgram {
         let key = key(ways);
         let refused: BTreeSet<String> = self.refused.get(&key).cloned().unwrap_or_default();
         let (key, kept) = self.kept(&key, ways, cache);
-        let mut products: Vec<(bool, usize, ProductPlan)> = Vec::new();
-        // Of what was chosen before, only the list that it is in is asked for.
-        let is_wanted = |name: &str| kept.is_empty() || kept.starts_with(name);
-        for (of_sums, product) in [false, true].into_iter().zip(ways.products()) {
-            if let (Some(product), Some(cublas)) = (product, &self.libraries.cublas)
-                && is_wanted(&named(of_sums, "cuBLASLt"))
-            {
-                let plans = cublas.plans(product, PRODUCTS).unwrap_or_default();
-                products.extend(plans.into_iter().enumerate().map(|(at, plan)| (of_sums, at, plan)));
-            }
-        }
-        let mut engines: Vec<Offered> = Vec::new();
-        for (of_sums, convolution) in [false, true].into_iter().zip(ways.convolutions()) {
-            let (Some(convolution), Some(cudnn)) = (convolution, &self.libraries.cudnn) else { continue };
-            for in_other_form in [false, true] {
-                if is_wanted(&named(of_sums, format_args!("cuDNN {} ", form(in_other_form))))
-                    && (!in_other_form || convolution.has_other_form())
-                {
-                    let is_quantized = convolution.scalar == Scalar::I8;
-                    let n = if is_quantized { QUANTIZED_ENGINES } else { ENGINES };
-                    let found = cudnn.engines(convolution, in_other_form, n).unwrap_or_default();
-                    let offered = |(at, engine)| Offered { of_sums, in_other_form, at, engine };
-                    engines.extend(found.into_iter().enumerate().map(offered));
-                }
-            }
-        }
-        if let Some(way) = self.way_named(&kept, ways, &products, &engines) {
+        let offers = self.offers(ways, &kept);
+        if let Some(way) = self.way_named(&kept, ways, &offers) {
             return Ok((kept, way));
         }
         let is_constant = matches!(self.plan.buffers[places.right.buffer].content, Content::Constant(_));
@@ -275,13 +233,20 @@ impl CudaProgram {
         let check = if own.otherwise.is_empty() { None } else { self.check(ways, places, &own.otherwise, ring)? };
         let mut best: Option<(f64, String, Way)> = None;
         let mut trials = Vec::new();
+        let mut refusal = None;
         let mut offer = |this: &Self, name: String, way: Way| -> bool {
             if refused.contains(&name) {
                 return false;
             }
             let steps = launches(&way, operands, own);
             let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
-            let Ok(seconds) = this.seconds_of(&steps, (operands.right, weights), ring, least) else { return false };
+            let seconds = match this.seconds_of(&steps, (operands.right, weights), ring, least) {
+                Ok(seconds) => seconds,
+                Err(problem) => {
+                    refusal = Some(problem);
+                    return false;
+                }
+            };
             let holds = || check.as_ref().is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false));
             let is_right = (seconds < least).then(holds);
             let launch = Listed { kind: kinds(&steps), ..listed(&this.plan.steps[step]) };
@@ -295,23 +260,12 @@ impl CudaProgram {
         for (at, (ours, _)) in ways.ours.iter().zip(&own.ours).enumerate().filter(|(_, (_, ready))| ready.is_some()) {
             is_found |= offer(self, of_ours(ours), Way { runs: Runs::Ours(at), is_unfinished: false });
         }
-        for (of_sums, at, plan) in products {
-            let way = Way { runs: Runs::Product(Box::new(plan)), is_unfinished: of_sums || ways.after.is_some() };
-            is_found |= offer(self, named(of_sums, format_args!("cuBLASLt {at}")), way);
+        for product in &offers.products {
+            is_found |= offer(self, product.to_string(), of_product(ways, product));
         }
-        for Offered { of_sums, in_other_form, at, engine } in &engines {
-            let (Some(convolution), Some(cudnn)) = (ways.convolutions()[usize::from(*of_sums)], &self.libraries.cudnn)
-            else {
-                break;
-            };
-            let Ok(plan) = cudnn.plan(convolution, engine) else { continue };
-            if plan.workspace > WORKSPACE {
-                continue;
-            }
-            self.convolutions.push(plan);
-            let name = named(*of_sums, format_args!("cuDNN {} {at}", form(*in_other_form)));
-            let way = Way { runs: Runs::Convolution(self.convolutions.len() - 1), is_unfinished: *of_sums };
-            let is_better = offer(self, name, way);
+        for engine in &offers.engines {
+            let Some(way) = self.of_engine(ways, engine) else { continue };
+            let is_better = offer(self, engine.to_string(), way);
             if !is_better {
                 self.convolutions.pop();
             }
@@ -320,12 +274,13 @@ impl CudaProgram {
         // The generated kernel may win where there is one channel to a group; elsewhere it takes long to find that out.
         let is_depthwise = ways.convolution.as_ref().is_some_and(|convolution| convolution.filter[1] == 1);
         if !own.otherwise.is_empty() && (is_depthwise || !is_found) {
-            offer(self, "generated".into(), Way { runs: Runs::Generated, is_unfinished: false });
+            offer(self, GENERATED.into(), Way { runs: Runs::Generated, is_unfinished: false });
         }
         let none = || {
             let (name, device) = (&self.plan.steps[step].name, &self.device.name);
             let message = format!("neither a library nor a kernel of ours computes {name} on {device}");
-            Diagnostic::error(Kind::Unsupported, "B0305", message)
+            let problem = Diagnostic::error(Kind::Unsupported, "B0305", message);
+            refusal.iter().fold(problem, |problem, refusal| problem.note(&refusal.message))
         };
         let (_, name, way) = best.ok_or_else(none)?;
         trials.iter_mut().for_each(|trial| trial.is_chosen = trial.way == name);
@@ -335,41 +290,30 @@ impl CudaProgram {
     }
 
     /// The way that was chosen before.
-    fn way_named(
-        &mut self,
-        kept: &str,
-        ways: &Ways,
-        products: &[(bool, usize, ProductPlan)],
-        engines: &[Offered],
-    ) -> Option<Way> {
-        let of_sums = kept.starts_with("sums ");
-        let mut words = kept.trim_start_matches("sums ").split(' ');
-        let (kind, last) = (words.next()?, words.next_back());
-        let own = |runs| Some(Way { runs, is_unfinished: false });
-        match (kind, last) {
-            ("generated", None) => return own(Runs::Generated),
-            ("ours", Some(_)) => {
-                let found = ways.ours.iter().position(|ours| of_ours(ours) == kept);
-                return found.and_then(|at| own(Runs::Ours(at)));
-            }
-            _ => {}
+    fn way_named(&mut self, kept: &str, ways: &Ways, offers: &Offers) -> Option<Way> {
+        let own = |runs| Way { runs, is_unfinished: false };
+        if kept == GENERATED {
+            return Some(own(Runs::Generated));
         }
-        let place = last?.parse::<usize>().ok()?;
-        match kind {
-            "cuBLASLt" => {
-                let (.., plan) = products.iter().find(|(sums, at, _)| *sums == of_sums && *at == place)?;
-                let is_unfinished = of_sums || ways.after.is_some();
-                Some(Way { runs: Runs::Product(Box::new(*plan)), is_unfinished })
-            }
-            "cuDNN" => {
-                let Offered { engine, .. } = engines.get(place).filter(|offered| offered.at == place)?;
-                let convolution = ways.convolutions()[usize::from(of_sums)]?;
-                let plan = self.libraries.cudnn.as_ref()?.plan(convolution, engine).ok()?;
-                self.convolutions.push(plan);
-                Some(Way { runs: Runs::Convolution(self.convolutions.len() - 1), is_unfinished: of_sums })
-            }
-            _ => None,
+        if let Some(at) = ways.ours.iter().position(|ours| of_ours(ours) == kept) {
+            return Some(own(Runs::Ours(at)));
         }
+        if let Some(product) = offers.products.iter().find(|product| product.to_string() == kept) {
+            return Some(of_product(ways, product));
+        }
+        let engine = offers.engines.iter().find(|engine| engine.to_string() == kept)?;
+        self.of_engine(ways, engine)
+    }
+
+    /// The way of `engine`, the last of the plans; `None` when the library does not run it after all, or it wants too much memory.
+    fn of_engine(&mut self, ways: &Ways, engine: &OfferedEngine) -> Option<Way> {
+        let convolution = ways.convolutions()[usize::from(engine.of_sums)]?;
+        let plan = self.libraries.cudnn.as_ref()?.plan(convolution, &engine.engine).ok()?;
+        if plan.workspace > WORKSPACE {
+            return None;
+        }
+        self.convolutions.push(plan);
+        Some(Way { runs: Runs::Convolution(self.convolutions.len() - 1), is_unfinished: engine.of_sums })
     }
 
     /// Seconds of `steps`, with weights from the ring: of `weights` bytes, in place of those at `right`. Stops early when they take
