@@ -95,7 +95,8 @@ pub(super) struct Bench {
     /// Time every kernel alone, and print the slowest with their shares of what the device reaches
     #[arg(long)]
     kernels: bool,
-    /// Print every way to each product and convolution that was timed to prepare the programs: plans of cuBLASLt, engines of cuDNN, tiles
+    /// Print every way to each product, convolution and attention that was timed to prepare the programs: plans of cuBLASLt, engines of
+    /// cuDNN, tiles and divisions of ours
     #[arg(long)]
     ways: bool,
     /// Run every time on the same memory, which small programs then find in the cache
@@ -340,6 +341,7 @@ impl Bench {
             ("--ablate", self.ablate),
             ("--regions", self.regions.is_some()),
             ("--kernels", self.kernels),
+            ("--ways", self.ways),
             ("--in-cache", self.in_cache),
             ("--streams", self.streams > 1),
             ("--cache", self.cache.is_some()),

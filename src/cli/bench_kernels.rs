@@ -120,7 +120,7 @@ pub(super) fn print_kernels(program: &CudaProgram, precision: Precision) -> Resu
     Ok(())
 }
 
-/// Prints every way to each product and convolution that was timed to prepare `program`, the fastest of a step first.
+/// Prints every way to each product, convolution and attention that was timed to prepare `program`, the fastest of a step first.
 pub(super) fn print_ways(program: &CudaProgram) {
     let trials = program.trials();
     if trials.is_empty() {

@@ -1,7 +1,7 @@
 //! Convolutions of each channel alone by a kernel of ours: there is nothing for matrix units to do, and memory is what counts.
 
 use crate::convolution::Convolution;
-use crate::driver::Launch;
+use crate::driver::{Launch, PROCESSORS};
 use crate::plan::{Needs, Ours};
 use crate::region::{Generated, Region};
 use crate::view::{Scalar, View};
@@ -15,8 +15,7 @@ const THREADS: usize = 128;
 const FEW_THREADS: [usize; 2] = [64, 32];
 /// Neighbours of one thread at most.
 const MOST_EACH: usize = 4;
-/// Processors of a large device, and threads that one of them runs at once.
-const PROCESSORS: usize = 132;
+/// Threads that a processor runs at once.
 const AT_ONCE: usize = 2048;
 /// Threads that keep a large device busy: with fewer, each has fewer neighbours.
 const ENOUGH: usize = PROCESSORS * AT_ONCE / 2;

@@ -100,6 +100,11 @@ impl Device {
     }
 }
 
+/// Processors of a large device, for plans that are made without one: an H100 has as many.
+pub const PROCESSORS: usize = 132;
+/// Bytes of shared memory of one of its processors.
+pub const PROCESSOR_SHARED_BYTES: usize = 227 << 10;
+
 /// An address in the device's memory.
 pub type Address = u64;
 

@@ -4,7 +4,7 @@
 //! memory: Dao et al., FlashAttention, 2022; Milakov and Gimelshein, Online normalizer calculation for softmax, 2018.
 
 use crate::attention::scale;
-use crate::driver::Launch;
+use crate::driver::{Launch, PROCESSOR_SHARED_BYTES, PROCESSORS};
 use crate::flat::{Flat, FlatCall, Refusal};
 use crate::plan::{Needs, Ours, Place, Places, Step, Ways, Work};
 use crate::planner::Planner;
@@ -16,8 +16,6 @@ use std::fmt::{self, Display, Write};
 const MOST_KEPT: usize = 1024;
 /// Bytes of shared memory of a block that every device with matrix units has.
 const MOST_SHARED: usize = 99 << 10;
-/// Bytes of shared memory of a processor.
-const PROCESSOR_SHARED: usize = 227 << 10;
 /// Registers of a thread.
 const MOST_REGISTERS: usize = 255;
 /// Registers of a processor.
@@ -63,7 +61,6 @@ const DIVISIONS: [Division; 11] = {
 const CANDIDATES: usize = 5;
 
 // What a large device has, for an estimate that only decides what is timed. Times are cycles.
-const PROCESSORS: f64 = 132.0;
 /// Bytes in a cycle from the second-level cache, of all processors and of one.
 const BROUGHT: [f64; 2] = [3100.0, 51.0];
 /// Bytes in a cycle from shared memory.
@@ -140,7 +137,7 @@ impl Division {
         let Sizes { heads, queries, keys, depth, is_causal, .. } = sizes;
         let count = |n: usize| n as f64;
         let blocks = count(heads * queries.div_ceil(self.queries()));
-        let of_one = (blocks / PROCESSORS).ceil();
+        let of_one = (blocks / count(PROCESSORS)).ceil();
         // Each block of queries sees more of the keys than the one before, the last all of them.
         let part = if is_causal { 0.5 + 0.5 / count(queries.div_ceil(self.queries())) } else { 1.0 };
         let busiest = (of_one * part).max(1.0);
@@ -345,9 +342,9 @@ impl Attention<'_> {
         let blocks = n_queries.div_ceil(division.queries());
         // As many blocks on a processor as there are for it, and as have registers and shared memory.
         let resident = (sizes.heads * blocks)
-            .div_ceil(PROCESSORS as usize)
+            .div_ceil(PROCESSORS)
             .min(REGISTERS / (division.registers(sizes) * division.threads()))
-            .min(PROCESSOR_SHARED / (shared + 1024))
+            .min(PROCESSOR_SHARED_BYTES / (shared + 1024))
             .max(1);
         let element = self.out.scalar.spelled();
         let elements = if self.out.scalar == Scalar::Bf16 { "BF16" } else { "F16" };

@@ -4,7 +4,7 @@
 //! blocks without another kernel to add up their parts, and that weights are on their way while the kernel before still runs.
 
 use crate::convolution::Convolution;
-use crate::driver::Launch;
+use crate::driver::{Launch, PROCESSOR_SHARED_BYTES, PROCESSORS};
 use crate::plan::{Needs, Ours};
 use crate::region::{Generated, Region};
 use crate::view::{Narrow, Scalar, View};
@@ -78,9 +78,6 @@ const MOST_TAPS: usize = 16;
 const WIDTH: usize = 4;
 
 // What a large device has, for an estimate that only decides what is timed: fitted to times of all tiles on an H100.
-const PROCESSORS: usize = 132;
-/// Bytes of shared memory of one processor.
-const SHARED: usize = 227 << 10;
 /// Bytes in a second from the second-level cache, of all processors and of one.
 const BANDWIDTH: [f64; 2] = [1.1e13, 1e11];
 /// Bytes of both operands that one processor multiplies with each other in a second, warp by warp and group by group: one of each
@@ -133,7 +130,7 @@ impl Tile {
         let multiplied = (self.pixels * self.filters * STEP) as f64 / MULTIPLIED[usize::from(self.by == By::Groups)];
         let step = (self.stage_bytes() as f64 / BANDWIDTH[1]).max(multiplied);
         // Blocks beside each other on a processor share it, and wait together.
-        let beside = (SHARED / (self.stage_bytes() * stages)).clamp(1, blocks.div_ceil(PROCESSORS));
+        let beside = (PROCESSOR_SHARED_BYTES / (self.stage_bytes() * stages)).clamp(1, blocks.div_ceil(PROCESSORS));
         let rounds = blocks.div_ceil(PROCESSORS * beside) as f64;
         let all = rounds * n_steps as f64 * (beside as f64 * step).max(LATENCY / (stages - 1) as f64);
         let brought = (blocks * self.stage_bytes() * n_steps) as f64 / BANDWIDTH[0];
