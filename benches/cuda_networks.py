@@ -4,8 +4,8 @@
 
 The Python that runs this has PyTorch with CUDA; both sides use the libraries that it brings. A run whose file is there already is
 left out, so what was cut off goes on. `--only bert vit` takes some networks, `--seconds 500` begins no run after that time, and `--table`
-measures nothing: it writes the tables of README.md in the directory anew, each between its two marks: from the samples, and from what
-`--ways` printed of ResNet-50 in `kernels-resnet-f16-b*.txt`.
+measures nothing: it writes the tables of README.md in the directory anew, each between its two marks: of the networks, and of the ways to
+each convolution of ResNet-50.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import glob
 import json
 import os
 import pathlib
-import re
 import site
 import statistics
 import subprocess
@@ -69,8 +68,9 @@ def runs(program):
 
 def bench(program, model, precision, batch):
     command = [program, "bench", MODELS / f"{model}.onnxtxt", "--precision", precision, "--batch", str(batch)]
-    calibrated = ["--calibrator", "max"] if precision in ("int8", "fp8") else []
-    return [*command, *calibrated, "--samples", "31", "--kernels", "--ways", "--raw"]
+    # How much is due to kernels of ours is asked once, in float16.
+    more = ["--calibrator", "max"] if precision in ("int8", "fp8") else ["--by-libraries"] if precision == "f16" else []
+    return [*command, *more, "--samples", "31", "--kernels", "--ways", "--raw"]
 
 
 def measure(options):
@@ -120,7 +120,9 @@ def told(path):
 
 def table(directory):
     """Rows of medians in milliseconds, and of what PyTorch's best variant takes."""
-    lines = ["| network | type | batch | fused ms | unfused ms | unfused/fused | best of PyTorch ms | which | PyTorch/fused |", "|---" * 9 + "|"]
+    heads = ["network", "type", "batch", "fused ms", "unfused ms", "unfused/fused", "fused by libraries ms", "unfused by libraries ms"]
+    heads += ["unfused by libraries/fused", "best of PyTorch ms", "which", "PyTorch/fused"]
+    rows = []
     titles = {name: title for name, title, *_ in NETWORKS}
     measured = [(name, "f16", batch) for name, *_, batches in NETWORKS for batch in batches]
     measured += [(name, precision, batch) for name, precision, batches in PRECISIONS for batch in batches]
@@ -132,19 +134,27 @@ def table(directory):
         best = min(peers, key=milliseconds, default=None)
         fused, unfused = ours["fused"], ours["unfused"]
         cells = [titles[name], precision, str(batch), f"{fused:.3f}", f"{unfused:.3f}", f"{unfused / fused:.2f}"]
+        by_libraries = ours.get("unfused by libraries")
+        cells += [f"{ours['fused by libraries']:.3f}", f"{by_libraries:.3f}", f"{by_libraries / fused:.2f}"] if by_libraries else [""] * 3
         cells += [f"{milliseconds(best):.3f}", best["variant"], f"{milliseconds(best) / fused:.2f}"] if best else [""] * 3
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    measured = [at for at in range(len(heads)) if any(row[at] for row in rows)]
+    lines = [" | ".join(row[at] for at in measured) for row in [heads, *rows]]
+    lines = [f"| {line} |" for line in lines]
+    return "\n".join([lines[0], "|---" * len(measured) + "|", *lines[1:]])
 
 
 def fastest_ways(path):
-    """Microseconds of the fastest way of each kind, by kernel and first node, of the fused program that printed `path`."""
+    """Microseconds of the fastest way of each kind to each convolution, by kernel and first node, of the fused program."""
     found = {}
-    for line in path.read_text().split("\nunfused against itself")[0].splitlines():
-        way = re.match(r" ([\d.]+) +(ours|cuBLASLt|cuDNN)\S*( .*?)  +(chosen|wrong)? *(Conv\S*) +(\S+)$", line)
-        if way and way[4] != "wrong":
-            times = found.setdefault((way[5], way[6]), {})
-            times[way[2]] = min(times.get(way[2], float("inf")), float(way[1]))
+    for record in records(path):
+        ways = (record.get("ways") or []) if record["variant"] == "fused" else []
+        for way in ways:
+            if not way["kernel"].startswith("Conv") or way["is_right"] is False:
+                continue
+            kind = way["way"].removeprefix("sums ").split()[0]
+            times = found.setdefault((way["kernel"], way["nodes"][0]), {})
+            times[kind] = min(times.get(kind, float("inf")), way["seconds"] * 1e6)
     return found
 
 
@@ -153,7 +163,7 @@ def ways(directory):
     kinds, batches = ["ours", "cuBLASLt", "cuDNN"], [1, 8, 32]
     lines = ["| convolution | " + " | ".join(f"batch {batch}: {kind}" for batch in batches for kind in kinds) + " |", "|---" * 10 + "|"]
     # In the order of the program: of convolutions that are alike, which one was timed is by chance.
-    tables = [fastest_ways(directory / f"kernels-resnet-f16-b{batch}.txt").items() for batch in batches]
+    tables = [fastest_ways(directory / f"resnet-f16-b{batch}.jsonl").items() for batch in batches]
     for alike in zip(*tables):
         kernel, node = alike[0][0]
         cells = [f"{times[kind]:.2f}" if kind in times else "" for _, times in alike for kind in kinds]
@@ -163,9 +173,10 @@ def ways(directory):
 
 def write_table(directory):
     page = directory / "README.md"
-    for mark, made in ((MARK, table(directory)), (WAYS_MARK, ways(directory))):
-        before, _, after = page.read_text().split(mark)
-        page.write_text(f"{before}{mark}\n\n{made}\n\n{mark}{after}")
+    for mark, made in ((MARK, table), (WAYS_MARK, ways)):
+        match page.read_text().split(mark):
+            case [before, _, after]:
+                page.write_text(f"{before}{mark}\n\n{made(directory)}\n\n{mark}{after}")
 
 
 def main():

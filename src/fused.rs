@@ -1,7 +1,7 @@
 //! Programs on a GPU in which calls share kernels: the backend says what is possible, the passes decide, the backend compiles.
 
 use crate::backend::Error;
-use crate::cuda::{Cuda, CudaProgram, Expanded, Whole};
+use crate::cuda::{Contenders, Cuda, CudaProgram, Expanded, Whole};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind};
 use crate::ir::{Model, Tensor};
 use crate::passes::cost::{CostModel, Device};
@@ -59,7 +59,7 @@ pub fn divided(
 /// memory beyond the limit.
 pub fn prepare(cuda: &Cuda, model: &Model, wanted: Wanted) -> Result<CudaProgram, Diagnostics> {
     let (expanded, _) = divided(cuda, model, wanted.fusions, &[])?;
-    cuda.prepare(&expanded, wanted.memory).map_err(|Error(problems)| problems)
+    cuda.prepare(&expanded, Contenders::All, wanted.memory).map_err(|Error(problems)| problems)
 }
 
 /// Like [`prepare`]; where that is refused, for those contents of `inputs` on which sizes of results may depend. Such a program
@@ -71,7 +71,7 @@ pub fn prepare_for(cuda: &Cuda, model: &Model, wanted: Wanted, inputs: &[Tensor]
     };
     let Some(bound) = Cuda::deciding(model, inputs) else { return Err(problems) };
     let (expanded, _) = divided(cuda, model, wanted.fusions, &bound)?;
-    cuda.prepare(&expanded, wanted.memory).map_err(|Error(problems)| problems)
+    cuda.prepare(&expanded, Contenders::All, wanted.memory).map_err(|Error(problems)| problems)
 }
 
 /// The fusions that `names` list: `all`, `none`, patterns and fused functions of `library`, those after a `-` left out. Errors: a

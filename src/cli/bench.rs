@@ -8,7 +8,7 @@ use crate::backend::{Backend, Calls, Error, Options as BackendOptions, Program};
 use crate::batch;
 use crate::certificate::{difference, run_on_cpu};
 use crate::cpu::Cpu;
-use crate::cuda::{Cuda, CudaProgram, Service, WarmUp};
+use crate::cuda::{Contenders, Cuda, CudaProgram, Service, WarmUp};
 use crate::files::unwritten;
 use crate::fused::{self, Wanted, named, optimized};
 use crate::inputs::{seeded, sizes_from_shapes};
@@ -80,6 +80,10 @@ pub(super) struct Bench {
     /// With `--explain`, write the model with its regions as functions: ONNX, or text when the name ends in .onnxtxt
     #[arg(long, value_name = "FILE", requires = "explain")]
     regions: Option<PathBuf>,
+    /// Also time both programs with the libraries' kernels alone for products and convolutions: what fusing is worth where kernels are
+    /// NVIDIA's, and what ours are worth
+    #[arg(long)]
+    by_libraries: bool,
     /// Samples of each program
     #[arg(long, default_value_t = 31, value_parser = at_least_one)]
     samples: usize,
@@ -262,17 +266,18 @@ impl Bench {
         let inputs = seeded(&model, &sizes, self.seed)?;
         let reference = run_on_cpu(&model, &inputs)?;
         let given: Vec<Tensor> = inputs.iter().map_while(Clone::clone).collect();
-        let mut wanted = vec![("unfused".to_string(), Fusions::none())];
-        if !fusions.is_none() {
-            wanted.insert(0, ("fused".into(), fusions.clone()));
-        }
+        let mut wanted = self.programs(&fusions);
         if self.ablate {
             let patterns = PATTERNS.iter().filter(|pattern| fusions.has_pattern(pattern.name));
-            wanted.extend(patterns.map(|pattern| (format!("without {}", pattern.name), fusions.without(pattern.name))));
+            wanted.extend(
+                patterns.map(|pattern| {
+                    (format!("without {}", pattern.name), fusions.without(pattern.name), Contenders::All)
+                }),
+            );
         }
         let mut variants = Vec::new();
-        for (name, fusions) in wanted {
-            let variant = self.variant((&model, &library), name, &fusions, &given, &reference);
+        for wanted in wanted {
+            let variant = self.variant((&model, &library), wanted, &given, &reference);
             variants.push(variant.map_err(without_gpu)?);
         }
         self.admit(global, (&model, &inputs), &variants, &reference)?;
@@ -339,6 +344,7 @@ impl Bench {
         let asked = [
             ("--precision", self.numbers.is_rounded()),
             ("--ablate", self.ablate),
+            ("--by-libraries", self.by_libraries),
             ("--regions", self.regions.is_some()),
             ("--kernels", self.kernels),
             ("--ways", self.ways),
@@ -367,11 +373,25 @@ impl Bench {
         Cuda { precision: self.numbers.stored().of_backend(), cache: self.cache.clone().or_else(default_cache) }
     }
 
+    /// The programs that are timed, each by its name: fused, if that is asked for, and unfused, and both by libraries.
+    fn programs(&self, fusions: &Fusions) -> Vec<(String, Fusions, Contenders)> {
+        let mut programs = vec![("unfused".to_string(), Fusions::none(), Contenders::All)];
+        if !fusions.is_none() {
+            programs.insert(0, ("fused".into(), fusions.clone(), Contenders::All));
+        }
+        if self.by_libraries {
+            let alone = programs.clone().into_iter();
+            programs.extend(
+                alone.map(|(name, fusions, _)| (format!("{name} by libraries"), fusions, Contenders::Libraries)),
+            );
+        }
+        programs
+    }
+
     fn variant(
         &self,
         (model, library): (&Model, &Library),
-        name: String,
-        fusions: &Fusions,
+        (name, fusions, contenders): (String, Fusions, Contenders),
         inputs: &[Tensor],
         reference: &[Tensor],
     ) -> Result<Variant, Diagnostics> {
@@ -382,15 +402,15 @@ impl Bench {
             On::Cuda => fused::cost(),
             On::Cpu => CostModel::new(Device::h200()),
         };
-        optimized(&mut model, library, fusions, cost)?;
+        optimized(&mut model, library, &fusions, cost)?;
         let fail = |Error(problems): Error| problems;
         let prepare_seconds;
         let (program, outputs, n_launches) = match self.backend {
             On::Cuda => {
                 let cuda = self.cuda();
-                let (expanded, _) = fused::divided(&cuda, &model, fusions, &[])?;
+                let (expanded, _) = fused::divided(&cuda, &model, &fusions, &[])?;
                 warm_up.into_iter().for_each(WarmUp::finish);
-                let mut program = cuda.prepare(&expanded, MEMORY).map_err(fail)?;
+                let mut program = cuda.prepare(&expanded, contenders, MEMORY).map_err(fail)?;
                 let prepared = start.elapsed().as_secs_f64();
                 let copies = if self.in_cache { 1 } else { program.copies_beyond_cache() };
                 program.spread(copies.max(self.streams)).map_err(fail)?;

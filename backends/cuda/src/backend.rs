@@ -46,6 +46,15 @@ impl Whole {
     pub const ALL: Self = Self { attention: true, biases: true };
 }
 
+/// What competes for a product or convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contenders {
+    /// The libraries' kernels, and ours.
+    All,
+    /// The libraries' kernels, wherever a library has one.
+    Libraries,
+}
+
 impl Backend for Cuda {
     fn name(&self) -> &'static str {
         "cuda"
@@ -59,7 +68,7 @@ impl Backend for Cuda {
     /// Compiles each call to a kernel of its own; [`Cuda::expand`] is the way to kernels of several calls.
     fn compile(&self, model: &Model, options: &Options) -> Result<Box<dyn Program>, Error> {
         let expanded = self.expand(model, Whole { attention: options.calls == Calls::Claim, ..Whole::ALL }, &[])?;
-        Ok(Box::new(self.prepare(&expanded, options.memory_limit)?))
+        Ok(Box::new(self.prepare(&expanded, Contenders::All, options.memory_limit)?))
     }
 }
 
@@ -109,8 +118,16 @@ impl Cuda {
 
     /// Prepares `expanded` on the device: one kernel for each region, and for each call outside of them. Errors: what there is no
     /// kernel for, an absent library, a refusal of the device, memory beyond the limit.
-    pub fn prepare(&self, expanded: &Expanded, memory_limit: usize) -> Result<CudaProgram, Error> {
-        let plan = self.planned(expanded)?;
+    pub fn prepare(
+        &self,
+        expanded: &Expanded,
+        contenders: Contenders,
+        memory_limit: usize,
+    ) -> Result<CudaProgram, Error> {
+        let mut plan = self.planned(expanded)?;
+        if contenders == Contenders::Libraries {
+            plan.leave_to_libraries();
+        }
         Ok(CudaProgram::load(plan, &Cache::new(self.cache.clone()), memory_limit)?)
     }
 

@@ -57,7 +57,7 @@ mod views;
 mod warm;
 mod ways;
 
-pub use backend::{Cuda, Whole};
+pub use backend::{Contenders, Cuda, Whole};
 pub use compile::Cache;
 pub use compile::compile;
 pub use expanded::Expanded;

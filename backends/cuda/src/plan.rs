@@ -234,3 +234,54 @@ pub(crate) struct Plan {
     /// The graph's outputs.
     pub outputs: Vec<(View, Element)>,
 }
+
+impl Plan {
+    /// Leaves out the kernels that compete with libraries.
+    pub fn leave_to_libraries(&mut self) {
+        for step in &mut self.steps {
+            if let Work::Contraction(ways, _) = &mut step.work
+                && ways.has_library()
+            {
+                ways.ours.clear();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ours, Plan, Step, Work};
+    use crate::expanded::read;
+    use crate::planner::plan;
+    use crate::view::Precision;
+    use crate::{Cuda, Whole};
+    use eutectic_ir::text::parse_model;
+
+    /// A convolution, and attention, which no library computes.
+    const MODEL: &str = r#"<ir_version: 11, opset_import: ["": 24]>
+        g (float16[1,64,8,8] x, float16[1,2,64,64] q) => (float16[1,32,8,8] y, float16[1,2,64,64] o) <
+            float16[32,64,1,1] w = ["location": "seed:1", "low": "-1", "high": "1"]
+        > { y = Conv (x, w)  o = Attention (q, q, q) }"#;
+
+    fn competing<'a>(plan: &'a Plan) -> Vec<(&'a str, &'a [Ours])> {
+        let of = |step: &'a Step| match &step.work {
+            Work::Contraction(ways, _) => Some((step.name.as_str(), ways.ours.as_slice())),
+            Work::Kernel(_) => None,
+        };
+        plan.steps.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn what_a_library_computes_is_left_to_it() {
+        let (model, _) = parse_model(MODEL).expect("it parses");
+        let cuda = Cuda { precision: Precision::F16, cache: None };
+        let flat = read(&cuda.expand(&model, Whole::ALL, &[]).expect("known sizes")).expect("it is flat");
+        let mut plan = plan(&flat, Precision::F16).unwrap_or_else(|refusals| panic!("{refusals:?}"));
+        assert!(competing(&plan).iter().all(|(_, ours)| !ours.is_empty()), "{:?}", competing(&plan));
+        plan.leave_to_libraries();
+        for (name, ours) in competing(&plan) {
+            assert_eq!(ours.is_empty(), name == "Conv", "{name}");
+        }
+        assert_eq!(competing(&plan).len(), 2);
+    }
+}

@@ -200,7 +200,9 @@ impl CudaProgram {
             self.libraries.cublas.as_ref().map_or(0, |cublas| cublas.version()),
             self.libraries.cudnn.as_ref().map_or(0, |cudnn| cudnn.version()),
         ];
-        let full = format!("way {CHECKS} {versions:?} {} {key}", self.device.name);
+        // What is fastest among libraries alone is not what is fastest of all.
+        let among = if ways.ours.is_empty() { "libraries" } else { "all" };
+        let full = format!("way {CHECKS} {versions:?} {} {among} {key}", self.device.name);
         let kept = cache.get(&full).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let is_refused = self.refused.get(key).is_some_and(|refused| refused.contains(&kept));
         // A tile that another version of this program offered.

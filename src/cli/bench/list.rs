@@ -124,13 +124,9 @@ impl Bench {
         let wide = pattern(name, sizes, Form { element: Element::Float, ..form })?;
         let reference =
             as_element(&run_on_cpu(&wide, &as_optional(as_element(&given, Element::Float)?))?, form.element)?;
-        let mut wanted = vec![("unfused", Fusions::none())];
-        if !fusions.is_none() {
-            wanted.insert(0, ("fused", fusions.clone()));
-        }
         let mut variants = Vec::new();
-        for (variant, fusions) in wanted {
-            let prepared = self.variant((&model, library), variant.to_owned(), &fusions, &given, &reference)?;
+        for wanted in self.programs(fusions) {
+            let prepared = self.variant((&model, library), wanted, &given, &reference)?;
             self.admitted(&prepared)?;
             variants.push(prepared);
         }

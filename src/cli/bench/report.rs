@@ -4,7 +4,7 @@ use super::{Bench, On, Prepared, Variant};
 use crate::backend::{Error, Launch, Program};
 use crate::cli::bench_kernels::{kernels_json, print_kernels, print_ways};
 use crate::cli::{Global, print_json, render};
-use crate::cuda::{CudaProgram, Served};
+use crate::cuda::{CudaProgram, Served, Trial};
 use crate::ir::diag::Diagnostics;
 use crate::measure::{Estimate, Verdict, median, median_estimate, quantile, ratio_of_medians, verdict};
 use comfy_table::{Table, presets};
@@ -51,6 +51,7 @@ impl Bench {
                 "compute_seconds": variant.served(|run| run.compute),
                 "d2h_seconds": variant.served(|run| run.download),
                 "clock_mhz": clocks,
+                "ways": self.ways.then(|| variant.ways_json()),
             });
             writeln!(file, "{line}")?;
         }
@@ -68,14 +69,16 @@ impl Bench {
         }
     }
 
-    /// Prints what was measured of the programs: fused, unfused, and then those without one pattern each.
+    /// Prints what was measured of the programs: fused, unfused, and then those by libraries and those without one pattern each.
     pub(super) fn report(&self, global: &Global, variants: &[Variant], clocks: &[f64]) -> Result<(), Diagnostics> {
-        // Without fusions there is only the unfused program, and nothing to compare it with.
+        // Without fusions there is no fused program, and the unfused one is compared with what is beside it.
         let ratio = match variants {
-            [fused, unfused, ..] => Some(ratio_of_medians(&unfused.samples, &fused.samples, self.seed)),
+            [fused, unfused, ..] if unfused.name == "unfused" => {
+                Some(ratio_of_medians(&unfused.samples, &fused.samples, self.seed))
+            }
             _ => None,
         };
-        let ablated = variants.get(2..).unwrap_or_default().iter();
+        let ablated = variants.get(1 + usize::from(ratio.is_some())..).unwrap_or_default().iter();
         let ablated: Vec<_> = ablated
             .map(|variant| (variant, ratio_of_medians(&variant.samples, &variants[0].samples, self.seed)))
             .collect();
@@ -102,7 +105,8 @@ impl Bench {
         }
         for (variant, ratio) in ablated {
             let (value, low, high) = (ratio.value, ratio.low, ratio.high);
-            println!("fused is {} than {}: {value:.3} times ({low:.3} to {high:.3})", word(ratio), variant.name);
+            let (first, other) = (&variants[0].name, &variant.name);
+            println!("{first} is {} than {other}: {value:.3} times ({low:.3} to {high:.3})", word(ratio));
         }
         Ok(())
     }
@@ -123,7 +127,7 @@ impl Bench {
             "device": Self::environment(variants),
             "clock_mhz": (!clocks.is_empty()).then(|| median(clocks)),
         });
-        for variant in &variants[..variants.len().min(2)] {
+        for variant in &variants[..variants.len() - ablated.len()] {
             report[variant.name.as_str()] = self.variant_json(variant);
         }
         let one = |(variant, ratio): &(&Variant, Estimate)| {
@@ -256,6 +260,22 @@ impl Bench {
 }
 
 impl Variant {
+    /// Every way that was timed; empty on the CPU.
+    fn ways_json(&self) -> Value {
+        let Prepared::Cuda(program) = &self.program else { return json!([]) };
+        let one = |trial: &Trial| {
+            json!({
+                "kernel": trial.launch.name,
+                "nodes": trial.launch.nodes.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+                "way": trial.way,
+                "seconds": trial.seconds,
+                "is_right": trial.is_right,
+                "is_chosen": trial.is_chosen,
+            })
+        };
+        program.trials().iter().map(one).collect()
+    }
+
     /// A part of each run with its transfers, in seconds; empty on the CPU.
     fn served(&self, part: fn(&Served) -> f64) -> Vec<f64> {
         self.service.runs.iter().map(part).collect()
