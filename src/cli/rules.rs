@@ -2,12 +2,9 @@
 
 use super::{Global, MISUSE, Outcome, print_json, render};
 use crate::ir::diag::{Diagnostic, Diagnostics, Kind, did_you_mean};
-use crate::ir::model::Function as Fused;
-use crate::ir::{Op, ops};
 use crate::passes::rules::library::{FUSION_FILES, RULE_FILES};
 use crate::passes::rules::vocabulary::{Function, VOCABULARY};
 use crate::passes::rules::{Library, Rule, page};
-use crate::passes::target::FUSION_DOMAIN;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -206,36 +203,10 @@ pub(super) fn load(library: &mut Library, file: &Path) -> Result<(), Diagnostics
     let source = crate::files::read_text(file)?;
     let name = file.to_string_lossy();
     if file.extension().is_some_and(|extension| extension == "onnxtxt") {
-        let n_before = library.functions().len();
-        library.load_fusion(&name, &source)?;
-        let problems = library.functions()[n_before..].iter().flat_map(|function| mistakes(function, file));
-        Diagnostics(problems.collect()).into_result(()).map(|_| ())
+        library.load_fusion(&name, &source)
     } else {
         library.load_rules(&name, &source)
     }
-}
-
-/// What is wrong with a fused operator although rules can be made of it.
-fn mistakes(function: &Fused, file: &Path) -> Vec<Diagnostic> {
-    let wrong = |code, message: String, help: String| {
-        let problem = Diagnostic::error(Kind::Invalid, code, message).help(help);
-        problem.within(format!("fusion `{}`", function.name)).in_file(file)
-    };
-    let mut problems = Vec::new();
-    if function.domain != FUSION_DOMAIN {
-        let message = format!("fused operators are of the domain `{FUSION_DOMAIN}`, found `{}`", function.domain);
-        problems.push(wrong("R0017", message, format!("write `<domain: \"{FUSION_DOMAIN}\", ..>`")));
-    }
-    for (_, node) in function.body.nodes() {
-        // What another domain holds only its owner knows.
-        if !matches!(node.op, Op::Opaque(_)) || !node.op.domain().is_empty() {
-            continue;
-        }
-        let meant = did_you_mean(node.op.name(), ops::all().map(|def| def.name));
-        let message = format!("there is no operator `{}`{meant}", node.op);
-        problems.push(wrong("R0004", message, "`eutectic ops` lists what there is".into()));
-    }
-    problems
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use super::{
     Condition, Contract, Direction, Pattern, PatternCall, PatternInput, Rule, Template, TemplateCall, TemplateInput,
     TemplateStep, Var, VarArity, Variable, check,
 };
+use crate::target::FUSION_DOMAIN;
 use eutectic_ir::attr::{Attr, AttrKind};
-use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind as Failure};
+use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind as Failure, did_you_mean};
 use eutectic_ir::graph::{Graph, Node, ValueId};
 use eutectic_ir::model::Function;
 use eutectic_ir::types::Element;
-use eutectic_ir::{Name, Op, Tensor, walk};
+use eutectic_ir::{Name, Op, Tensor, ops, walk};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -55,6 +56,30 @@ pub fn rules(function: &Arc<Function>, file: &str, source: &str) -> Result<[Rule
     fill_recognise(function, &mut recognise).map_err(&fail)?;
     fill_expand(function, &mut expand).map_err(&fail)?;
     Ok([recognise, expand])
+}
+
+/// What is wrong with `function` although rules can be made of it: it is of another domain than fused operators are, or calls what
+/// there is not.
+pub fn mistakes(function: &Function, file: &str) -> Vec<Diagnostic> {
+    let wrong = |code, message: String, help: String| {
+        let problem = Diagnostic::error(Failure::Invalid, code, message).help(help);
+        problem.within(format!("fusion `{}`", function.name)).in_file(file)
+    };
+    let mut problems = Vec::new();
+    if function.domain != FUSION_DOMAIN {
+        let message = format!("fused operators are of the domain `{FUSION_DOMAIN}`, found `{}`", function.domain);
+        problems.push(wrong("R0017", message, format!("write `<domain: \"{FUSION_DOMAIN}\", ..>`")));
+    }
+    for (_, node) in function.body.nodes() {
+        // What another domain holds only its owner knows.
+        if !matches!(node.op, Op::Opaque(_)) || !node.op.domain().is_empty() {
+            continue;
+        }
+        let meant = did_you_mean(node.op.name(), ops::all().map(|def| def.name));
+        let message = format!("there is no operator `{}`{meant}", node.op);
+        problems.push(wrong("R0004", message, "`eutectic ops` lists what there is".into()));
+    }
+    problems
 }
 
 // The parser gives no places of functions; the name before the attributes or inputs is unique enough.

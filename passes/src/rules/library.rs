@@ -64,10 +64,11 @@ impl Library {
 
     /// Adds the fused operators of one file, each with the rule that recognises it and the rule that expands it.
     ///
-    /// Errors: the text does not parse, or a body makes no rule.
+    /// Errors: the text does not parse, a body makes no rule or calls an operator that there is not, or the domain is another.
     pub fn load_fusion(&mut self, file: &str, source: &str) -> Result<(), Diagnostics> {
         let mut problems = Diagnostics::default();
         for function in fusion::parse(file, source)? {
+            problems.extend(fusion::mistakes(&function, file));
             match fusion::rules(&function, file, source) {
                 Ok(rules) => {
                     self.functions.push(function);

@@ -106,3 +106,12 @@ fn a_rule_without_instances_is_refused() {
     let found = verify(&library.rules()[0], None, Effort::STANDARD);
     assert_eq!(found.err().map(|problem| problem.code), Some("R0022"));
 }
+
+#[test]
+fn mistakes_in_a_fused_operator_are_all_told_at_once() {
+    let text = "<domain: \"mine\", opset_import: [\"\": 24]> Clipped (x) => (y) { c = Rleu (x) y = HardSwsh (c) }";
+    let problems = Library::new().load_fusion("test.onnxtxt", text).expect_err("another domain, and no such operators");
+    let codes: Vec<&str> = problems.0.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, ["R0017", "R0004", "R0004"], "{problems}");
+    assert!(problems.to_string().contains("did you mean `HardSwish`?"), "{problems}");
+}
