@@ -71,6 +71,7 @@ impl Precision {
     }
 
     /// What is computed in, as trtexec says it.
+    #[cfg(feature = "lowering")]
     pub(super) fn in_words(&self) -> String {
         let format = self.format().map(|format| match format {
             Format::Int8 => "INT8",

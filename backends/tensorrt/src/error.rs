@@ -60,6 +60,14 @@ pub enum Error {
         /// What TensorRT said.
         log: Vec<LogLine>,
     },
+    /// The library builds for no device of this kind.
+    #[error("TensorRT refused the target SM {target}: {}", reason(.log, "this library does not have it"))]
+    Target {
+        /// Which.
+        target: String,
+        /// What TensorRT said.
+        log: Vec<LogLine>,
+    },
     /// The network was accepted but no engine came of it.
     #[error("TensorRT could not build the engine: {}", reason(.log, "it gives no reason"))]
     Build {
@@ -109,9 +117,6 @@ pub enum Error {
     },
 }
 
-/// What the option begins with that names a device.
-pub(crate) const TARGET: &str = "target SM ";
-
 impl Error {
     /// The log lines it carries.
     pub fn log(&self) -> &[LogLine] {
@@ -119,6 +124,7 @@ impl Error {
             Error::Layer { log, .. }
             | Error::Parser { log, .. }
             | Error::Option { log, .. }
+            | Error::Target { log, .. }
             | Error::Build { log }
             | Error::WorkerDied { log, .. }
             | Error::WorkerTimeout { log, .. } => log,
@@ -134,7 +140,7 @@ impl Error {
             Error::Spec(_) => (Kind::Invalid, "B0503"),
             Error::Layer { .. } => (Kind::Unsupported, "B0504"),
             Error::Parser { .. } => (Kind::Unsupported, "B0505"),
-            Error::Option { .. } => (Kind::Invalid, "B0506"),
+            Error::Option { .. } | Error::Target { .. } => (Kind::Invalid, "B0506"),
             Error::Build { .. } => (Kind::Unsupported, "B0507"),
             Error::WorkerDied { .. } => (Kind::Io, "B0508"),
             Error::WorkerTimeout { .. } => (Kind::Limit, "B0509"),
@@ -154,7 +160,7 @@ impl Error {
             Error::LibraryMissing { flavour, .. } | Error::LibraryVersion { flavour, .. } => {
                 Some(format!("`{}`, or name the directory with --trt-lib or EUTECTIC_TRT_LIB", flavour.install()))
             }
-            Error::Option { option, .. } if option.starts_with(TARGET) => {
+            Error::Target { .. } => {
                 Some("TensorRT for RTX builds for --sm 75, 80, 86, 89, 120 and 121; the data centre's, for the GPU it runs on".into())
             }
             Error::NoBindings => Some("build with `--features tensorrt`".into()),

@@ -1,7 +1,7 @@
 //! Turns a network into a serialized engine.
 
 use crate::engine::{BuildOptions, Profile};
-use crate::error::{Error, TARGET};
+use crate::error::Error;
 use crate::log::{LogLine, Severity};
 use crate::native::convert;
 use crate::native::handle::Owned;
@@ -65,7 +65,7 @@ fn configure(network: &Network<'_>, config: &Owned<IBuilderConfig>, options: &Bu
     } else {
         config.pin().clearFlag(nvinfer1::BuilderFlag::kTF32);
     }
-    set_targets(config, &options.targets).map_err(|target| refused(format!("{TARGET}{target}")))?;
+    set_targets(config, &options.targets).map_err(|target| Error::Target { target, log: log.take_lines() })?;
     for profile in &options.profiles {
         add_profile(network, config, profile).map_err(refused)?;
     }
