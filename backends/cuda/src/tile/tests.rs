@@ -293,7 +293,8 @@ fn sums_of_quantized_numbers_are_exact() {
     let with_halos = [
         (Scalar::I8, halo_grouped(64, 64, 1), 64),
         (Scalar::I8, halo_grouped(128, 64, 2), 256),
-        (float8, halo_grouped(64, 128, 2), 384),
+        // Pixels of a third part take the place of those of the first.
+        (float8, halo_grouped(64, 128, 1), 384),
     ];
     for (scalar, tile, channels) in cases.into_iter().chain(with_halos) {
         let convolution = convolution([1, channels, 6, 5], [32, 3, 3], [1, 1, 1], scalar);
@@ -366,6 +367,39 @@ fn small_results_are_divided_along_the_depth_and_large_ones_are_not() {
         let are_for_all = found.iter().filter(|tile| tile.needs() == Needs::Nothing).count();
         assert!(are_for_all > 0 && found.len() <= 2 * CANDIDATES + 1, "{found:?}");
     }
+}
+
+#[test]
+fn pixels_are_brought_once_where_a_window_has_neighbours() {
+    let f16 = |input, filter, sizes| convolution(input, filter, sizes, Scalar::F16);
+    let shapes = [
+        f16([32, 16, 115, 115], [64, 4, 4], [1, 0, 1]),
+        f16([8, 64, 56, 56], [64, 3, 3], [1, 1, 1]),
+        f16([8, 128, 28, 28], [128, 3, 3], [1, 1, 1]),
+        f16([8, 256, 14, 14], [256, 3, 3], [1, 1, 1]),
+        f16([8, 512, 7, 7], [512, 3, 3], [1, 1, 1]),
+        f16([1, 64, 56, 56], [64, 3, 3], [1, 1, 1]),
+        f16([1, 512, 7, 7], [512, 3, 3], [1, 1, 1]),
+    ];
+    for convolution in shapes {
+        let found = halo_groups::candidates(&convolution);
+        let names: Vec<String> = found.iter().map(Tile::to_string).collect();
+        println!("{:?} {}", convolution.output, names.join(" "));
+        assert!(!found.is_empty() && found.len() <= CANDIDATES, "{found:?}");
+        for tile in found {
+            let room = halo_groups::Room::of(&convolution, tile).expect("it was offered");
+            assert!(room.shared_bytes <= 200 << 10 && room.stages >= 3, "{tile}: {room:?}");
+        }
+    }
+    // Single pixels, steps, gaps, channels that are no whole parts.
+    let others = [
+        f16([8, 64, 56, 56], [64, 1, 1], [1, 0, 1]),
+        f16([8, 64, 56, 56], [64, 3, 3], [2, 1, 1]),
+        f16([8, 64, 56, 56], [64, 3, 3], [1, 2, 2]),
+        f16([8, 24, 56, 56], [64, 3, 3], [1, 1, 1]),
+        f16([8, 96, 56, 56], [64, 3, 3], [1, 1, 1]),
+    ];
+    assert!(others.iter().all(|convolution| halo_groups::candidates(convolution).is_empty()));
 }
 
 /// What an H100 took for every tile of 57 convolutions and products in float16, in microseconds.
