@@ -10,6 +10,8 @@ use crate::region::{Generated, Region};
 use crate::view::{Narrow, Scalar, View};
 use std::fmt::{self, Display, Write};
 
+mod halo_groups;
+
 /// How a result is divided among blocks, and by what it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {
@@ -31,6 +33,14 @@ enum By {
     Halo,
     /// Four warps together, operands in shared memory.
     Groups,
+    /// As `Groups`; pixels are brought once for all taps, with those around them.
+    HaloGroups,
+}
+
+impl By {
+    fn is_of_groups(self) -> bool {
+        matches!(self, Self::Groups | Self::HaloGroups)
+    }
 }
 
 /// Its name among the ways of one result.
@@ -40,6 +50,7 @@ impl Display for Tile {
             By::Warps => "",
             By::Halo => "+halo",
             By::Groups => "+group",
+            By::HaloGroups => "+halo+group",
         };
         write!(f, "{}x{}/{}{by}", self.pixels, self.filters, self.parts)
     }
@@ -92,7 +103,7 @@ impl Tile {
     /// What a device must have to run it.
     fn needs(self) -> Needs {
         match self.by {
-            By::Groups => Needs::Groups,
+            By::Groups | By::HaloGroups => Needs::Groups,
             _ if self.parts > 1 => Needs::Clusters,
             _ => Needs::Nothing,
         }
@@ -104,6 +115,7 @@ impl Tile {
             By::Warps => &WARPS,
             By::Halo => &HALOS,
             By::Groups => &GROUPS,
+            By::HaloGroups => &halo_groups::TILES,
         };
         table.iter().copied().find(|row| (row.0, row.1) == (self.pixels, self.filters))
     }
@@ -201,9 +213,11 @@ pub(crate) fn kernels(
     let halos = halos
         .into_iter()
         .filter(|tile| out_rows >= LARGE && out_columns >= LARGE && halo(convolution, *tile).is_some());
+    let halo_groups = if has_groups { halo_groups::candidates(convolution) } else { Vec::new() };
     tiles
         .into_iter()
         .chain(halos)
+        .chain(halo_groups)
         .filter_map(|tile| {
             let kernel = tiled.kernel(tile)?;
             Some(Ours { name: tile.to_string(), needs: tile.needs(), kernel })
@@ -234,14 +248,18 @@ impl Tiled<'_> {
         let [n, n_filters, out_rows, out_columns] = convolution.output;
         let channels = convolution.filter[1];
         let pixels = n * out_rows * out_columns;
-        let stages = tile.stages(usual, tile.blocks(pixels, n_filters));
+        let room = match tile.by {
+            By::HaloGroups => Some(halo_groups::Room::of(convolution, tile)?),
+            _ => None,
+        };
+        let stages = room.map_or_else(|| tile.stages(usual, tile.blocks(pixels, n_filters)), |room| room.stages);
         let bytes = convolution.scalar.bytes();
         let elements = match convolution.scalar {
             Scalar::F16 => "F16",
             Scalar::Bf16 => "BF16",
             Scalar::F32 if convolution.tf32 => "TF32",
             Scalar::I8 => "I8",
-            Scalar::Narrow(Narrow::E4m3Fn) if tile.by == By::Groups => "E4M3",
+            Scalar::Narrow(Narrow::E4m3Fn) if tile.by.is_of_groups() => "E4M3",
             _ => return None,
         };
         let mut source = format!("{}#define ELEMENTS {elements}\n{}", self.finish.source, convolution.defines());
@@ -253,7 +271,7 @@ impl Tiled<'_> {
             ("WARPS_DOWN", warps[0]),
             ("WARPS_ACROSS", warps[1]),
             ("STAGES", stages),
-            ("BY_GROUPS", usize::from(tile.by == By::Groups)),
+            ("BY_GROUPS", usize::from(tile.by.is_of_groups())),
             ("FILTERS_ARE_CONSTANT", usize::from(self.filters_are_constant)),
             ("PIXELS", pixels),
             ("FILTERS", n_filters),
@@ -263,14 +281,25 @@ impl Tiled<'_> {
         ] {
             let _ = writeln!(source, "#define {name} {number}");
         }
-        if tile.by == By::Groups {
+        if let Some(room) = room {
+            source.push_str(&room.defines());
+        }
+        if tile.by.is_of_groups() {
             source.push_str(&group_operands(tile.filters, elements));
         }
         source.push_str(include_str!("matrix.cuh"));
+        if tile.by == By::HaloGroups {
+            source.push_str(halo_groups::PLANES);
+        }
         source.push_str(include_str!("results.cuh"));
-        source.push_str(if tile.by == By::Halo { include_str!("halo.cuh") } else { include_str!("tile.cuh") });
-        let (operands, blocks) = match tile.by {
-            By::Halo => halo(convolution, tile)?,
+        source.push_str(match tile.by {
+            By::Halo => include_str!("halo.cuh"),
+            By::HaloGroups => include_str!("halo_groups.cuh"),
+            By::Warps | By::Groups => include_str!("tile.cuh"),
+        });
+        let (operands, blocks) = match (tile.by, room) {
+            (By::Halo, _) => halo(convolution, tile)?,
+            (_, Some(room)) => (room.shared_bytes, room.blocks),
             _ => (tile.stage_bytes() * stages, pixels.div_ceil(tile.pixels) * tile.parts),
         };
         // The sums take the place of the operands in the end: each row has eight columns more, and behind them is where nobody reads.

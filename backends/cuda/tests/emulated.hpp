@@ -26,6 +26,7 @@
 #define I8 3
 #define E4M3 4
 typedef long long i64;
+typedef unsigned long long u64;
 struct uint4 { unsigned words[4]; };
 struct half_t { uint16_t bits; };
 struct bfloat_t { uint16_t bits; };
@@ -97,12 +98,27 @@ inline void cluster_barrier() { this_cluster->barrier.arrive_and_wait(); }
 inline void cluster_read() {}
 inline void cluster_leave() { this_cluster->barrier.arrive_and_wait(); }
 inline void show_to_units() {}
-inline void fetched_to_here() {}
 inline void fetch_later(const void*) {}
-template <int N> void wait_for_all_but() {}
+// Some copies arrive at once, the others when they are waited for and no sooner: whoever reads too early or writes too early is wrong.
+struct Copy {
+  unsigned char* to;
+  const void* from;
+  bool is_there;
+  void arrive() const { is_there ? memcpy(to, from, 16) : memset(to, 0, 16); }
+};
+inline thread_local std::vector<std::vector<Copy>> copying(1);
+inline thread_local unsigned n_copies = 0;
 inline void fetch(unsigned char* memory, unsigned at, const void* from, bool is_there) {
   if (at % 16 || (uintptr_t)from % 16) std::abort();
-  is_there ? memcpy(memory + at, from, 16) : memset(memory + at, 0, 16);
+  const Copy copy = {memory + at, from, is_there};
+  n_copies++ % 3 == 0 ? copy.arrive() : copying.back().push_back(copy);
+}
+inline void fetched_to_here() { copying.emplace_back(); }
+template <int N> void wait_for_all_but() {
+  while (copying.size() > N + 1) {
+    for (const Copy& copy : copying.front()) copy.arrive();
+    copying.erase(copying.begin());
+  }
 }
 template <int BYTES> void fetch_pack(void* to, const void* from, bool is_there) {
   if ((uintptr_t)to % BYTES || (uintptr_t)from % BYTES) std::abort();
@@ -167,18 +183,46 @@ template <typename E, typename S> void multiply_as(S (&sums)[4], const unsigned 
   }
   warp.barrier.arrive_and_wait();
 }
-// Four warps together: each thread computes its sums from rows of 128 bytes in shared memory.
-template <typename E, int N, typename S> void multiply_group_as(S (&sums)[1][N][4], const unsigned char* memory, unsigned pixels_at, unsigned filters_at) {
+// Four warps together: each thread computes its sums from operands in shared memory, which lie as their descriptions say. A group is
+// multiplied when it is waited for and no sooner.
+inline unsigned shared_address(const void* at) { return (unsigned)((const unsigned char*)at - this_block->begin()); }
+inline thread_local struct { std::vector<std::vector<std::pair<uint64_t, uint64_t>>> groups; } multiplying;
+inline uint64_t described(const unsigned char* memory, unsigned at) {
+  return (uint64_t)((shared_address(memory) + at) / 16 % (1 << 14)) | (uint64_t)1 << 16 | (uint64_t)(1024 / 16) << 32 | (uint64_t)1 << 62;
+}
+// Byte `byte` of the 32 of row `row`.
+inline unsigned place_of_byte(uint64_t description, unsigned row, unsigned byte) {
+  const unsigned start = description % (1 << 14) * 16, chunk = (description >> 16) % (1 << 14) * 16, eight = (description >> 32) % (1 << 14) * 16;
+  const unsigned kind = description >> 62;
+  if (kind == 0) return start + row / 8 * eight + row % 8 * 16 + byte / 16 * chunk + byte % 16;
+  if (kind != 1) std::abort();
+  // Address bits 4 to 6 are exchanged by those of the row, bits 7 to 9.
+  const unsigned at = start + row / 8 * eight + row % 8 * 128 + byte;
+  return at ^ at / 128 % 8 * 16;
+}
+template <typename E, int N, typename S> void multiply_described_as(S (&sums)[1][N][4], uint64_t pixels, uint64_t filters) {
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-  const auto of = [&](unsigned at, unsigned row, unsigned byte) {
+  const auto of = [&](uint64_t description, unsigned row, unsigned byte) {
     E x;
-    memcpy(&x, memory + at + row * 128 + ((byte / 16 ^ row) % 8 * 16 + byte % 16), sizeof x);
+    memcpy(&x, this_block->begin() + place_of_byte(description, row, byte), sizeof x);
     return (S)get(x);
   };
-  for (unsigned j = 0; j < N; ++j)
-    for (unsigned c = 0; c < 4; ++c)
-      for (unsigned byte = 0; byte < 128; byte += sizeof(E))
-        sums[0][j][c] += of(pixels_at, warp * 16 + lane / 4 + 8 * (c / 2), byte) * of(filters_at, j * 8 + lane % 4 * 2 + c % 2, byte);
+  for (unsigned byte = 0; byte < 32; byte += sizeof(E))
+    for (unsigned half = 0; half < 2; ++half) {
+      const S pixel = of(pixels, warp * 16 + lane / 4 + 8 * half, byte);
+      for (unsigned j = 0; j < N; ++j)
+        for (unsigned c = 0; c < 2; ++c) sums[0][j][half * 2 + c] += pixel * of(filters, j * 8 + lane % 4 * 2 + c, byte);
+    }
+}
+template <int N, typename S> void begin_group(S (&)[1][N][4]) { multiplying.groups.emplace_back(); }
+template <int N, typename S> void multiply_described(S (&)[1][N][4], uint64_t pixels, uint64_t filters) { multiplying.groups.back().push_back({pixels, filters}); }
+inline void end_group() {}
+// Multiplies all groups but the last `but`.
+template <typename E, int N, typename S> void multiplied_but(S (&sums)[1][N][4], size_t but) {
+  while (multiplying.groups.size() > but) {
+    for (const auto& [pixels, filters] : multiplying.groups.front()) multiply_described_as<E>(sums, pixels, filters);
+    multiplying.groups.erase(multiplying.groups.begin());
+  }
 }
 template <int ELEMENTS> struct Kind { typedef float sum_t; typedef half_t element_t; };
 template <> struct Kind<BF16> { typedef float sum_t; typedef bfloat_t element_t; };

@@ -16,9 +16,11 @@ const PROGRAM: &str = r#"
 typedef Kind<ELEMENTS>::sum_t sum_t;
 inline void multiply(sum_t (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) { multiply_as<Kind<ELEMENTS>::element_t>(sums, a, b0, b1); }
 template <int N> void multiply_group(sum_t (&sums)[1][N][4], const unsigned char* memory, unsigned pixels_at, unsigned filters_at) {
-  multiply_group_as<Kind<ELEMENTS>::element_t>(sums, memory, pixels_at, filters_at);
+  begin_group(sums);
+  for (unsigned at = 0; at < 128; at += 32) multiply_described(sums, described(memory, pixels_at + at), described(memory, filters_at + at));
 }
-template <int N> void multiplied(sum_t (&sums)[1][N][4]) {}
+template <int N> void multiplied(sum_t (&sums)[1][N][4]) { multiplied_but<Kind<ELEMENTS>::element_t>(sums, 0); }
+template <int N> void multiplied_before(sum_t (&sums)[1][N][4]) { multiplied_but<Kind<ELEMENTS>::element_t>(sums, 1); }
 #define packed packed_as<Kind<ELEMENTS>::element_t>
 inline void leave(sum_t* to, unsigned row, const sum_t (&sums)[4]) {
   const unsigned lane = threadIdx.x % 32;
@@ -46,6 +48,7 @@ pub(crate) fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usiz
     let n = operands.len();
     let types: Vec<String> =
         (0..=n).map(|at| format!("(decltype(argument<{at}>(region)))buffers[{at}].data()")).collect();
+    let tile = tile.replace(super::halo_groups::PLANES, "");
     let main = format!(
         r#"
 template <int AT, typename... T> std::tuple_element_t<AT, std::tuple<T...>> argument(void (*)(T...));
@@ -72,7 +75,7 @@ int main(int, char** names) {{
         types.join(", "),
         n + 1,
     );
-    std::fs::write(at("host.cpp"), [HOST, "#include <tuple>\n", finish, between, tile, &main].concat())
+    std::fs::write(at("host.cpp"), [HOST, "#include <tuple>\n", finish, between, &tile, &main].concat())
         .expect("written");
     let (flags, program) = (["-std=c++20", "-O1", "-w", "-pthread", "-o"], at("host"));
     let compiled = Command::new("c++").args(flags).arg(&program).arg(at("host.cpp")).output().ok()?;
@@ -122,6 +125,10 @@ fn grouped(pixels: usize, filters: usize, parts: usize) -> Tile {
 
 fn with_halo(pixels: usize) -> Tile {
     Tile { pixels, filters: 64, parts: 1, by: By::Halo }
+}
+
+fn halo_grouped(pixels: usize, filters: usize, parts: usize) -> Tile {
+    Tile { pixels, filters, parts, by: By::HaloGroups }
 }
 
 /// A convolution without a group, its sizes: of the image, of the filters, of steps, padding and distances.
@@ -193,6 +200,17 @@ fn a_tile_computes_what_a_convolution_is() {
         (convolution([1, 128, 9, 19], [66, 3, 3], [1, 1, 1], Scalar::F16), with_halo(128)),
         (convolution([2, 16, 20, 21], [64, 4, 4], [1, 0, 1], Scalar::Bf16), with_halo(256)),
         (convolution([1, 32, 6, 40], [24, 3, 3], [1, 1, 1], Scalar::F16), with_halo(128)),
+        // The same by groups: few channels, several taps to a step, or one of half a row; several parts; parts among blocks.
+        (convolution([1, 16, 56, 56], [64, 4, 4], [1, 0, 1], Scalar::F16), halo_grouped(256, 64, 1)),
+        (convolution([1, 16, 28, 28], [72, 3, 3], [1, 1, 1], Scalar::Bf16), halo_grouped(128, 64, 1)),
+        (convolution([2, 64, 28, 28], [64, 3, 3], [1, 1, 1], Scalar::F16), halo_grouped(128, 64, 1)),
+        (convolution([2, 256, 14, 14], [40, 3, 3], [1, 1, 1], Scalar::F16), halo_grouped(128, 64, 2)),
+        (convolution([2, 512, 7, 7], [72, 3, 3], [1, 1, 1], Scalar::F16), halo_grouped(64, 64, 4)),
+        (convolution([2, 320, 7, 7], [136, 3, 3], [1, 1, 1], Scalar::F16), halo_grouped(64, 128, 2)),
+        (convolution([2, 128, 13, 9], [66, 3, 3], [1, 1, 1], Scalar::Bf16), halo_grouped(64, 64, 1)),
+        (convolution([1, 192, 13, 9], [200, 3, 3], [1, 0, 1], Scalar::F16), halo_grouped(128, 128, 1)),
+        (convolution([1, 192, 19, 17], [64, 3, 3], [1, 2, 1], Scalar::F16), halo_grouped(256, 64, 1)),
+        (convolution([2, 192, 9, 10], [48, 1, 2], [1, 0, 1], Scalar::F16), halo_grouped(64, 64, 1)),
     ];
     for (number, (convolution, tile)) in shapes.into_iter().enumerate() {
         let scalar = convolution.scalar;
@@ -270,8 +288,16 @@ fn converted(out: &View, sum: Scalar) -> Region {
 fn sums_of_quantized_numbers_are_exact() {
     let float8 = Scalar::Narrow(Narrow::E4m3Fn);
     let cases = [(Scalar::I8, gathered(64, 32, 2)), (Scalar::I8, grouped(64, 64, 1)), (float8, grouped(64, 64, 2))];
-    for (scalar, tile) in cases {
-        let convolution = convolution([1, 48, 6, 5], [32, 3, 3], [1, 1, 1], scalar);
+    // One tap of 64 bytes to a step.
+    let cases = cases.map(|(scalar, tile)| (scalar, tile, 48));
+    let with_halos = [
+        (Scalar::I8, halo_grouped(64, 64, 1), 64),
+        (Scalar::I8, halo_grouped(128, 64, 2), 256),
+        // Pixels of a third part take the place of those of the first.
+        (float8, halo_grouped(64, 128, 1), 384),
+    ];
+    for (scalar, tile, channels) in cases.into_iter().chain(with_halos) {
+        let convolution = convolution([1, channels, 6, 5], [32, 3, 3], [1, 1, 1], scalar);
         let [image, filters, out] = views(&convolution);
         let behind = converted(&out, if scalar == Scalar::I8 { Scalar::I32 } else { Scalar::F32 });
         let finish = behind.function(4).expect("it has no rows");
@@ -297,13 +323,23 @@ fn every_tile_compiles_for_every_type() {
         let types = [Scalar::F16, Scalar::Bf16, Scalar::I8, Scalar::Narrow(Narrow::E4m3Fn)];
         types.into_iter().zip([1, 4, 1, 2].map(|parts| grouped(pixels, filters, parts)))
     });
+    let halo_groups = halo_groups::TILES.into_iter().flat_map(|(pixels, filters, ..)| {
+        let types = [Scalar::F16, Scalar::Bf16, Scalar::I8, Scalar::Narrow(Narrow::E4m3Fn)];
+        types.into_iter().zip([1, 2, 1, 1].map(|parts| halo_grouped(pixels, filters, parts)))
+    });
     let tiles = WARPS.into_iter().flat_map(|(pixels, filters, ..)| {
         types.into_iter().zip([8, 2, 1].map(|parts| gathered(pixels, filters, parts)))
     });
-    for (number, (scalar, tile)) in tiles.chain(halos).chain(groups).enumerate() {
+    for (number, (scalar, tile)) in tiles.chain(halos).chain(groups).chain(halo_groups).enumerate() {
         let convolution = match tile {
             // That of a network's first convolution.
             Tile { by: By::Halo, pixels: 256, .. } => convolution([2, 16, 35, 35], [64, 4, 4], [1, 0, 1], scalar),
+            Tile { by: By::HaloGroups, pixels: 256, parts: 1, .. } => {
+                convolution([2, 32 / scalar.bytes(), 115, 115], [64, 4, 4], [1, 0, 1], scalar)
+            }
+            Tile { by: By::HaloGroups, parts, .. } => {
+                convolution([2, 64 * parts, 14, 14], [96, 3, 3], [1, 1, 1], scalar)
+            }
             _ => convolution([2, 64, 14, 14], [96, 3, 3], [1, 1, 1], scalar),
         };
         let [image, window, out] = views(&convolution);
@@ -316,7 +352,7 @@ fn every_tile_compiles_for_every_type() {
         let (image, filters) = (&image, &window);
         let tiled = Tiled { convolution: &convolution, image, filters, filters_are_constant: true, finish };
         let kernel = tiled.kernel(tile).expect("its type has matrix units");
-        let architecture = if tile.by == By::Groups { 90 } else { [80, 90, 120][number % 3] };
+        let architecture = if tile.by.is_of_groups() { 90 } else { [80, 90, 120][number % 3] };
         crate::compile(&kernel.source, architecture).unwrap_or_else(|problem| panic!("{tile}: {problem:?}"));
     }
 }
@@ -331,6 +367,39 @@ fn small_results_are_divided_along_the_depth_and_large_ones_are_not() {
         let are_for_all = found.iter().filter(|tile| tile.needs() == Needs::Nothing).count();
         assert!(are_for_all > 0 && found.len() <= 2 * CANDIDATES + 1, "{found:?}");
     }
+}
+
+#[test]
+fn pixels_are_brought_once_where_a_window_has_neighbours() {
+    let f16 = |input, filter, sizes| convolution(input, filter, sizes, Scalar::F16);
+    let shapes = [
+        f16([32, 16, 115, 115], [64, 4, 4], [1, 0, 1]),
+        f16([8, 64, 56, 56], [64, 3, 3], [1, 1, 1]),
+        f16([8, 128, 28, 28], [128, 3, 3], [1, 1, 1]),
+        f16([8, 256, 14, 14], [256, 3, 3], [1, 1, 1]),
+        f16([8, 512, 7, 7], [512, 3, 3], [1, 1, 1]),
+        f16([1, 64, 56, 56], [64, 3, 3], [1, 1, 1]),
+        f16([1, 512, 7, 7], [512, 3, 3], [1, 1, 1]),
+    ];
+    for convolution in shapes {
+        let found = halo_groups::candidates(&convolution);
+        let names: Vec<String> = found.iter().map(Tile::to_string).collect();
+        println!("{:?} {}", convolution.output, names.join(" "));
+        assert!(!found.is_empty() && found.len() <= CANDIDATES, "{found:?}");
+        for tile in found {
+            let room = halo_groups::Room::of(&convolution, tile).expect("it was offered");
+            assert!(room.shared_bytes <= 200 << 10 && room.stages >= 3, "{tile}: {room:?}");
+        }
+    }
+    // Single pixels, steps, gaps, channels that are no whole parts.
+    let others = [
+        f16([8, 64, 56, 56], [64, 1, 1], [1, 0, 1]),
+        f16([8, 64, 56, 56], [64, 3, 3], [2, 1, 1]),
+        f16([8, 64, 56, 56], [64, 3, 3], [1, 2, 2]),
+        f16([8, 24, 56, 56], [64, 3, 3], [1, 1, 1]),
+        f16([8, 96, 56, 56], [64, 3, 3], [1, 1, 1]),
+    ];
+    assert!(others.iter().all(|convolution| halo_groups::candidates(convolution).is_empty()));
 }
 
 /// What an H100 took for every tile of 57 convolutions and products in float16, in microseconds.
