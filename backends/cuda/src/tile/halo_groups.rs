@@ -1,7 +1,7 @@
 //! Tiles whose pixels are brought once for all taps and multiplied by groups of warps: how they lie in shared memory, and which of them
 //! are worth timing.
 
-use super::{BANDWIDTH, By, CANDIDATES, LATENCY, MULTIPLIED, PARTS, Row, SHARING, STEP, Tile};
+use super::{BANDWIDTH, By, CANDIDATES, PARTS, Row, STEP, Tile};
 use crate::convolution::Convolution;
 use crate::driver::{PROCESSOR_SHARED_BYTES, PROCESSORS};
 
@@ -19,6 +19,16 @@ const FEWEST_STAGES: usize = 3;
 const MOST_STAGES: usize = 8;
 /// Bytes of a chunk, what a thread copies at a time.
 const CHUNK: usize = 16;
+
+// As in `tile.rs`, fitted to times of all tiles of this kind on an H100.
+/// Bytes in a second that one processor brings.
+const BROUGHT: f64 = 5e10;
+/// Bytes of both operands that one processor multiplies with each other in a second.
+const MULTIPLIED: f64 = 3e12;
+/// Seconds until a step has come.
+const LATENCY: f64 = 6e-7;
+/// Seconds that each doubling of the parts takes.
+const SHARING: f64 = 3e-7;
 
 /// How a tile lies in shared memory.
 #[derive(Clone, Copy, Debug)]
@@ -86,12 +96,12 @@ impl Room {
         let n_parts = self.n_parts.div_ceil(tile.parts);
         let n_steps = n_parts * self.part_steps;
         let brought = (n_parts * self.image_bytes + n_steps * tile.filters * self.step_bytes) as f64;
-        let multiplied = (n_steps * tile.pixels * tile.filters * self.step_bytes) as f64 / MULTIPLIED[1];
+        let multiplied = (n_steps * tile.pixels * tile.filters * self.step_bytes) as f64 / MULTIPLIED;
         // Blocks beside each other on a processor share it, and wait together.
         let beside = (PROCESSOR_SHARED_BYTES / self.shared_bytes).clamp(1, blocks.div_ceil(PROCESSORS));
         let rounds = blocks.div_ceil(PROCESSORS * beside) as f64;
         let waited = n_steps as f64 * LATENCY / (self.stages - 2) as f64;
-        let all = rounds * (beside as f64 * (brought / BANDWIDTH[1]).max(multiplied)).max(waited);
+        let all = rounds * (beside as f64 * (brought / BROUGHT).max(multiplied)).max(waited);
         all.max(blocks as f64 * brought / BANDWIDTH[0]) + SHARING * (tile.parts as f64).log2()
     }
 }
