@@ -42,7 +42,7 @@ PRECISIONS = [
 ]
 
 MARK = "<!-- table: benches/cuda_networks.py --table -->"
-WAYS_MARK = "<!-- ways: benches/cuda_networks.py --table -->"
+WAYS_MARK = "<!-- ways in {}: benches/cuda_networks.py --table -->"
 LIMIT_SECONDS = 150
 
 
@@ -159,12 +159,12 @@ def fastest_ways(path):
     return found
 
 
-def ways(directory):
+def ways(directory, precision):
     """Rows of the fastest tile of ours, plan of cuBLASLt and engine of cuDNN for each convolution of ResNet-50, in microseconds."""
     kinds, batches = ["ours", "cuBLASLt", "cuDNN"], [1, 8, 32]
     lines = ["| convolution | " + " | ".join(f"batch {batch}: {kind}" for batch in batches for kind in kinds) + " |", "|---" * 10 + "|"]
     # In the order of the program: of convolutions that are alike, which one was timed is by chance.
-    tables = [fastest_ways(directory / f"resnet-f16-b{batch}.jsonl").items() for batch in batches]
+    tables = [fastest_ways(directory / f"resnet-{precision}-b{batch}.jsonl").items() for batch in batches]
     for alike in zip(*tables):
         kernel, node = alike[0][0]
         cells = [f"{times[kind]:.2f}" if kind in times else "" for _, times in alike for kind in kinds]
@@ -174,10 +174,11 @@ def ways(directory):
 
 def write_table(directory):
     page = directory / "README.md"
-    for mark, made in ((MARK, table), (WAYS_MARK, ways)):
-        match page.read_text().split(mark):
-            case [before, _, after]:
-                page.write_text(f"{before}{mark}\n\n{made(directory)}\n\n{mark}{after}")
+    tables = [(MARK, table(directory))]
+    tables += [(WAYS_MARK.format(precision), ways(directory, precision)) for precision in ("f16", "tf32")]
+    for mark, made in tables:
+        before, _, after = page.read_text().split(mark)
+        page.write_text(f"{before}{mark}\n\n{made}\n\n{mark}{after}")
 
 
 def main():

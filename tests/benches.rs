@@ -5,16 +5,14 @@ use std::process::Command;
 
 #[test]
 fn the_table_of_networks_on_a_gpu_follows_from_its_samples() {
-    for name in ["cuda-h100-networks"] {
-        let committed = root().join("benches/results").join(name);
-        let scratch = tempfile::tempdir().expect("a directory");
-        for entry in committed.read_dir().expect("results").flatten() {
-            std::fs::copy(entry.path(), scratch.path().join(entry.file_name())).expect("copied");
-        }
-        let mut program = Command::new("python3");
-        program.arg(root().join("benches/cuda_networks.py")).arg("--table").arg("--into").arg(scratch.path());
-        assert!(program.status().expect("python3 starts").success());
-        let page = |directory: &std::path::Path| std::fs::read_to_string(directory.join("README.md")).expect("a page");
-        assert_eq!(page(scratch.path()), page(&committed), "write {name} anew: benches/cuda_networks.py --table");
+    let committed = root().join("benches/results/cuda-h100-networks");
+    let scratch = tempfile::tempdir().expect("a directory");
+    for entry in committed.read_dir().expect("results").flatten() {
+        std::fs::copy(entry.path(), scratch.path().join(entry.file_name())).expect("copied");
     }
+    let mut program = Command::new("python3");
+    program.arg(root().join("benches/cuda_networks.py")).arg("--table").arg("--into").arg(scratch.path());
+    assert!(program.status().expect("python3 starts").success());
+    let page = |directory: &std::path::Path| std::fs::read_to_string(directory.join("README.md")).expect("a page");
+    assert_eq!(page(scratch.path()), page(&committed), "write it anew: benches/cuda_networks.py --table");
 }
