@@ -139,10 +139,11 @@ def table(directory):
         cells += [f"{ours['fused by libraries']:.3f}", f"{by_libraries:.3f}", f"{by_libraries / fused:.2f}"] if by_libraries else [""] * 3
         cells += [f"{milliseconds(best):.3f}", best["variant"], f"{milliseconds(best) / fused:.2f}"] if best else [""] * 3
         rows.append(cells)
-    measured = [at for at in range(len(heads)) if any(row[at] for row in rows)]
-    lines = [" | ".join(row[at] for at in measured) for row in [heads, *rows]]
+    # Columns that nothing was measured for are left out.
+    present = [at for at in range(len(heads)) if any(row[at] for row in rows)]
+    lines = [" | ".join(row[at] for at in present) for row in [heads, *rows]]
     lines = [f"| {line} |" for line in lines]
-    return "\n".join([lines[0], "|---" * len(measured) + "|", *lines[1:]])
+    return "\n".join([lines[0], "|---" * len(present) + "|", *lines[1:]])
 
 
 def fastest_ways(path):
