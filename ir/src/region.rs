@@ -44,6 +44,10 @@ pub struct Epilogues {
     pub elementwise: bool,
     /// Both operands are dequantized, and the kernel can read them as they are stored; then anything elementwise may follow.
     pub dequantizes: bool,
+    /// Add the products of a shortcut, another such call, to its own sums in place of a residual.
+    pub takes_shortcut: bool,
+    /// Be that shortcut.
+    pub is_shortcut: bool,
 }
 
 /// What one kernel can hold, and the device that it runs on.

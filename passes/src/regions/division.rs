@@ -141,7 +141,7 @@ impl<'a> Division<'a> {
 
     /// Whether something outside of two units, of which `to` reads `from`, needs `from` and is needed by `to`. The other way
     /// round there is nothing, since no unit needs what needs it.
-    fn is_crossed(&self, from: usize, to: usize) -> bool {
+    pub fn is_crossed(&self, from: usize, to: usize) -> bool {
         let mut open: Vec<usize> = self.successors(from).filter(|&unit| unit != to).collect();
         let mut seen: BTreeSet<usize> = open.iter().copied().collect();
         while let Some(unit) = open.pop() {

@@ -8,6 +8,7 @@
 //! | step | file |
 //! |---|---|
 //! | products and convolutions take what follows them | `epilogues.rs`; those of quantized numbers, `quantized.rs` |
+//! | the shortcut of a residual block is added in the sums of its convolution | `shortcuts.rs` |
 //! | calls join what they read: patterns by what a kernel holds | `lookups.rs`, `rows.rs`, `pointwise.rs` |
 //! | cheap calls are repeated instead of kept in memory | `recompute.rs` |
 //! | regions become functions | `outline.rs` |
@@ -25,6 +26,7 @@ mod price;
 mod quantized;
 mod recompute;
 mod rows;
+mod shortcuts;
 #[cfg(test)]
 mod tests;
 
@@ -55,9 +57,10 @@ const ATTENTION: Pattern = Pattern {
 };
 
 /// Every pattern. The first that takes the calls of a kernel is the one that must be asked for.
-pub const PATTERNS: [Pattern; 7] = [
+pub const PATTERNS: [Pattern; 8] = [
     epilogues::PATTERN,
     quantized::PATTERN,
+    shortcuts::PATTERN,
     lookups::PATTERN,
     rows::PATTERN,
     pointwise::PATTERN,
@@ -156,6 +159,7 @@ pub fn form(model: &mut Model, abilities: &Abilities, fusions: &Fusions, device:
     let mut division = Division::new(&calls, fusions, device);
     quantized::claim(&mut division);
     epilogues::claim(&mut division);
+    shortcuts::claim(&mut division);
     division.merge();
     recompute::repeat(&mut division);
     quantized::leave_out_repeated(&mut division);

@@ -24,6 +24,8 @@ fn abilities(model: &Model, groups: &[(&str, &[usize])]) -> Abilities {
             activations: &["Relu"],
             elementwise: false,
             dequantizes: (0..2).all(|slot| is_dequantized(node.input(slot))),
+            takes_shortcut: !(0..2).any(|slot| is_dequantized(node.input(slot))),
+            is_shortcut: !(0..2).any(|slot| is_dequantized(node.input(slot))),
         })),
         _ => None,
     };
@@ -132,7 +134,30 @@ fn a_sum_of_two_products_goes_to_one_of_them() {
     let p = call(&mut graph, "MatMul", &[], &[x, w]);
     let q = call(&mut graph, "MatMul", &[], &[x, v]);
     let s = call(&mut graph, "Add", &[], &[p, q]);
-    assert_eq!(kernels(graph, &[s], &[("Sum", &[0, 1, 2])], "all"), ["MatMul", "Sum: MatMul Add"]);
+    let group: &[(&str, &[usize])] = &[("Sum", &[0, 1, 2])];
+    assert_eq!(kernels(graph.clone(), &[s], group, "all,-shortcuts"), ["MatMul", "Sum: MatMul Add"]);
+    assert_eq!(kernels(graph.clone(), &[s], group, "epilogues"), ["MatMul", "Sum: MatMul Add"]);
+    assert_eq!(kernels(graph, &[s], group, "all"), ["shortcuts: MatMul MatMul Add"]);
+}
+
+#[test]
+fn a_shortcut_is_added_in_the_sums_of_a_product_where_nothing_else_reads_it() {
+    let build = |is_read: bool, is_output: bool, is_behind: bool| {
+        let (mut graph, x) = graph_of(&["4", "4"]);
+        let [w, v, u] = [(); 3].map(|()| drawn(&mut graph, &[4, 4]));
+        let h = call(&mut graph, "MatMul", &[], &[x, u]);
+        let p = call(&mut graph, "MatMul", &[], &[h, w]);
+        let q = call(&mut graph, "MatMul", &[], &[x, v]);
+        let s = call(&mut graph, "Add", &[], &[p, q]);
+        let y = if is_behind { call(&mut graph, "Exp", &[], &[s]) } else { call(&mut graph, "Relu", &[], &[s]) };
+        let z = if is_read { call(&mut graph, "Neg", &[], &[q]) } else { y };
+        let outputs = if is_output { vec![y, z, q] } else { vec![y, z] };
+        kernels(graph, &outputs, &[("Block", &[1, 3, 4])], "all")
+    };
+    assert_eq!(build(false, false, false), ["MatMul", "shortcuts: MatMul MatMul Add Relu"]);
+    assert_eq!(build(false, false, true), ["MatMul", "shortcuts: MatMul MatMul Add", "Exp"]);
+    assert_eq!(build(true, false, false), ["MatMul", "MatMul", "Block: MatMul Add Relu", "Neg"]);
+    assert_eq!(build(false, true, false), ["MatMul", "MatMul", "Block: MatMul Add Relu"]);
 }
 
 #[test]
