@@ -159,7 +159,8 @@ pub(crate) fn kernels_of(work: &Work) -> Vec<&Generated> {
         Work::Kernel(generated) => vec![generated],
         Work::Contraction(ways, _) => {
             let sums = ways.sums.iter().flat_map(|sums| sums.otherwise.iter().chain([&sums.after]));
-            ways.otherwise.iter().chain(&ways.after).chain(sums).collect()
+            let before = ways.before.iter().flat_map(|step| kernels_of(&step.work));
+            ways.otherwise.iter().chain(&ways.after).chain(sums).chain(before).collect()
         }
     }
 }

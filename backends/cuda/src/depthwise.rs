@@ -74,7 +74,7 @@ pub(crate) fn kernels(convolution: &Convolution, image: &View, filters: &View, b
     let n_threads = |pack: usize, each: usize| n * out_rows * out_columns.div_ceil(each) * (channels / pack);
     let ours = |share: Share| {
         let kernel = kernel(convolution, image, filters, behind, share, n_threads(share.pack, share.each))?;
-        Some(Ours { name: share.to_string(), needs: Needs::Nothing, kernel })
+        Some(Ours { name: share.to_string(), needs: Needs::Nothing, adds_shortcut: false, kernel })
     };
     shares(&packs, &n_threads).into_iter().filter_map(ours).collect()
 }
@@ -146,7 +146,7 @@ mod tests {
             let (image, out) =
                 (dense(0, &grouped.input, &channels_last(4)), dense(3, &grouped.output, &channels_last(4)));
             let (filters, bias) = (dense(1, &grouped.filter, &[2, 3, 1, 0]), dense(2, &[channels], &[0]));
-            let behind = epilogue(&out, Some((&bias, 1)), None, Activation::Relu).expect("it broadcasts");
+            let behind = epilogue(&out, &[(&bias, 1)], None, Activation::Relu).expect("it broadcasts");
             let operands = [(&image, 1), (&filters, 2), (&bias, 3)];
             let [x, f, b] = operands.map(|(view, seed)| drawn(scalar, view.count(), seed));
             let bytes = [x.0, f.0, b.0];

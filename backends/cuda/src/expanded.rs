@@ -7,7 +7,7 @@ use crate::units::offered;
 use crate::view::Precision;
 use eutectic_ir::graph::{Def, Graph, NodeId, Op, ValueId};
 use eutectic_ir::model::Model;
-use eutectic_ir::region::{Abilities, DOMAIN, Limits};
+use eutectic_ir::region::{Abilities, DOMAIN, Epilogues, Limits, Role};
 use eutectic_ir::tensor::Tensor;
 use eutectic_ir::types::TensorType;
 use eutectic_ir::{Name, walk};
@@ -51,10 +51,20 @@ pub(crate) fn expanded(flat: &Flat, source: &Model, precision: Precision, bound:
         Precision::F16 | Precision::Bf16 => 2,
     };
     let producers = flat.producers();
+    let role = |call: &FlatCall| {
+        let role = offered(flat, call, &|value| producers[value])?;
+        Some(match role {
+            // Matrix units have no float32.
+            Role::Anchor(epilogues) if precision == Precision::F32 => {
+                Role::Anchor(Epilogues { takes_shortcut: false, is_shortcut: false, ..epilogues })
+            }
+            role => role,
+        })
+    };
     Expanded {
         model: Model { graph: writer.graph, functions: Vec::new(), opsets, ..source.clone() },
         abilities: Abilities {
-            roles: flat.calls.iter().map(|call| offered(flat, call, &|value| producers[value])).collect(),
+            roles: flat.calls.iter().map(role).collect(),
             origin_of: flat.calls.iter().map(|call| call.group).collect(),
             origins: flat.groups.clone(),
             limits: Limits {

@@ -251,7 +251,12 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
     let attention = Attention { views: &views, mask: mask.as_ref(), out: &out, form };
     let too_large = || Refusal::new("", "it has too many heads or queries");
     let kernel = |division: Division| {
-        Some(Ours { name: division.to_string(), needs: Needs::Nothing, kernel: attention.kernel(division)? })
+        Some(Ours {
+            name: division.to_string(),
+            needs: Needs::Nothing,
+            adds_shortcut: false,
+            kernel: attention.kernel(division)?,
+        })
     };
     let ours: Vec<Ours> = Division::candidates(attention.sizes()).into_iter().filter_map(kernel).collect();
     let first = ours.first().ok_or_else(too_large)?;

@@ -3,7 +3,7 @@
 use crate::constants::Constant;
 use crate::convolution::Convolution;
 use crate::driver::Launch;
-use crate::flat::{FlatCall, Refusal, ValueAt};
+use crate::flat::{Flat, FlatCall, Refusal, ValueAt};
 use crate::operators;
 use crate::plan::{Content, Place, Places, Step, Ways, Work};
 use crate::planner::Planner;
@@ -13,6 +13,7 @@ use crate::units::Epilogue;
 use crate::view::{Class, Precision, Scalar, View, channels_last};
 use crate::ways::{Native, complete};
 use crate::{depthwise, tile};
+use eutectic_ir::attr::Name;
 use std::fmt::Write;
 
 const THREADS: usize = 128;
@@ -69,6 +70,61 @@ pub(crate) fn plain(
     })
 }
 
+/// Whether `call` convolves single pixels without padding.
+pub(crate) fn is_single(flat: &Flat, call: &FlatCall) -> bool {
+    let shape = call.input(1).map_or(&[][..], |value| flat.values[value].shape.as_slice());
+    matches!(shape, [_, _, 1, 1]) && pads(call, false) == Some([0; 4])
+}
+
+/// The shortcut of a convolution, whose products may be added in the same sums.
+struct Shortcut {
+    /// What computes it alone.
+    step: Step,
+    convolution: Convolution,
+    image: View,
+    filters: View,
+    bias: Option<View>,
+}
+
+impl Shortcut {
+    /// Plans call `at`: a step of its own, which is not yet among those of the plan. `None` when it is, since it is not as it must be for
+    /// a convolution in `scalar`, or lies where nothing reads it without a copy.
+    fn planned(planner: &mut Planner, at: usize, scalar: Scalar) -> Result<Option<Self>, Refusal> {
+        let call = &planner.flat.calls[at];
+        convolution(planner, &[at], &Epilogue::default())?;
+        let lies = planner.view(call.outputs[0])?;
+        let fits = lies.scalar == scalar && lies.is_dense_in(&channels_last(4)) && lies.offset == 0;
+        let Some(step) = planner.plan.steps.pop_if(|step| fits && matches!(step.work, Work::Contraction(..))) else {
+            return Ok(None);
+        };
+        let found = match &step.work {
+            Work::Contraction(ways, places) if ways.sums.is_none() && step.writes == [lies.buffer] => {
+                ways.convolution.clone().zip(Some(*places))
+            }
+            _ => None,
+        };
+        let Some((convolution, places)) = found else {
+            planner.plan.steps.push(step);
+            return Ok(None);
+        };
+        let view = |place: Place, shape: &[usize], order: &[usize]| View {
+            offset: place.offset / scalar.bytes(),
+            ..View::dense(place.buffer, scalar, shape, order)
+        };
+        Ok(Some(Self {
+            image: view(places.left, &convolution.input, &channels_last(4)),
+            filters: view(places.right, &convolution.filter, &channels_last(4)),
+            bias: places.bias.map(|place| view(place, &[convolution.output[1]], &[0])),
+            convolution,
+            step,
+        }))
+    }
+
+    fn tiled(&self) -> tile::Shortcut<'_> {
+        tile::Shortcut { convolution: &self.convolution, image: &self.image, filters: &self.filters }
+    }
+}
+
 /// Plans a convolution with its epilogue.
 pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epilogue) -> Result<(), Refusal> {
     let flat = planner.flat;
@@ -98,6 +154,10 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     let group =
         usize::try_from(call.attrs.int("group").unwrap_or(1)).ok().filter(|&group| group > 0).ok_or_else(fits)?;
     let scalar = planner.scalar(output)?;
+    let shortcut = match epilogue.shortcut {
+        Some(at) => Shortcut::planned(planner, at, scalar)?,
+        None => None,
+    };
     let (image, window) = (shape(input)?, shape(filter)?);
     if window[1] * group != image[1] || window[0] % group != 0 {
         return Err(fits());
@@ -134,29 +194,55 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         after: None,
         sums: None,
         ours: Vec::new(),
+        before: None,
     };
     let native = Native {
         row: bias.as_ref().map(|bias| (bias, 1)),
         residual: residual.as_ref(),
+        shortcut_row: shortcut.as_ref().map(|shortcut| shortcut.bias.as_ref().map(|bias| (bias, 1))),
         activation: convolution.activation,
         out: &out,
     };
     // Of each channel alone, filters are read for many channels at a time.
     let is_depthwise = group > 1 && group == image[1] && flat.values[filter].constant.is_some() && rank == 4;
     let spread = if is_depthwise { Some(planner.constant(filter, &[2, 3, 1, 0])?) } else { None };
-    let is_constant = matches!(planner.plan.buffers[filters.buffer].content, Content::Constant(_));
-    let ours = |behind: &Region| match &spread {
-        Some(spread) => depthwise::kernels(&convolution, &images, spread, behind),
-        None if group == 1 && rank == 4 => tile::kernels(&convolution, &images, &filters, is_constant, behind),
-        None => Vec::new(),
+    let is_constant = |view: &View| matches!(planner.plan.buffers[view.buffer].content, Content::Constant(_));
+    let is_fixed = is_constant(&filters);
+    let are_fixed = is_fixed && shortcut.as_ref().is_none_or(|shortcut| is_constant(&shortcut.filters));
+    let ours = |behind: &Region, with_shortcut: bool| match (&spread, &shortcut) {
+        (None, Some(shortcut)) if with_shortcut && group == 1 && rank == 4 => {
+            tile::kernels_with(shortcut.tiled(), &convolution, [&images, &filters], are_fixed, behind)
+        }
+        _ if with_shortcut => Vec::new(),
+        (Some(spread), _) => depthwise::kernels(&convolution, &images, spread, behind),
+        (None, _) if group == 1 && rank == 4 => tile::kernels(&convolution, &images, &filters, is_fixed, behind),
+        _ => Vec::new(),
     };
-    let complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, &ours)?;
+    let mut complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, &ours)?;
     let read = [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref()].into_iter().flatten();
     let counts: usize = images.count() + filters.count() + out.count() + residual.as_ref().map_or(0, View::count);
-    let names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
+    let mut names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
+    let mut nodes: Vec<Name> = calls.iter().map(|&at| flat.calls[at].name.clone()).collect();
+    let mut flops = flops;
+    match shortcut {
+        Some(shortcut) if complete.ways.ours.iter().any(|ours| ours.adds_shortcut) => {
+            let Shortcut { step, convolution, .. } = shortcut;
+            names.insert(1, "Conv");
+            nodes.splice(1..1, step.nodes.iter().cloned());
+            flops += step.flops;
+            // Its result is neither written nor read.
+            complete.bytes += step.bytes - (2 * convolution.output.iter().product::<usize>() * scalar.bytes()) as f64;
+            complete.reads.extend(&step.reads);
+            complete.writes.extend(&step.writes);
+            complete.ways.before = Some(Box::new(step));
+        }
+        // No tile has both after all: two steps.
+        Some(shortcut) => planner.plan.steps.push(shortcut.step),
+        None => {}
+    }
     planner.plan.steps.push(Step {
         name: names.join("+"),
-        nodes: calls.iter().map(|&at| flat.calls[at].name.clone()).collect(),
+        nodes,
         reads: read.chain(&spread).map(|view| view.buffer).chain(complete.reads).collect(),
         writes: complete.writes,
         flops,

@@ -54,6 +54,28 @@ pub(crate) enum Work {
     Contraction(Box<Ways>, Places),
 }
 
+impl Work {
+    /// The ways to its result, and those to what is before some of them.
+    pub fn ways(&self) -> Vec<&Ways> {
+        match self {
+            Self::Kernel(_) => Vec::new(),
+            Self::Contraction(ways, _) => {
+                let before = ways.before.iter().flat_map(|step| step.work.ways());
+                [&**ways].into_iter().chain(before).collect()
+            }
+        }
+    }
+
+    /// Leaves out the kernels that compete with libraries.
+    fn leave_to_libraries(&mut self) {
+        let Self::Contraction(ways, _) = self else { return };
+        if ways.has_library() {
+            ways.ours.clear();
+        }
+        ways.before.iter_mut().for_each(|step| step.work.leave_to_libraries());
+    }
+}
+
 /// Ways to compute one result.
 #[derive(Clone, Debug)]
 pub(crate) struct Ways {
@@ -69,6 +91,9 @@ pub(crate) struct Ways {
     pub sums: Option<Box<Sums>>,
     /// By generated kernels that compete with libraries.
     pub ours: Vec<Ours>,
+    /// The product or convolution that gives the residual, which only these ways read: before all but those of ours that add it in
+    /// their own sums.
+    pub before: Option<Box<Step>>,
 }
 
 /// A generated kernel that competes with libraries.
@@ -78,6 +103,8 @@ pub(crate) struct Ours {
     pub name: String,
     /// What a device must have to run it.
     pub needs: Needs,
+    /// It computes what is before the other ways, too.
+    pub adds_shortcut: bool,
     /// The kernel.
     pub kernel: Generated,
 }
@@ -127,7 +154,7 @@ pub(crate) struct Sums {
 impl Ways {
     /// Kernels that compete with each other, and with no library.
     pub fn of_ours(ours: Vec<Ours>) -> Self {
-        Self { product: None, convolution: None, otherwise: None, after: None, sums: None, ours }
+        Self { product: None, convolution: None, otherwise: None, after: None, sums: None, ours, before: None }
     }
 
     /// Whether a library computes it, too.
@@ -238,13 +265,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Leaves out the kernels that compete with libraries.
     pub fn leave_to_libraries(&mut self) {
-        for step in &mut self.steps {
-            if let Work::Contraction(ways, _) = &mut step.work
-                && ways.has_library()
-            {
-                ways.ours.clear();
-            }
-        }
+        self.steps.iter_mut().for_each(|step| step.work.leave_to_libraries());
     }
 }
 

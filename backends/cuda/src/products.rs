@@ -189,10 +189,11 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     let native = Native {
         row: bias.as_ref().map(|bias| (bias, out.shape.len() - 1)),
         residual: residual.as_ref(),
+        shortcut_row: None,
         activation: epilogue.activation,
         out: &out,
     };
-    let ours = |behind: &Region| match &convolution {
+    let ours = |behind: &Region, _: bool| match &convolution {
         Some(convolution) => tile::kernels(convolution, &left, &right, true, behind),
         None => Vec::new(),
     };
@@ -203,6 +204,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         after,
         sums: None,
         ours: Vec::new(),
+        before: None,
     };
     let complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, &ours)?;
     let read = [Some(&left), Some(&right), bias.as_ref(), residual.as_ref()].into_iter().flatten();

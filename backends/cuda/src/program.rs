@@ -10,7 +10,7 @@ use crate::constants::Constant;
 use crate::convolution::{ConvolutionPlan, Cudnn};
 use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Stream};
 use crate::libraries::Library;
-use crate::plan::{Content, Place, Places, Plan, Ways, Work};
+use crate::plan::{Content, Place, Places, Plan, Ways};
 use crate::product::{CublasLt, Operands, ProductPlan, WORKSPACE};
 use crate::tuning::{Trial, Way};
 use crate::view::{Precision, Scalar, View};
@@ -134,12 +134,7 @@ impl CudaProgram {
         }
         stage("weights");
         let stream = Stream::new()?;
-        let ways = || {
-            plan.steps.iter().filter_map(|step| match &step.work {
-                Work::Contraction(ways, _) => Some(ways),
-                Work::Kernel(_) => None,
-            })
-        };
+        let ways = || plan.steps.iter().flat_map(|step| step.work.ways());
         // What has a generated kernel runs without the libraries.
         let wants = |library: Library, has: bool, must: bool| has && (must || library.is_present());
         let is_bound = ways().any(|ways| ways.needs_library());
@@ -210,8 +205,11 @@ impl CudaProgram {
 
     /// The operands of a step that are results of others, or inputs: where they lie in the first copy, and their bytes.
     pub(crate) fn written(&self, ways: &Ways, places: &Places) -> Vec<(Address, usize)> {
-        let operands = [Some(places.left), Some(places.right), places.residual].into_iter().flatten();
-        let beside = ways.sums.iter().flat_map(|sums| &sums.reads).copied();
+        // What is before gives the residual, and reads others.
+        let residual = places.residual.filter(|_| ways.before.is_none());
+        let operands = [Some(places.left), Some(places.right), residual].into_iter().flatten();
+        let before = ways.before.iter().flat_map(|step| &step.reads);
+        let beside = ways.sums.iter().flat_map(|sums| &sums.reads).chain(before).copied();
         let mut found: Vec<(Address, usize)> = operands
             .map(|place| place.buffer)
             .chain(beside)

@@ -40,15 +40,17 @@ impl Ring {
         (n > 0).then(|| self.memory.address() + ((at % n) * bytes) as Address)
     }
 
-    /// Fills `places`, at most three addresses with their bytes.
+    /// Fills `places`, addresses with their bytes.
     pub fn fill(&self, stream: &Stream, places: &[(Address, usize)]) -> Result<(), Diagnostic> {
-        let mut arguments = vec![self.memory.address(), (self.memory.len() / UNIT) as u64];
-        for at in 0..3 {
-            let (address, bytes) = places.get(at).copied().unwrap_or((0, 0));
-            arguments.extend([address, bytes.div_ceil(UNIT) as u64]);
+        for places in places.chunks(3) {
+            let mut arguments = vec![self.memory.address(), (self.memory.len() / UNIT) as u64];
+            for at in 0..3 {
+                let (address, bytes) = places.get(at).copied().unwrap_or((0, 0));
+                arguments.extend([address, bytes.div_ceil(UNIT) as u64]);
+            }
+            let launch = Launch { grid: [BLOCKS, 1], threads: THREADS, shared_bytes: 0 };
+            stream.launch(&self.fill, launch, &arguments)?;
         }
-        let launch = Launch { grid: [BLOCKS, 1], threads: THREADS, shared_bytes: 0 };
-        stream.launch(&self.fill, launch, &arguments)?;
         stream.synchronize()
     }
 }

@@ -12,6 +12,12 @@ use std::fmt::{self, Display, Write};
 
 mod halo_groups;
 
+/// A tile that gathers its operands step by step: how it lies, what brings them, what multiplies and ends.
+const TILE: &str = concat!(include_str!("tile.cuh"), include_str!("operands.cuh"), include_str!("multiplied.cuh"));
+/// The same of two convolutions into the same sums.
+const TILE_WITH_SHORTCUT: &str =
+    concat!(include_str!("tile.cuh"), include_str!("shortcut.cuh"), include_str!("multiplied.cuh"));
+
 /// How a result is divided among blocks, and by what it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {
@@ -178,8 +184,52 @@ struct Tiled<'a> {
     image: &'a View,
     filters: &'a View,
     filters_are_constant: bool,
+    /// What else is added in the same sums.
+    shortcut: Option<Shortcut<'a>>,
     /// The function that makes results of sums.
     finish: Generated,
+}
+
+/// A convolution whose products are added in the sums of another one, of which it has the pixels and filters: of single pixels, without
+/// padding.
+#[derive(Clone, Copy)]
+pub(crate) struct Shortcut<'a> {
+    pub convolution: &'a Convolution,
+    pub image: &'a View,
+    pub filters: &'a View,
+}
+
+impl Shortcut<'_> {
+    /// Whether it is one for `convolution`, and its operands are aligned.
+    fn fits(&self, convolution: &Convolution) -> bool {
+        let (own, bytes) = (self.convolution, self.convolution.scalar.bytes());
+        let is_single = own.filter[2..] == [1, 1] && own.pads == [0; 4] && own.filter[1] == own.input[1];
+        let is_aligned = own.filter[1] * bytes % 16 == 0
+            && [self.image, self.filters].iter().all(|view| view.offset * bytes % 16 == 0);
+        let is_alike =
+            own.output == convolution.output && own.scalar == convolution.scalar && own.tf32 == convolution.tf32;
+        is_single && is_aligned && is_alike && self.image.count() * bytes < 1 << 34
+    }
+
+    fn n_steps(&self) -> usize {
+        (self.convolution.filter[1] * self.convolution.scalar.bytes()).div_ceil(STEP)
+    }
+
+    /// Its sizes as macros for a generated kernel.
+    fn defines(&self) -> String {
+        let ([_, channels, rows, columns], [down, across]) = (self.convolution.input, self.convolution.strides);
+        let chunk = |view: &View| view.offset * view.scalar.bytes() / 16;
+        let sizes = [
+            ("CHANNELS", channels),
+            ("ROWS", rows),
+            ("COLUMNS", columns),
+            ("DOWN", down),
+            ("ACROSS", across),
+            ("CHUNK", chunk(self.image)),
+            ("FILTERS_CHUNK", chunk(self.filters)),
+        ];
+        sizes.map(|(name, size)| format!("#define SHORTCUT_{name} {size}\n")).concat()
+    }
 }
 
 /// The kernels that compute `convolution` of `image` and `filters`, and `behind` of its sums: the first operand of that region, which
@@ -191,6 +241,27 @@ pub(crate) fn kernels(
     filters_are_constant: bool,
     behind: &Region,
 ) -> Vec<Ours> {
+    all_kernels(convolution, [image, filters], None, filters_are_constant, behind)
+}
+
+/// The same with the products of `shortcut` in the same sums.
+pub(crate) fn kernels_with(
+    shortcut: Shortcut,
+    convolution: &Convolution,
+    operands: [&View; 2],
+    filters_are_constant: bool,
+    behind: &Region,
+) -> Vec<Ours> {
+    all_kernels(convolution, operands, Some(shortcut), filters_are_constant, behind)
+}
+
+fn all_kernels(
+    convolution: &Convolution,
+    [image, filters]: [&View; 2],
+    shortcut: Option<Shortcut>,
+    filters_are_constant: bool,
+    behind: &Region,
+) -> Vec<Ours> {
     let [n, n_filters, out_rows, out_columns] = convolution.output;
     let [_, channels, tap_rows, tap_columns] = convolution.filter;
     let pixels = n * out_rows * out_columns;
@@ -198,31 +269,32 @@ pub(crate) fn kernels(
     let is_aligned = channels * bytes % 16 == 0 && [image, filters].iter().all(|view| view.offset * bytes % 16 == 0);
     let is_small = pixels * n_filters < 1 << 31 && image.count() * bytes < 1 << 34;
     let is_window = tap_rows <= MOST_TAPS && tap_columns <= MOST_TAPS;
-    if !is_aligned || !is_small || !is_window || pixels * n_filters == 0 || convolution.input[1] != channels {
+    let fits = shortcut.is_none_or(|shortcut| shortcut.fits(convolution));
+    if !is_aligned || !is_small || !is_window || !fits || pixels * n_filters == 0 || convolution.input[1] != channels {
         return Vec::new();
     }
     // Neighbours that are finished together are filters of one pixel.
     let most = [WIDTH, 2].into_iter().find(|width| n_filters % width == 0).unwrap_or(1);
     let Some(finish) = behind.function(most) else { return Vec::new() };
-    let tiled = Tiled { convolution, image, filters, filters_are_constant, finish };
-    let n_steps = (tap_rows * tap_columns * channels * bytes).div_ceil(STEP);
+    let tiled = Tiled { convolution, image, filters, filters_are_constant, shortcut, finish };
+    let own_steps = (tap_rows * tap_columns * channels * bytes).div_ceil(STEP);
+    let n_steps = own_steps + shortcut.map_or(0, |shortcut| shortcut.n_steps());
     // Matrix units of groups cut float32 off where tf32 ends instead of rounding it.
     let has_groups = !matches!(convolution.scalar, Scalar::F32);
     let tiles = candidates(pixels, n_filters, n_steps, has_groups);
+    let named = |tile: Tile| {
+        let name = if shortcut.is_some() { format!("{tile}+shortcut") } else { tile.to_string() };
+        Some(Ours { name, needs: tile.needs(), adds_shortcut: shortcut.is_some(), kernel: tiled.kernel(tile)? })
+    };
+    if shortcut.is_some() {
+        return tiles.into_iter().filter_map(named).collect();
+    }
     let halos = HALOS.map(|(pixels, filters, ..)| Tile { pixels, filters, parts: 1, by: By::Halo });
     let halos = halos
         .into_iter()
         .filter(|tile| out_rows >= LARGE && out_columns >= LARGE && halo(convolution, *tile).is_some());
     let halo_groups = if has_groups { halo_groups::candidates(convolution) } else { Vec::new() };
-    tiles
-        .into_iter()
-        .chain(halos)
-        .chain(halo_groups)
-        .filter_map(|tile| {
-            let kernel = tiled.kernel(tile)?;
-            Some(Ours { name: tile.to_string(), needs: tile.needs(), kernel })
-        })
-        .collect()
+    tiles.into_iter().chain(halos).chain(halo_groups).filter_map(named).collect()
 }
 
 /// Bytes of shared memory and blocks for a tile of `convolution` with a halo; `None` when pixels are not neighbours as such tiles want
@@ -284,6 +356,9 @@ impl Tiled<'_> {
         if let Some(room) = room {
             source.push_str(&room.defines());
         }
+        if let Some(shortcut) = self.shortcut {
+            source.push_str(&shortcut.defines());
+        }
         if tile.by.is_of_groups() {
             source.push_str(&group_operands(tile.filters, elements));
         }
@@ -295,7 +370,8 @@ impl Tiled<'_> {
         source.push_str(match tile.by {
             By::Halo => include_str!("halo.cuh"),
             By::HaloGroups => include_str!("halo_groups.cuh"),
-            By::Warps | By::Groups => include_str!("tile.cuh"),
+            By::Warps | By::Groups if self.shortcut.is_some() => TILE_WITH_SHORTCUT,
+            By::Warps | By::Groups => TILE,
         });
         let (operands, blocks) = match (tile.by, room) {
             (By::Halo, _) => halo(convolution, tile)?,
@@ -313,7 +389,8 @@ impl Tiled<'_> {
             shared_bytes: u32::try_from(shared).ok()?,
         };
         let operands = [self.image.buffer, self.filters.buffer];
-        let parameters = operands.into_iter().chain(self.finish.parameters.iter().copied()).collect();
+        let shortcut = self.shortcut.iter().flat_map(|shortcut| [shortcut.image.buffer, shortcut.filters.buffer]);
+        let parameters = operands.into_iter().chain(shortcut).chain(self.finish.parameters.iter().copied()).collect();
         Some(Generated { source, launch, parameters })
     }
 }

@@ -8,7 +8,7 @@ use crate::check::{distance, numbers};
 use crate::compile::Cache;
 use crate::driver::{Address, Kernel, UNASKED_SHARED_BYTES};
 use crate::offers::{OfferedEngine, OfferedProduct, Offers};
-use crate::plan::{Content, Ours, Places, Ways, Work};
+use crate::plan::{Content, Ours, Places, Step, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
 use crate::program::{CudaProgram, Ready, kinds};
 use crate::region::Generated;
@@ -65,11 +65,23 @@ struct Own {
     /// What computes the result without a library; empty where there is no such kernel.
     otherwise: Vec<Ready>,
     /// What competes with libraries; absent where it was not loaded.
-    ours: Vec<Option<Ready>>,
+    ours: Vec<Option<Vec<Ready>>>,
+    /// What computes the residual before a way of a library.
+    before: Vec<Ready>,
     /// What makes the result of what an unfinished way gives.
     after: Option<Ready>,
     /// Where sums go.
     sums: Option<Address>,
+}
+
+/// The launches of one step.
+#[derive(Default)]
+struct Prepared {
+    launches: Vec<Ready>,
+    /// Generated kernels that compute the same; empty where there are none.
+    reference: Vec<Ready>,
+    /// The launches are the reference.
+    is_reference: bool,
 }
 
 /// The name of the way that everything is checked against.
@@ -97,31 +109,47 @@ impl CudaProgram {
         self.steps.clear();
         self.references.clear();
         for at in 0..self.plan.steps.len() {
-            let step = match &self.plan.steps[at].work {
-                Work::Kernel(generated) => vec![self.ready(generated, kernels)?],
-                Work::Contraction(ways, places) => {
-                    let (ways, places) = (ways.clone(), *places);
-                    let own = self.own(&ways, kernels)?;
-                    let key = key(&ways);
-                    let way = match self.chosen.get(&key) {
-                        Some((_, way)) => way.clone(),
-                        None => {
-                            let (name, way) = self.choose(at, (&ways, &places), &own, cache, &mut ring)?;
-                            self.chosen.insert(key, (name, way.clone()));
-                            way
-                        }
-                    };
-                    let operands = self.operands(&places);
-                    let step = launches(&way, operands, &own);
-                    if !matches!(way.runs, Runs::Generated) && !own.otherwise.is_empty() {
-                        self.references.push((at, own.otherwise));
-                    }
-                    step
-                }
-            };
-            self.steps.push(step);
+            let step = self.plan.steps[at].clone();
+            let prepared = self.prepared(&step, cache, kernels, &mut ring)?;
+            if !prepared.is_reference && !prepared.reference.is_empty() {
+                self.references.push((at, prepared.reference));
+            }
+            self.steps.push(prepared.launches);
         }
         Ok(())
+    }
+
+    /// `step` as it was chosen, or is now; first what must run before some of its ways.
+    fn prepared(
+        &mut self,
+        step: &Step,
+        cache: &Cache,
+        kernels: &HashMap<String, Kernel>,
+        ring: &mut Option<Ring>,
+    ) -> Result<Prepared, Diagnostic> {
+        let (ways, places) = match &step.work {
+            Work::Kernel(generated) => {
+                return Ok(Prepared { launches: vec![self.ready(generated, kernels)?], ..Prepared::default() });
+            }
+            Work::Contraction(ways, places) => (ways, places),
+        };
+        let before = match &ways.before {
+            Some(before) => self.prepared(before, cache, kernels, ring)?,
+            None => Prepared::default(),
+        };
+        let own = self.own(ways, &before, kernels)?;
+        let key = key(ways);
+        let way = match self.chosen.get(&key) {
+            Some((_, way)) => way.clone(),
+            None => {
+                let (name, way) = self.choose(step, (ways, places), &own, cache, ring)?;
+                self.chosen.insert(key, (name, way.clone()));
+                way
+            }
+        };
+        let launches = launches(&way, self.operands(places), &own);
+        let is_reference = matches!(way.runs, Runs::Generated);
+        Ok(Prepared { launches, reference: own.otherwise, is_reference })
     }
 
     /// Every generated kernel, compiled or from the cache, by source: of those that compete with libraries all that are timed, or
@@ -132,9 +160,7 @@ impl CudaProgram {
         let mut wanted: BTreeMap<&str, &Generated> = BTreeMap::new();
         for step in &self.plan.steps {
             let mut all = kernels_of(&step.work);
-            if let Work::Contraction(ways, _) = &step.work
-                && !ways.ours.is_empty()
-            {
+            for ways in step.work.ways().into_iter().filter(|ways| !ways.ours.is_empty()) {
                 let (_, kept) = self.kept(&key(ways), ways, cache);
                 let is_wanted = |ours: &&Ours| match kept.as_str() {
                     "" => ours.needs.are_met(architecture),
@@ -180,17 +206,24 @@ impl CudaProgram {
         Ok(Ready::Kernel(kernel, generated.launch, addresses))
     }
 
-    fn own(&self, ways: &Ways, kernels: &HashMap<String, Kernel>) -> Result<Own, Diagnostic> {
+    fn own(&self, ways: &Ways, before: &Prepared, kernels: &HashMap<String, Kernel>) -> Result<Own, Diagnostic> {
         let ready = |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels)).transpose();
-        let ours = ways.ours.iter().map(|ours| self.ready(&ours.kernel, kernels).ok()).collect();
+        let ours = |ours: &Ours| {
+            let before = before.launches.iter().filter(|_| !ours.adds_shortcut).cloned();
+            Some(before.chain([self.ready(&ours.kernel, kernels).ok()?]).collect())
+        };
+        let ours = ways.ours.iter().map(ours).collect();
+        let (reference, before) = (before.reference.iter().cloned(), before.launches.clone());
         if let Some(sums) = &ways.sums {
             let after = self.ready(&sums.after, kernels)?;
             let plain = ready(&sums.otherwise)?;
-            let otherwise = plain.into_iter().flat_map(|plain| [plain, after.clone()]).collect();
-            return Ok(Own { otherwise, ours, after: Some(after), sums: Some(self.address(sums.place)) });
+            let otherwise =
+                plain.into_iter().flat_map(|plain| reference.clone().chain([plain, after.clone()])).collect();
+            return Ok(Own { otherwise, ours, before, after: Some(after), sums: Some(self.address(sums.place)) });
         }
-        let otherwise = ready(&ways.otherwise)?.into_iter().collect();
-        Ok(Own { otherwise, ours, after: ready(&ways.after)?, sums: None })
+        let otherwise =
+            ready(&ways.otherwise)?.into_iter().flat_map(|plain| reference.clone().chain([plain])).collect();
+        Ok(Own { otherwise, ours, before, after: ready(&ways.after)?, sums: None })
     }
 
     /// Under which key of the cache the choice for `ways` with `key` is kept, and its name; empty when there is none, or it
@@ -212,7 +245,7 @@ impl CudaProgram {
 
     fn choose(
         &mut self,
-        step: usize,
+        step: &Step,
         (ways, places): (&Ways, &Places),
         own: &Own,
         cache: &Cache,
@@ -251,7 +284,7 @@ impl CudaProgram {
             };
             let holds = || check.as_ref().is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false));
             let is_right = (seconds < least).then(holds);
-            let launch = Listed { kind: kinds(&steps), ..listed(&this.plan.steps[step]) };
+            let launch = Listed { kind: kinds(&steps), ..listed(step) };
             trials.push(Trial { launch, way: name.clone(), seconds, is_right, is_chosen: false });
             if is_right == Some(true) {
                 best = Some((seconds, name, way));
@@ -279,7 +312,7 @@ impl CudaProgram {
             offer(self, GENERATED.into(), Way { runs: Runs::Generated, is_unfinished: false });
         }
         let none = || {
-            let (name, device) = (&self.plan.steps[step].name, &self.device.name);
+            let (name, device) = (&step.name, &self.device.name);
             let message = format!("neither a library nor a kernel of ours computes {name} on {device}");
             let problem = Diagnostic::error(Kind::Unsupported, "B0305", message);
             refusal.iter().fold(problem, |problem, refusal| problem.note(&refusal.message))
@@ -381,7 +414,9 @@ fn key(ways: &Ways) -> String {
     let sums = ways.sums.as_ref().map(|sums| (&sums.product, &sums.convolution, &sums.after.source));
     // What no library computes is described by a kernel alone.
     let alone = ways.ours.first().filter(|_| !ways.has_library()).map(|ours| &ours.kernel.source);
-    format!("{:?} {:?} {} {sums:?} {alone:?}", ways.product, ways.convolution, ways.after.is_some())
+    let own = format!("{:?} {:?} {} {sums:?} {alone:?}", ways.product, ways.convolution, ways.after.is_some());
+    let before = ways.before.iter().flat_map(|step| step.work.ways());
+    before.fold(own, |own, before| format!("{own} after {}", key(before)))
 }
 
 impl CudaProgram {
@@ -477,9 +512,9 @@ fn launches(way: &Way, operands: Operands, own: &Own) -> Vec<Ready> {
         Runs::Convolution(plan) => Ready::Convolution(*plan, at),
         // Another step of the same key may lack the kernel.
         Runs::Ours(at) => {
-            return own.ours.get(*at).cloned().flatten().map_or_else(|| own.otherwise.clone(), |ready| vec![ready]);
+            return own.ours.get(*at).cloned().flatten().unwrap_or_else(|| own.otherwise.clone());
         }
         Runs::Generated => return own.otherwise.clone(),
     };
-    [library].into_iter().chain(after).collect()
+    own.before.iter().cloned().chain([library]).chain(after).collect()
 }

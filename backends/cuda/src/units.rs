@@ -1,6 +1,7 @@
 //! What each kernel runs: a region that was formed beforehand, or one call; and what calls may be part of a region.
 
 use crate::flat::{Flat, FlatCall, Refusal, ValueAt};
+use crate::images;
 use crate::pointwise::{RowOperator, pointwise, row_operator};
 use crate::product::Activation;
 use crate::quantized;
@@ -9,11 +10,17 @@ use crate::view::Class;
 use eutectic_ir::region::{self, Epilogues, Member, Operand, Space};
 
 /// What cuDNN's convolutions do to a result before they write it; their own third input is the bias.
-const CONVOLUTION: Epilogues =
-    Epilogues { bias: false, residual: true, activations: &["Relu"], elementwise: true, dequantizes: false };
+const CONVOLUTION: Epilogues = Epilogues {
+    bias: false,
+    residual: true,
+    activations: &["Relu"],
+    elementwise: true,
+    dequantizes: false,
+    takes_shortcut: false,
+    is_shortcut: false,
+};
 /// What cuBLASLt's products do to a result before they write it.
-const PRODUCT: Epilogues =
-    Epilogues { bias: true, residual: true, activations: &["Relu", "Gelu"], elementwise: true, dequantizes: false };
+const PRODUCT: Epilogues = Epilogues { bias: true, activations: &["Relu", "Gelu"], ..CONVOLUTION };
 
 /// Calls that one kernel runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +53,8 @@ pub(crate) struct Epilogue {
     pub bias: Option<ValueAt>,
     /// A tensor of the result's shape that is added.
     pub residual: Option<ValueAt>,
+    /// The convolution that gives it, whose products may be added in the same sums; it is not among the calls of the unit.
+    pub shortcut: Option<usize>,
     /// What comes at the end; GELU of products only.
     pub activation: Activation,
 }
@@ -101,7 +110,9 @@ pub(crate) fn offered(
     let is_image = || matches!(of(0).map(|value| value.shape.len()), Some(3 | 4));
     let anchor = |epilogues: Epilogues| {
         let dequantizes = quantized::operands(flat, call, producer).is_some();
-        Some(region::Role::Anchor(Epilogues { dequantizes, ..epilogues }))
+        let takes_shortcut = !dequantizes && is_tiled(flat, call);
+        let is_shortcut = takes_shortcut && images::is_single(flat, call);
+        Some(region::Role::Anchor(Epilogues { dequantizes, takes_shortcut, is_shortcut, ..epilogues }))
     };
     match call {
         _ if call.is("MatMul") && is_real(call) => anchor(PRODUCT),
@@ -112,6 +123,14 @@ pub(crate) fn offered(
     }
 }
 
+/// Whether tiles of ours may compute `call`, a convolution of whole images: its channels are whole chunks of 16 bytes of single precision,
+/// at least.
+fn is_tiled(flat: &Flat, call: &FlatCall) -> bool {
+    let shape = |at: usize| call.input(at).map_or(&[][..], |value| flat.values[value].shape.as_slice());
+    let is_whole = matches!((shape(0), shape(1)), (&[_, channels, _, _], &[_, depth, _, _]) if channels == depth && depth % 4 == 0);
+    call.is("Conv") && is_whole
+}
+
 /// The kernels of `flat`, in its order. Errors: regions that no kernel runs.
 pub(crate) fn units(flat: &Flat) -> Result<Vec<Unit>, Vec<Refusal>> {
     let mut units = Vec::new();
@@ -120,15 +139,22 @@ pub(crate) fn units(flat: &Flat) -> Result<Vec<Unit>, Vec<Refusal>> {
     let same_group =
         |&a: &usize, &b: &usize| flat.calls[a].group.is_some() && flat.calls[a].group == flat.calls[b].group;
     for calls in positions.chunk_by(same_group) {
+        let mut calls = calls.to_vec();
         let first = &flat.calls[calls[0]];
-        let kind = match calls {
-            _ if is_anchor(first) => epilogue(flat, calls).map(Kind::Anchor),
+        let kind = match calls.as_slice() {
+            _ if is_anchor(first) => {
+                let (shortcut, rest) = apart(flat, &calls);
+                let epilogue = epilogue(flat, &rest).map(|epilogue| Epilogue { shortcut, ..epilogue });
+                calls = rest;
+                let given = shortcut.map(|at| flat.calls[at].outputs[0]);
+                epilogue.filter(|epilogue| given.is_none() || epilogue.residual == given).map(Kind::Anchor)
+            }
             _ if calls.iter().any(|&at| is_anchor(&flat.calls[at])) => Some(Kind::Quantized),
             [_] if role(flat, first).is_none() => Some(Kind::Single),
             _ => Some(Kind::Region),
         };
         match kind {
-            Some(kind) => units.push(Unit { calls: calls.to_vec(), kind }),
+            Some(kind) => units.push(Unit { calls, kind }),
             None => {
                 let region = first.group.map_or_else(String::new, |group| flat.groups[group].to_string());
                 refusals.push(Refusal::new(format!("region `{region}`"), "its product has no such epilogue"));
@@ -141,6 +167,31 @@ pub(crate) fn units(flat: &Flat) -> Result<Vec<Unit>, Vec<Refusal>> {
 /// Whether `call` is a product or convolution.
 pub(crate) fn is_anchor(call: &FlatCall) -> bool {
     call.is("Conv") || call.is("MatMul")
+}
+
+/// The convolution among `calls` that is the shortcut of another one, and the other calls, that one first. Of two that could be it, the
+/// one that steps over pixels is: the other one is a product, too.
+fn apart(flat: &Flat, calls: &[usize]) -> (Option<usize>, Vec<usize>) {
+    let anchors: Vec<usize> = calls.iter().copied().filter(|&at| is_anchor(&flat.calls[at])).collect();
+    let &[first, second] = anchors.as_slice() else { return (None, calls.to_vec()) };
+    let fits = |takes: usize, is: usize| {
+        let able = |at: usize| match offered(flat, &flat.calls[at], &|_| None) {
+            Some(region::Role::Anchor(epilogues)) => (epilogues.takes_shortcut, epilogues.is_shortcut),
+            _ => (false, false),
+        };
+        able(takes).0 && able(is).1
+    };
+    let steps =
+        |at: usize| flat.calls[at].attrs.ints("strides").is_some_and(|sizes| sizes.iter().any(|&size| size > 1));
+    let shortcut = match (fits(second, first), fits(first, second)) {
+        (true, true) if steps(first) => first,
+        (_, true) => second,
+        (true, false) => first,
+        (false, false) => return (None, calls.to_vec()),
+    };
+    let main = if shortcut == first { second } else { first };
+    let rest = calls.iter().copied().filter(|at| !anchors.contains(at));
+    (Some(shortcut), [main].into_iter().chain(rest).collect())
 }
 
 /// What follows the product or convolution `calls[0]`; `None` when it is not what its kernels can do.

@@ -74,6 +74,26 @@ fn sources() -> BTreeSet<String> {
     sources
 }
 
+#[test]
+fn a_residual_block_that_changes_sizes_ends_in_one_launch() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../papers/models/resnet50_ts17bn.onnxtxt");
+    let (mut model, _) =
+        eutectic_ir::text::parse_model(&std::fs::read_to_string(path).expect("a model")).expect("it parses");
+    let options = Options::standard(Target::Cpu).expect("rules").admitting(&model);
+    optimize(&mut model, &options).expect("it optimizes");
+    let names = |precision, fusions: &[&str]| {
+        let fusions = Fusions::of(&fusions.iter().map(|name| (*name).into()).collect::<Vec<String>>());
+        let cuda = Cuda { precision, cache: None };
+        let listing = cuda.listing(&divided(&cuda, &model, &fusions)).expect("it plans");
+        listing.into_iter().map(|launch| launch.name).collect::<Vec<String>>()
+    };
+    let count = |names: &[String], wanted: &str| names.iter().filter(|name| *name == wanted).count();
+    let (joined, apart) = (names(Precision::F16, &["all"]), names(Precision::F16, &["all", "-shortcuts"]));
+    assert_eq!(joined.len() + 4, apart.len(), "{joined:?}");
+    assert_eq!((count(&joined, "Conv+Conv+Add+Relu"), count(&joined, "Conv+Add+Relu")), (4, 12));
+    assert_eq!(names(Precision::F32, &["all"]).len(), apart.len(), "matrix units have no float32");
+}
+
 /// One call of each operator that has no kernel of its own: inputs and outputs, weights, and the call.
 const CALLS: [(&str, &str, &str); 64] = [
     (

@@ -21,13 +21,15 @@ pub(super) fn claim(division: &mut Division) {
     }
     for at in 0..division.calls.len() {
         let Some(Role::Anchor(first)) = division.calls.role(at) else { continue };
-        let Some(unit) = division.units[at].as_ref().filter(|unit| unit.calls[0] == at && unit.copies.is_empty()) else {
+        let Some(unit) = division.units[at].as_ref().filter(|unit| unit.calls[0] == at && unit.copies.is_empty())
+        else {
             continue;
         };
         let Some(other) = residual(division.calls, &unit.calls) else { continue };
         let Some(Role::Anchor(second)) = division.calls.role(other) else { continue };
         let fits = |takes: &Epilogues, is: &Epilogues| takes.takes_shortcut && is.is_shortcut;
-        if !(fits(first, second) || fits(second, first)) || !division.is_alone(other) || division.is_crossed(other, at) {
+        if !(fits(first, second) || fits(second, first)) || !division.is_alone(other) || division.is_crossed(other, at)
+        {
             continue;
         }
         let mut members = unit.calls.clone();

@@ -219,10 +219,16 @@ fn a_tile_computes_what_a_convolution_is() {
         let bias = View::dense(2, scalar, &[k], &[0]);
         let residual = View { buffer: 3, ..out.clone() };
         let activation = [Activation::Relu, Activation::Gelu, Activation::None][number % 3];
-        let behind = epilogue(&out, Some((&bias, 1)), Some(&residual), activation).expect("it broadcasts");
+        let behind = epilogue(&out, &[(&bias, 1)], Some(&residual), activation).expect("it broadcasts");
         let finish = behind.function(if k % 4 == 0 { 4 } else { 2 }).expect("it has no rows");
-        let tiled =
-            Tiled { convolution: &convolution, image: &image, filters: &filters, filters_are_constant: true, finish };
+        let tiled = Tiled {
+            convolution: &convolution,
+            image: &image,
+            filters: &filters,
+            filters_are_constant: true,
+            shortcut: None,
+            finish,
+        };
         let kernel = tiled.kernel(tile).expect("its type has matrix units");
         let operands: Vec<(Vec<u8>, Vec<f64>)> = [&image, &filters, &bias, &residual]
             .iter()
@@ -252,6 +258,92 @@ fn a_tile_computes_what_a_convolution_is() {
             };
             assert!((expected - found).abs() <= digits * expected.abs().max(1.0), "{tile} at {at}: {expected} {found}");
         }
+    }
+}
+
+/// The shortcut of a block that `convolution` ends: single pixels of `channels`, each `step` further than the one before.
+fn shortcut_of(convolution: &Convolution, channels: usize, step: usize) -> Convolution {
+    let [n, k, rows, columns] = convolution.output;
+    super::tests::convolution([n, channels, rows * step, columns * step], [k, 1, 1], [step, 0, 1], convolution.scalar)
+}
+
+/// The kernel of `tile` for both, with a row for each and an activation behind.
+fn with_shortcut(convolution: &Convolution, other: &Convolution, tile: Tile) -> Generated {
+    let [image, filters, out] = views(convolution);
+    let [other_image, other_filters, _] = views(other);
+    let (other_image, other_filters) = (View { buffer: 2, ..other_image }, View { buffer: 3, ..other_filters });
+    let row = |buffer| View::dense(buffer, convolution.scalar, &[convolution.output[1]], &[0]);
+    let (rows, out) = ([row(4), row(5)], View { buffer: 6, ..out });
+    let behind = epilogue(&out, &[(&rows[0], 1), (&rows[1], 1)], None, Activation::Relu).expect("it broadcasts");
+    let finish = behind.function(4).expect("it has no rows");
+    let shortcut = Shortcut { convolution: other, image: &other_image, filters: &other_filters };
+    assert!(shortcut.fits(convolution));
+    let (image, filters, shortcut) = (&image, &filters, Some(shortcut));
+    let kernel = Tiled { convolution, image, filters, filters_are_constant: true, shortcut, finish }.kernel(tile);
+    kernel.expect("its type has matrix units")
+}
+
+#[test]
+fn a_shortcut_is_added_in_the_same_sums() {
+    let cases = [
+        // Depths of no whole steps; more steps of the shortcut than of the convolution, divided within either.
+        (convolution([2, 24, 5, 7], [72, 1, 1], [1, 0, 1], Scalar::F16), [40, 2], gathered(64, 32, 1)),
+        (convolution([1, 64, 7, 7], [40, 1, 1], [1, 0, 1], Scalar::F16), [512, 2], gathered(64, 64, 4)),
+        (convolution([1, 512, 7, 6], [72, 1, 1], [1, 0, 1], Scalar::Bf16), [64, 1], gathered(128, 64, 2)),
+        (convolution([1, 32, 9, 9], [132, 3, 3], [1, 1, 1], Scalar::F32), [24, 2], gathered(128, 128, 2)),
+        // A window that steps over pixels, too.
+        (convolution([2, 24, 9, 8], [72, 3, 3], [2, 1, 1], Scalar::F16), [72, 3], grouped(64, 64, 1)),
+        (convolution([1, 128, 14, 14], [256, 1, 1], [1, 0, 1], Scalar::F16), [256, 2], grouped(128, 256, 1)),
+        (convolution([1, 64, 7, 7], [136, 3, 3], [1, 1, 1], Scalar::Bf16), [192, 2], grouped(64, 128, 4)),
+        (convolution([3, 128, 5, 5], [64, 1, 1], [1, 0, 1], Scalar::F16), [1024, 2], grouped(128, 64, 8)),
+    ];
+    for (convolution, [channels, step], tile) in cases {
+        let (scalar, other) = (convolution.scalar, shortcut_of(&convolution, channels, step));
+        let kernel = with_shortcut(&convolution, &other, tile);
+        let (k, count) = (convolution.output[1], convolution.output.iter().product::<usize>());
+        let counts =
+            [convolution.input, convolution.filter, other.input, other.filter].map(|shape| shape.iter().product());
+        let drawn: Vec<(Vec<u8>, Vec<f64>)> =
+            counts.into_iter().chain([k, k]).zip(1..).map(|(n, seed)| drawn(scalar, n, seed)).collect();
+        let bytes: Vec<Vec<u8>> = drawn.iter().map(|(bytes, _)| bytes.clone()).collect();
+        let Some(found) = emulated(&kernel, &bytes, count * scalar.bytes()) else {
+            println!("skipped: no C++ compiler");
+            return;
+        };
+        let numbers_of = |at: usize| drawn[at].1.as_slice();
+        let [own, others] =
+            [sums(&convolution, numbers_of(0), numbers_of(1)), sums(&other, numbers_of(2), numbers_of(3))];
+        let digits = match scalar {
+            Scalar::F32 => 1e-5,
+            Scalar::Bf16 => 8e-3,
+            _ => 1e-3,
+        };
+        for (at, found) in numbers(scalar, &found).into_iter().enumerate() {
+            let expected = (own[at] + others[at] + numbers_of(4)[at % k] + numbers_of(5)[at % k]).max(0.0);
+            assert!((expected - found).abs() <= digits * expected.abs().max(1.0), "{tile} at {at}: {expected} {found}");
+        }
+    }
+}
+
+#[test]
+fn every_tile_with_a_shortcut_compiles() {
+    if !crate::Library::Nvrtc.is_present() {
+        println!("skipped: NVRTC is absent");
+        return;
+    }
+    let types = [Scalar::F16, Scalar::Bf16, Scalar::F32];
+    let tiles = WARPS.into_iter().zip([8, 2, 1, 4]).flat_map(|((pixels, filters, ..), parts)| {
+        [80, 90, 120]
+            .into_iter()
+            .zip(types)
+            .map(move |(device, scalar)| (gathered(pixels, filters, parts), device, scalar))
+    });
+    let groups = GROUPS.into_iter().zip([1, 2, 4, 1, 1, 1]);
+    let groups = groups.map(|((pixels, filters, ..), parts)| (grouped(pixels, filters, parts), 90, Scalar::F16));
+    for (tile, architecture, scalar) in tiles.chain(groups) {
+        let convolution = convolution([2, 64, 14, 14], [96, 1, 1], [1, 0, 1], scalar);
+        let kernel = with_shortcut(&convolution, &shortcut_of(&convolution, 128, 2), tile);
+        crate::compile(&kernel.source, architecture).unwrap_or_else(|problem| panic!("{tile}: {problem:?}"));
     }
 }
 
@@ -301,8 +393,14 @@ fn sums_of_quantized_numbers_are_exact() {
         let [image, filters, out] = views(&convolution);
         let behind = converted(&out, if scalar == Scalar::I8 { Scalar::I32 } else { Scalar::F32 });
         let finish = behind.function(4).expect("it has no rows");
-        let tiled =
-            Tiled { convolution: &convolution, image: &image, filters: &filters, filters_are_constant: false, finish };
+        let tiled = Tiled {
+            convolution: &convolution,
+            image: &image,
+            filters: &filters,
+            filters_are_constant: false,
+            shortcut: None,
+            finish,
+        };
         let kernel = tiled.kernel(tile).expect("bytes have matrix units");
         let [image, filters] = [(&image, 1), (&filters, 2)].map(|(view, seed)| drawn(scalar, view.count(), seed));
         let Some(found) = emulated(&kernel, &[image.0, filters.0], out.count() * 4) else { return };
@@ -346,11 +444,12 @@ fn every_tile_compiles_for_every_type() {
         let behind = match scalar {
             Scalar::I8 => Some(converted(&out, Scalar::I32)),
             Scalar::Narrow(_) => Some(converted(&out, Scalar::F32)),
-            _ => epilogue(&out, None, Some(&View { buffer: 3, ..out.clone() }), Activation::Relu),
+            _ => epilogue(&out, &[], Some(&View { buffer: 3, ..out.clone() }), Activation::Relu),
         };
         let finish = behind.and_then(|behind| behind.function(4)).expect("it has no rows");
         let (image, filters) = (&image, &window);
-        let tiled = Tiled { convolution: &convolution, image, filters, filters_are_constant: true, finish };
+        let tiled =
+            Tiled { convolution: &convolution, image, filters, filters_are_constant: true, shortcut: None, finish };
         let kernel = tiled.kernel(tile).expect("its type has matrix units");
         let architecture = if tile.by.is_of_groups() { 90 } else { [80, 90, 120][number % 3] };
         crate::compile(&kernel.source, architecture).unwrap_or_else(|problem| panic!("{tile}: {problem:?}"));
