@@ -318,20 +318,36 @@ mod tests {
         }
     }
 
+    /// The same with a window of neighbours in front of the sum.
+    fn block_of_windows(shortcut: &str) -> String {
+        let window = block(shortcut).replace("[32,16,1,1]", "[32,16,3,3]");
+        window.replace("Conv (h", "Conv <pads: ints = [1, 1, 1, 1]> (h")
+    }
+
+    #[test]
+    fn either_convolution_of_a_sum_may_be_the_shortcut() {
+        let padded = SHORTCUT.replace("[2, 2]>", "[2, 2], pads: ints = [1, 1, 1, 1]>").replace("v, c", "u, c");
+        for (text, own, other) in [(block_of_windows(SHORTCUT), 16, 24), (block(&padded), 24, 16)] {
+            let (steps, _) = steps(&text);
+            let found =
+                steps.iter().map(|step| step.work.ways()).find(|ways| ways.len() == 2).expect("one step has both");
+            let filters = [0, 1].map(|at: usize| found[at].convolution.as_ref().map(|convolution| convolution.filter));
+            assert_eq!(filters, [Some([32, own, 3, 3]), Some([32, other, 1, 1])]);
+        }
+    }
+
     #[test]
     fn a_shortcut_that_cannot_join_stays_a_step() {
+        let padded = |pads: &str| SHORTCUT.replace("[2, 2]>", &format!("[2, 2], pads: ints = {pads}>"));
         let apart = [
             // It is read twice; a window; padding.
-            SHORTCUT.replace("y = local", "a = Neg (z)  d = local").replace(", z)", ", z)  y = Mul (a, d)"),
-            SHORTCUT.replace("[2, 2]>", "[2, 2], pads: ints = [1, 1, 1, 1]>").replace("v, c", "u, c"),
-            SHORTCUT
-                .replace("[2, 2]>", "[2, 2], pads: ints = [1, 1, 0, 0]>")
-                .replace("(x,", "(t,")
-                .replace("z = Conv", "t = Slice (x, s0, s1, s2)  z = Conv"),
+            SHORTCUT.replace("y = local", "a = Neg (z)  d = local") + "  y = Mul (a, d)",
+            padded("[1, 1, 1, 1]").replace("v, c", "u, c"),
+            padded("[1, 1, 0, 0]").replace("(x,", "(t,").replace("z = Conv", "t = Slice (x, s0, s1, s2)  z = Conv"),
         ];
         let slice = "int64[2] s0 = {0, 0}, int64[2] s1 = {7, 5}, int64[2] s2 = {2, 3},\n            float16[32] c =";
         for shortcut in apart {
-            let (steps, _) = steps(&block(&shortcut).replace("float16[32] c =", slice));
+            let (steps, _) = steps(&block_of_windows(&shortcut).replace("float16[32] c =", slice));
             let n = steps.iter().filter(|step| matches!(step.work, Work::Contraction(..))).count();
             assert_eq!(n, 2, "{shortcut}");
             assert!(steps.iter().all(|step| step.work.ways().len() < 2), "{shortcut}");
