@@ -2,6 +2,7 @@
 
 use crate::constants::Constant;
 use crate::convolution::Convolution;
+use crate::fused_attention::FusedAttention;
 use crate::product::Product;
 use crate::region::Generated;
 use crate::view::{Scalar, View};
@@ -61,6 +62,8 @@ pub(crate) struct Ways {
     pub product: Option<Product>,
     /// As a convolution.
     pub convolution: Option<Convolution>,
+    /// As attention. It is checked against the first of `ours`.
+    pub attention: Option<FusedAttention>,
     /// By a generated kernel, which needs no library. The others are checked against it.
     pub otherwise: Option<Generated>,
     /// The activation, in place, after a way that does not have it.
@@ -125,12 +128,12 @@ pub(crate) struct Sums {
 }
 
 impl Ways {
-    /// Kernels that compete with each other, and with no library.
+    /// Kernels that compete with each other.
     pub fn of_ours(ours: Vec<Ours>) -> Self {
-        Self { product: None, convolution: None, otherwise: None, after: None, sums: None, ours }
+        Self { product: None, convolution: None, attention: None, otherwise: None, after: None, sums: None, ours }
     }
 
-    /// Whether a library computes it, too.
+    /// Whether a library computes it as a product or convolution.
     pub fn has_library(&self) -> bool {
         self.products().iter().any(Option::is_some) || self.convolutions().iter().any(Option::is_some)
     }
@@ -165,6 +168,9 @@ impl Ways {
             let tf32 = tf32 || sums.convolution.as_ref().is_some_and(|convolution| convolution.tf32);
             return (sums.result.0, sums.result.1, tf32);
         }
+        if let Some(attention) = &self.attention {
+            return (attention.out.shape.iter().product(), attention.scalar, false);
+        }
         match (&self.product, &self.convolution) {
             (Some(product), _) => (product.batch * product.m * product.n, product.scalar, product.tf32),
             (None, Some(convolution)) => (convolution.output.iter().product(), convolution.scalar, convolution.tf32),
@@ -173,13 +179,15 @@ impl Ways {
     }
 }
 
-/// Where the operands of a product or convolution are.
+/// Where the operands of a product, convolution or attention are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
     /// The left operand, or the image.
     pub left: Place,
     /// The right operand, or the filter.
     pub right: Place,
+    /// The values of attention, whose queries and keys are left and right.
+    pub values: Option<Place>,
     /// A row that is added.
     pub bias: Option<Place>,
     /// A tensor of the result's shape that is added.

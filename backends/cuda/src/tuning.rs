@@ -7,7 +7,7 @@ use crate::backend::{kernels_of, listed};
 use crate::check::{distance, numbers};
 use crate::compile::Cache;
 use crate::driver::{Address, Kernel, UNASKED_SHARED_BYTES};
-use crate::offers::{OfferedEngine, OfferedProduct, Offers};
+use crate::offers::{ATTENTION, OfferedAttention, OfferedEngine, OfferedProduct, Offers};
 use crate::plan::{Content, Ours, Places, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
 use crate::program::{CudaProgram, Ready, kinds};
@@ -37,8 +37,8 @@ pub(crate) struct Way {
 #[derive(Clone)]
 enum Runs {
     Product(Box<ProductPlan>),
-    /// The plan with this number.
-    Convolution(usize),
+    /// The plan of cuDNN with this number.
+    Cudnn(usize),
     /// The kernel of ours with this number.
     Ours(usize),
     /// The one that everything is checked against.
@@ -50,7 +50,7 @@ enum Runs {
 pub struct Trial {
     /// The step.
     pub launch: Listed,
-    /// What it is called: `cuBLASLt` or `cuDNN` with its place in the library's list, or a tile of ours.
+    /// What it is called: `cuBLASLt` or `cuDNN` with its place in the library's list, or a kernel of ours.
     pub way: String,
     /// Seconds of one launch.
     pub seconds: f64,
@@ -60,10 +60,38 @@ pub struct Trial {
     pub is_chosen: bool,
 }
 
+/// A way that a library did not take although it could be asked for.
+#[derive(Clone, Debug)]
+pub struct Declined {
+    /// The step; nothing where the library itself did not start.
+    pub launch: Option<Listed>,
+    /// What it is called.
+    pub way: String,
+    /// What the library says.
+    pub reason: String,
+}
+
+impl Declined {
+    fn new(launch: Listed, way: impl Into<String>, problem: &Diagnostic) -> Self {
+        Self { launch: Some(launch), way: way.into(), reason: reason(problem) }
+    }
+
+    /// cuDNN did not start.
+    pub(crate) fn library(problem: &Diagnostic) -> Self {
+        Self { launch: None, way: ATTENTION.into(), reason: reason(problem) }
+    }
+}
+
+fn reason(problem: &Diagnostic) -> String {
+    problem.notes.iter().fold(problem.message.clone(), |told, note| format!("{told}; {note}"))
+}
+
 /// The generated kernels of one step.
 struct Own {
     /// What computes the result without a library; empty where there is no such kernel.
     otherwise: Vec<Ready>,
+    /// What ways of libraries are checked against: the same, or of attention the first kernel of ours that was loaded.
+    reference: Vec<Ready>,
     /// What competes with libraries; absent where it was not loaded.
     ours: Vec<Option<Ready>>,
     /// What makes the result of what an unfinished way gives.
@@ -91,6 +119,11 @@ impl CudaProgram {
         &self.trials
     }
 
+    /// What libraries declined when ways were timed, of attention, and of everything that they refused to run.
+    pub fn declined(&self) -> &[Declined] {
+        &self.declined
+    }
+
     pub(crate) fn prepare_steps(&mut self, cache: &Cache, kernels: &HashMap<String, Kernel>) -> Result<(), Diagnostic> {
         let mut ring = None;
         // After a way was given up, all steps are prepared anew.
@@ -113,8 +146,13 @@ impl CudaProgram {
                     };
                     let operands = self.operands(&places);
                     let step = launches(&way, operands, &own);
-                    if !matches!(way.runs, Runs::Generated) && !own.otherwise.is_empty() {
-                        self.references.push((at, own.otherwise));
+                    let is_referred = match way.runs {
+                        Runs::Generated => false,
+                        Runs::Ours(_) => !own.otherwise.is_empty(),
+                        Runs::Product(_) | Runs::Cudnn(_) => !own.reference.is_empty(),
+                    };
+                    if is_referred {
+                        self.references.push((at, own.reference));
                     }
                     step
                 }
@@ -136,11 +174,13 @@ impl CudaProgram {
                 && !ways.ours.is_empty()
             {
                 let (_, kept) = self.kept(&key(ways), ways, cache);
-                let is_wanted = |ours: &&Ours| match kept.as_str() {
+                // Should the library no longer take attention, the first kernel of ours does.
+                let is_library = kept.starts_with(ATTENTION);
+                let is_wanted = |(at, ours): &(usize, &Ours)| match kept.as_str() {
                     "" => ours.needs.are_met(architecture),
-                    kept => kept == of_ours(ours),
+                    kept => kept == of_ours(ours) || is_library && *at == 0,
                 };
-                all.extend(ways.ours.iter().filter(is_wanted).map(|ours| &ours.kernel));
+                all.extend(ways.ours.iter().enumerate().filter(is_wanted).map(|(_, ours)| &ours.kernel));
             }
             wanted.extend(all.into_iter().map(|generated| (generated.source.as_str(), generated)));
         }
@@ -182,15 +222,23 @@ impl CudaProgram {
 
     fn own(&self, ways: &Ways, kernels: &HashMap<String, Kernel>) -> Result<Own, Diagnostic> {
         let ready = |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels)).transpose();
-        let ours = ways.ours.iter().map(|ours| self.ready(&ours.kernel, kernels).ok()).collect();
+        let ours: Vec<Option<Ready>> = ways.ours.iter().map(|ours| self.ready(&ours.kernel, kernels).ok()).collect();
         if let Some(sums) = &ways.sums {
             let after = self.ready(&sums.after, kernels)?;
             let plain = ready(&sums.otherwise)?;
-            let otherwise = plain.into_iter().flat_map(|plain| [plain, after.clone()]).collect();
-            return Ok(Own { otherwise, ours, after: Some(after), sums: Some(self.address(sums.place)) });
+            let otherwise: Vec<Ready> = plain.into_iter().flat_map(|plain| [plain, after.clone()]).collect();
+            return Ok(Own {
+                reference: otherwise.clone(),
+                otherwise,
+                ours,
+                after: Some(after),
+                sums: Some(self.address(sums.place)),
+            });
         }
-        let otherwise = ready(&ways.otherwise)?.into_iter().collect();
-        Ok(Own { otherwise, ours, after: ready(&ways.after)?, sums: None })
+        let otherwise: Vec<Ready> = ready(&ways.otherwise)?.into_iter().collect();
+        let first = ours.iter().flatten().take(usize::from(ways.attention.is_some()));
+        let reference = if otherwise.is_empty() { first.cloned().collect() } else { otherwise.clone() };
+        Ok(Own { otherwise, reference, ours, after: ready(&ways.after)?, sums: None })
     }
 
     /// Under which key of the cache the choice for `ways` with `key` is kept, and its name; empty when there is none, or it
@@ -232,7 +280,12 @@ impl CudaProgram {
             none => &*none.insert(Ring::new(&self.device, cache)?),
         };
         let operands = self.operands(places);
-        let check = if own.otherwise.is_empty() { None } else { self.check(ways, places, &own.otherwise, ring)? };
+        let check = if own.reference.is_empty() { None } else { self.check(ways, places, &own.reference, ring)? };
+        let launch = listed(&self.plan.steps[step]);
+        let mut declined = Vec::new();
+        if let Some(problem) = &offers.refusal {
+            declined.push(Declined::new(launch.clone(), ATTENTION, problem));
+        }
         let mut best: Option<(f64, String, Way)> = None;
         let mut trials = Vec::new();
         let mut refusal = None;
@@ -245,13 +298,16 @@ impl CudaProgram {
             let seconds = match this.seconds_of(&steps, (operands.right, weights), ring, least) {
                 Ok(seconds) => seconds,
                 Err(problem) => {
+                    declined.push(Declined::new(launch.clone(), &name, &problem));
                     refusal = Some(problem);
                     return false;
                 }
             };
-            let holds = || check.as_ref().is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false));
+            // A kernel of ours is not judged by another one of ours.
+            let check = check.as_ref().filter(|_| !own.otherwise.is_empty() || !matches!(way.runs, Runs::Ours(_)));
+            let holds = || check.is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false));
             let is_right = (seconds < least).then(holds);
-            let launch = Listed { kind: kinds(&steps), ..listed(&this.plan.steps[step]) };
+            let launch = Listed { kind: kinds(&steps), ..launch.clone() };
             trials.push(Trial { launch, way: name.clone(), seconds, is_right, is_chosen: false });
             if is_right == Some(true) {
                 best = Some((seconds, name, way));
@@ -269,15 +325,30 @@ impl CudaProgram {
             let Some(way) = self.of_engine(ways, engine) else { continue };
             let is_better = offer(self, engine.to_string(), way);
             if !is_better {
-                self.convolutions.pop();
+                self.cudnn_plans.pop();
             }
             is_found |= is_better;
+        }
+        let mut unprepared = Vec::new();
+        for engine in &offers.attentions {
+            match self.of_attention(ways, engine) {
+                Ok(way) => {
+                    let is_better = offer(self, engine.to_string(), way);
+                    if !is_better {
+                        self.cudnn_plans.pop();
+                    }
+                    is_found |= is_better;
+                }
+                Err(problem) => unprepared.push(Declined::new(launch.clone(), engine.to_string(), &problem)),
+            }
         }
         // The generated kernel may win where there is one channel to a group; elsewhere it takes long to find that out.
         let is_depthwise = ways.convolution.as_ref().is_some_and(|convolution| convolution.filter[1] == 1);
         if !own.otherwise.is_empty() && (is_depthwise || !is_found) {
             offer(self, GENERATED.into(), Way { runs: Runs::Generated, is_unfinished: false });
         }
+        declined.append(&mut unprepared);
+        self.declined.append(&mut declined);
         let none = || {
             let (name, device) = (&self.plan.steps[step].name, &self.device.name);
             let message = format!("neither a library nor a kernel of ours computes {name} on {device}");
@@ -303,6 +374,9 @@ impl CudaProgram {
         if let Some(product) = offers.products.iter().find(|product| product.to_string() == kept) {
             return Some(of_product(ways, product));
         }
+        if let Some(engine) = offers.attentions.iter().find(|engine| engine.to_string() == kept) {
+            return self.of_attention(ways, engine).ok();
+        }
         let engine = offers.engines.iter().find(|engine| engine.to_string() == kept)?;
         self.of_engine(ways, engine)
     }
@@ -314,8 +388,21 @@ impl CudaProgram {
         if plan.workspace > WORKSPACE {
             return None;
         }
-        self.convolutions.push(plan);
-        Some(Way { runs: Runs::Convolution(self.convolutions.len() - 1), is_unfinished: engine.of_sums })
+        self.cudnn_plans.push(plan);
+        Some(Way { runs: Runs::Cudnn(self.cudnn_plans.len() - 1), is_unfinished: engine.of_sums })
+    }
+
+    /// The way of `engine`, the last of the plans. Errors: the library does not run it after all, or it wants too much memory.
+    fn of_attention(&mut self, ways: &Ways, engine: &OfferedAttention) -> Result<Way, Diagnostic> {
+        let gone = || Diagnostic::error(Kind::Unsupported, "B0306", "cuDNN is not open");
+        let (Some(attention), Some(cudnn)) = (&ways.attention, &self.libraries.cudnn) else { return Err(gone()) };
+        let plan = cudnn.attention_plan(attention, &engine.engine)?;
+        if plan.workspace > WORKSPACE {
+            let message = format!("its workspace is {} bytes, more than {WORKSPACE}", plan.workspace);
+            return Err(Diagnostic::error(Kind::Limit, "B0306", message));
+        }
+        self.cudnn_plans.push(plan);
+        Ok(Way { runs: Runs::Cudnn(self.cudnn_plans.len() - 1), is_unfinished: false })
     }
 
     /// Seconds of `steps`, with weights from the ring: of `weights` bytes, in place of those at `right`. Stops early when they take
@@ -334,7 +421,7 @@ impl CudaProgram {
             steps.iter().try_for_each(|ready| {
                 let mut ready = ready.clone();
                 match &mut ready {
-                    Ready::Product(_, operands) | Ready::Convolution(_, operands) => operands.right = right_now,
+                    Ready::Product(_, operands) | Ready::Cudnn(_, operands) => operands.right = right_now,
                     Ready::Kernel(_, _, all) => {
                         all.iter_mut().filter(|at| **at == right).for_each(|at| *at = right_now);
                     }
@@ -377,11 +464,12 @@ impl CudaProgram {
 
 /// What two steps have in common that are computed in the same way. Kernels hold the addresses of one step; those of two
 /// steps that are else alike are alike.
-fn key(ways: &Ways) -> String {
+pub(crate) fn key(ways: &Ways) -> String {
     let sums = ways.sums.as_ref().map(|sums| (&sums.product, &sums.convolution, &sums.after.source));
     // What no library computes is described by a kernel alone.
     let alone = ways.ours.first().filter(|_| !ways.has_library()).map(|ours| &ours.kernel.source);
-    format!("{:?} {:?} {} {sums:?} {alone:?}", ways.product, ways.convolution, ways.after.is_some())
+    let fused = ways.attention.map(|attention| format!(" {attention:?}")).unwrap_or_default();
+    format!("{:?} {:?} {} {sums:?} {alone:?}{fused}", ways.product, ways.convolution, ways.after.is_some())
 }
 
 impl CudaProgram {
@@ -474,7 +562,7 @@ fn launches(way: &Way, operands: Operands, own: &Own) -> Vec<Ready> {
     let (at, after) = if way.is_unfinished { (unfinished, own.after.clone()) } else { (operands, None) };
     let library = match &way.runs {
         Runs::Product(plan) => Ready::Product(plan.clone(), at),
-        Runs::Convolution(plan) => Ready::Convolution(*plan, at),
+        Runs::Cudnn(plan) => Ready::Cudnn(*plan, at),
         // Another step of the same key may lack the kernel.
         Runs::Ours(at) => {
             return own.ours.get(*at).cloned().flatten().map_or_else(|| own.otherwise.clone(), |ready| vec![ready]);
