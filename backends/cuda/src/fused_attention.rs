@@ -144,10 +144,13 @@ impl Chain {
         tensor(BETWEEN + self.n_between, (shape, [b * c * d, c * d, d, 1]), scalar, Kept::Between)
     }
 
-    fn pointwise(&mut self, of: Pointwise, operands: &[&Descriptor], to: &Descriptor) -> Result<(), Diagnostic> {
-        let [description, operation] = of.operation(operands, to)?;
+    fn push(&mut self, [description, operation]: [Descriptor; 2]) {
         self.parts.push(description);
         self.operations.push(operation);
+    }
+
+    fn pointwise(&mut self, of: Pointwise, operands: &[&Descriptor], to: &Descriptor) -> Result<(), Diagnostic> {
+        self.push(of.operation(operands, to)?);
         Ok(())
     }
 
@@ -161,8 +164,7 @@ impl Chain {
         operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_MATMUL_BDESC, &[right])?;
         operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_MATMUL_CDESC, &[to])?;
         operation.finalize()?;
-        self.parts.push(description);
-        self.operations.push(operation);
+        self.push([description, operation]);
         Ok(())
     }
 
@@ -183,8 +185,7 @@ impl Chain {
         operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_REDUCTION_XDESC, &[from])?;
         operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_REDUCTION_YDESC, &[to])?;
         operation.finalize()?;
-        self.parts.push(description);
-        self.operations.push(operation);
+        self.push([description, operation]);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What the libraries offer for a product or convolution, and for the sums of one.
+//! What the libraries offer for a product or convolution, for the sums of one, and for attention.
 
 use crate::cudnn::Engine;
 use crate::plan::Ways;

@@ -244,7 +244,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Leaves out the kernels that compete with libraries.
+    /// Leaves out the kernels that compete with libraries for products and convolutions. Attention keeps them: a library may decline it.
     pub fn leave_to_libraries(&mut self) {
         for step in &mut self.steps {
             if let Work::Contraction(ways, _) = &mut step.work
@@ -265,7 +265,7 @@ mod tests {
     use crate::{Cuda, Whole};
     use eutectic_ir::text::parse_model;
 
-    /// A convolution, and attention, which no library computes.
+    /// A convolution, and attention, which a library may decline.
     const MODEL: &str = r#"<ir_version: 11, opset_import: ["": 24]>
         g (float16[1,64,8,8] x, float16[1,2,64,64] q) => (float16[1,32,8,8] y, float16[1,2,64,64] o) <
             float16[32,64,1,1] w = ["location": "seed:1", "low": "-1", "high": "1"]

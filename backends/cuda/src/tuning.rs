@@ -280,7 +280,9 @@ impl CudaProgram {
             none => &*none.insert(Ring::new(&self.device, cache)?),
         };
         let operands = self.operands(places);
-        let check = if own.reference.is_empty() { None } else { self.check(ways, places, &own.reference, ring)? };
+        // Our kernels for attention judge those of a library, and not each other.
+        let is_judged = !own.otherwise.is_empty() || !(own.reference.is_empty() || offers.attentions.is_empty());
+        let check = if is_judged { self.check(ways, places, &own.reference, ring)? } else { None };
         let launch = listed(&self.plan.steps[step]);
         let mut declined = Vec::new();
         if let Some(problem) = &offers.refusal {
