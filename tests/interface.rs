@@ -303,7 +303,14 @@ fn a_benchmark_without_a_gpu_has_the_fields_that_scripts_read() {
 #[test]
 fn what_only_a_gpu_has_is_not_asked_of_the_cpu() {
     let desk = Desk::with(&[("m.onnxtxt", RELU)]);
-    for more in [&["--precision", "f16"][..], &["--kernels"], &["--in-cache"], &["--streams", "2"], &["--ablate"]] {
+    for more in [
+        &["--precision", "f16"][..],
+        &["--kernels"],
+        &["--in-cache"],
+        &["--streams", "2"],
+        &["--ablate"],
+        &["--by-libraries"],
+    ] {
         let (code, said) = desk.refused(&[&["bench", "m.onnxtxt", "--backend", "cpu"], more].concat());
         assert_eq!(code, Some(2), "{more:?}: {said}");
         assert!(said.contains("of the GPU"), "{more:?}: {said}");

@@ -120,9 +120,14 @@ pub(super) fn print_kernels(program: &CudaProgram, precision: Precision) -> Resu
     Ok(())
 }
 
-/// Prints every way to each product, convolution and attention that was timed to prepare `program`, the fastest of a step first.
+/// Prints every way to each product, convolution and attention that was timed to prepare `program`, the fastest of a step first,
+/// and what libraries declined.
 pub(super) fn print_ways(program: &CudaProgram) {
     let trials = program.trials();
+    for declined in program.declined() {
+        let step = declined.launch.as_ref().map(|launch| format!(" for {}", Escaped(&launch.name))).unwrap_or_default();
+        println!("declined: {}{step}: {}", declined.way, Escaped(&declined.reason));
+    }
     if trials.is_empty() {
         println!(
             "ways: none was timed, all were chosen before; with an empty directory for `--cache` they are timed anew"

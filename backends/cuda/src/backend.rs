@@ -51,7 +51,7 @@ impl Whole {
 pub enum Contenders {
     /// The libraries' kernels, and ours.
     All,
-    /// The libraries' kernels, wherever a library has one.
+    /// The libraries' kernels alone.
     Libraries,
 }
 

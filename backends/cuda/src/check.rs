@@ -1,10 +1,13 @@
-//! What a way to a result must compute to be chosen: what our generated kernel without matrix units computes.
+//! What a way to a result must compute to be chosen: what our generated kernel without matrix units computes, or of attention what
+//! the first of our kernels computes.
 
+use crate::backend::listed;
 use crate::driver::Address;
-use crate::plan::{Places, Ways};
-use crate::program::{CudaProgram, Ready};
+use crate::plan::{Places, Ways, Work};
+use crate::program::{CudaProgram, Ready, kinds};
 use crate::ring::Ring;
 use crate::view::Scalar;
+use eutectic_backend::{Error, Launch as Listed};
 use eutectic_ir::diag::Diagnostic;
 
 /// The results that a way must have: libraries also offer ways that add up in the type of the result, and those lose digits
@@ -100,6 +103,9 @@ impl CudaProgram {
             {
                 4e-3
             }
+            // Both sides round the weights, and each its own way.
+            Scalar::F16 if ways.attention.is_some() => 2e-3,
+            Scalar::Bf16 if ways.attention.is_some() => 1.6e-2,
             Scalar::F16 => 1e-3,
             Scalar::Bf16 => 8e-3,
             Scalar::F64 => 1e-12,
@@ -110,5 +116,30 @@ impl CudaProgram {
         check.expected = check.found(self, ring, reference)?;
         let norm: f64 = check.expected.iter().map(|x| x * x).sum();
         Ok((norm.is_finite() && norm > 0.0).then_some(check))
+    }
+
+    /// How far each step that a library computes is from the generated kernel that computes the same, on the inputs of
+    /// the last run: the norm of the difference over the norm of the result. Steps without such a kernel are not among them.
+    pub fn deviations(&self) -> Result<Vec<(Listed, f64)>, Error> {
+        self.device.bind()?;
+        let base = self.base(0);
+        let mut references = self.references.iter().peekable();
+        let mut found = Vec::new();
+        for (at, (step, ready)) in self.plan.steps.iter().zip(&self.steps).enumerate() {
+            ready.iter().try_for_each(|ready| self.enqueue_one(ready, base))?;
+            let (Some((_, reference)), Work::Contraction(ways, places)) =
+                (references.next_if(|(step, _)| *step == at), &step.work)
+            else {
+                continue;
+            };
+            let (count, scalar, _) = ways.result();
+            let len = count * scalar.bytes();
+            let out = self.operands(places).out;
+            let computed: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
+            reference.iter().try_for_each(|ready| self.enqueue_one(ready, base))?;
+            let expected: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
+            found.push((Listed { kind: kinds(ready), ..listed(step) }, distance(&computed, &expected)));
+        }
+        Ok(found)
     }
 }

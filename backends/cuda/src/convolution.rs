@@ -1,18 +1,13 @@
 //! Convolutions by cuDNN's graph interface: bias, residual and activation in the same kernel, channels last.
 
-#![allow(unsafe_code)]
-
-use crate::driver::{Address, Stream};
-use crate::libraries::{Library, require};
-use crate::product::{Activation, Factors, Operands};
+use crate::cudnn::{
+    self, Argument, Cudnn, CudnnPlan, Descriptor, Engine, Kept, Mode, Name, Note, Object, OperationGraph, Pointwise,
+    Type,
+};
+use crate::product::{Activation, Factors};
 use crate::view::Scalar;
 use cudarc::cudnn::sys;
-use eutectic_ir::diag::{Diagnostic, Kind};
-use std::ffi::{CStr, c_void};
-use std::ptr;
-use sys::cudnnBackendAttributeName_t as Name;
-use sys::cudnnBackendAttributeType_t as Type;
-use sys::cudnnBackendDescriptorType_t as Object;
+use eutectic_ir::diag::Diagnostic;
 
 /// `out = activation(convolve(input, filter) + bias + residual)` over channels-last images; filters lie as K, R, S, C.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,87 +95,52 @@ const FACTOR: i64 = 6;
 const RESIDUAL_FACTOR: i64 = 7;
 const OUT_FACTOR: i64 = 8;
 
-fn check(status: sys::cudnnStatus_t, call: &str) -> Result<(), Diagnostic> {
-    if status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS {
-        return Ok(());
-    }
-    // SAFETY: the library is present, since it gave a status; the text is static.
-    let reason = unsafe { CStr::from_ptr(sys::cudnnGetErrorString(status)) }.to_string_lossy().into_owned();
-    Err(Diagnostic::error(Kind::Io, "B0306", format!("cuDNN refused {call}: {reason}")))
-}
-
-/// The library's state.
-#[derive(Debug)]
-pub struct Cudnn {
-    handle: sys::cudnnHandle_t,
-}
-
-// SAFETY: the handle is used by one thread at a time.
-unsafe impl Send for Cudnn {}
-
 impl Cudnn {
-    /// Starts the library on `stream`. Errors: absent, or it refuses.
-    pub fn new(stream: &Stream) -> Result<Self, Diagnostic> {
-        require(Library::Cudnn)?;
-        let mut handle = ptr::null_mut();
-        // SAFETY: the library is present; the stream outlives the handle in the program that owns both.
-        unsafe {
-            check(sys::cudnnCreate(&mut handle), "to start")?;
-            check(sys::cudnnSetStream(handle, stream.handle().cast()), "a stream")?;
-        }
-        Ok(Self { handle })
-    }
-
-    /// Its version, such as 91900.
-    pub fn version(&self) -> usize {
-        // SAFETY: no preconditions.
-        unsafe { sys::cudnnGetVersion() }
-    }
-
     /// The engines that cuDNN's heuristics offer for `convolution`, in their order, at most `n`. What can be said in two ways
     /// ([`Convolution::has_other_form`]) selects different engines, and neither is always faster. Errors: it cannot be described.
     pub fn engines(&self, convolution: &Convolution, in_other_form: bool, n: usize) -> Result<Vec<Engine>, Diagnostic> {
-        let graph = std::rc::Rc::new(graph(self.handle, convolution, in_other_form)?);
-        let mut engines = Vec::new();
-        for mode in
-            [sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A, sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK]
-        {
-            let heuristics = Descriptor::new(Object::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
-            heuristics.set_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&graph.graph])?;
-            heuristics.set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, Type::CUDNN_TYPE_HEUR_MODE, &[mode])?;
-            if heuristics.finalize().is_err() {
-                continue;
-            }
-            let configurations = heuristics.configurations(n)?;
-            // Products of narrow numbers are exact in matrix units.
-            let rounds = convolution.tf32 || !matches!(convolution.scalar, Scalar::F32);
-            let useful = configurations.into_iter().filter(|configuration| configuration.is_exact(rounds));
-            engines.extend(useful.map(|configuration| Engine { graph: std::rc::Rc::clone(&graph), configuration }));
-            // The fallback engines are slow; they serve where nothing else does.
-            if !engines.is_empty() {
-                break;
-            }
-        }
-        Ok(engines)
+        // Products of narrow numbers are exact in matrix units.
+        let rounds = convolution.tf32 || !matches!(convolution.scalar, Scalar::F32);
+        self.offered(graph(self, convolution, in_other_form)?, n, &|notes| is_exact(notes, rounds))
     }
 
     /// Prepares `engine`; this may compile a kernel. Errors: the engine does not support the convolution after all.
-    pub fn plan(&self, convolution: &Convolution, engine: &Engine) -> Result<ConvolutionPlan, Diagnostic> {
-        let plan = Descriptor::new(Object::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
-        plan.set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, Type::CUDNN_TYPE_HANDLE, &[self.handle])?;
-        plan.set_descriptors(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[&engine.configuration])?;
-        plan.finalize()?;
-        let mut workspace = [0i64];
-        plan.get(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, Type::CUDNN_TYPE_INT64, &mut workspace)?;
-        Ok(ConvolutionPlan {
-            handle: self.handle,
-            plan,
-            workspace: workspace[0].max(0) as usize,
-            has_bias: convolution.has_bias,
-            has_residual: convolution.has_residual,
-            factors: convolution.rescaled.map(|_| Factors { n: convolution.filter[0] }),
-        })
+    pub fn plan(&self, convolution: &Convolution, engine: &Engine) -> Result<CudnnPlan, Diagnostic> {
+        let mut arguments = vec![
+            (INPUT, Argument::Operand(|at| at.left, 0)),
+            (FILTER, Argument::Operand(|at| at.right, 0)),
+            (OUT, Argument::Operand(|at| at.out, 0)),
+        ];
+        let factors = convolution.rescaled.map(|_| Factors { n: convolution.filter[0] });
+        let table = |offset: usize| Argument::Operand(|at| at.factors, offset);
+        if convolution.has_bias {
+            let bias = factors.map_or(Argument::Operand(|at| at.bias, 0), |factors| table(factors.bias()));
+            arguments.push((BIAS, bias));
+        }
+        if convolution.has_residual {
+            arguments.push((RESIDUAL, Argument::Operand(|at| at.residual, 0)));
+        }
+        if let Some(factors) = factors {
+            arguments.extend([(FACTOR, table(0)), (OUT_FACTOR, table(factors.result()))]);
+            if convolution.has_residual {
+                arguments.push((RESIDUAL_FACTOR, table(factors.residual())));
+            }
+        }
+        self.prepared(engine, arguments)
     }
+}
+
+/// Whether an engine with `notes` sums in float32, each time in the same order, the products of its inputs as they are; with
+/// `rounds`, it may round them to tf32 before. When it cannot be told, it does not. Transforms of whole tiles lose digits of
+/// narrow types.
+fn is_exact(notes: Option<&[Note]>, rounds: bool) -> bool {
+    notes.is_some_and(|notes| {
+        notes.iter().all(|note| match note {
+            Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE | Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS => rounds,
+            Note::CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP => true,
+            _ => false,
+        })
+    })
 }
 
 impl Convolution {
@@ -190,206 +150,14 @@ impl Convolution {
     }
 }
 
-/// One way to compute a convolution, not yet prepared.
-#[derive(Debug)]
-pub struct Engine {
-    /// Engines refer to the graph that they were found for.
-    #[allow(dead_code)]
-    graph: std::rc::Rc<OperationGraph>,
-    configuration: Descriptor,
-}
-
-/// One way to compute a convolution.
-#[derive(Debug)]
-pub struct ConvolutionPlan {
-    handle: sys::cudnnHandle_t,
-    plan: Descriptor,
-    /// Bytes that it needs besides its operands.
-    pub workspace: usize,
-    has_bias: bool,
-    has_residual: bool,
-    factors: Option<Factors>,
-}
-
-// SAFETY: a plan is used by one thread at a time.
-unsafe impl Send for ConvolutionPlan {}
-
-impl ConvolutionPlan {
-    /// Enqueues the convolution on the stream that the library was started on. `workspace` has as many bytes as the
-    /// plan asks for.
-    pub fn enqueue(&self, at: Operands, workspace: Address) -> Result<(), Diagnostic> {
-        let mut places = vec![(INPUT, at.left), (FILTER, at.right), (OUT, at.out)];
-        let bias = self.factors.map_or(at.bias, |factors| at.factors + factors.bias() as Address);
-        if self.has_bias {
-            places.push((BIAS, bias));
-        }
-        if self.has_residual {
-            places.push((RESIDUAL, at.residual));
-        }
-        if let Some(factors) = self.factors {
-            let table = |offset: usize| at.factors + offset as Address;
-            places.extend([(FACTOR, at.factors), (OUT_FACTOR, table(factors.result()))]);
-            if self.has_residual {
-                places.push((RESIDUAL_FACTOR, table(factors.residual())));
-            }
-        }
-        let ids: Vec<i64> = places.iter().map(|place| place.0).collect();
-        let addresses: Vec<Address> = places.iter().map(|place| place.1).collect();
-        let pack = Descriptor::new(Object::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?;
-        pack.set(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, Type::CUDNN_TYPE_INT64, &ids)?;
-        pack.set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, Type::CUDNN_TYPE_VOID_PTR, &addresses)?;
-        pack.set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, Type::CUDNN_TYPE_VOID_PTR, &[workspace])?;
-        pack.finalize()?;
-        // SAFETY: both descriptors are finalized; the planner gives addresses of images with the planned sizes.
-        check(unsafe { sys::cudnnBackendExecute(self.handle, self.plan.0, pack.0) }, "to run a plan")
-    }
-}
-
-/// A descriptor of the library, destroyed when dropped.
-#[derive(Debug)]
-struct Descriptor(sys::cudnnBackendDescriptor_t);
-
-impl Descriptor {
-    fn new(object: Object) -> Result<Self, Diagnostic> {
-        let mut descriptor = ptr::null_mut();
-        // SAFETY: the library is present and writes a descriptor.
-        check(unsafe { sys::cudnnBackendCreateDescriptor(object, &mut descriptor) }, "a descriptor")?;
-        Ok(Self(descriptor))
-    }
-
-    /// Sets an attribute. `T` must be the type that `ty` stands for.
-    fn set<T: Copy + std::fmt::Debug>(&self, name: Name, ty: Type, values: &[T]) -> Result<(), Diagnostic> {
-        // SAFETY: the library copies `values.len()` elements of the stated type.
-        let status =
-            unsafe { sys::cudnnBackendSetAttribute(self.0, name, ty, values.len() as i64, values.as_ptr().cast()) };
-        check(status, &format!("{name:?} = {values:?}"))
-    }
-
-    fn set_integers(&self, name: Name, values: &[usize]) -> Result<(), Diagnostic> {
-        let values: Vec<i64> = values.iter().map(|&value| value as i64).collect();
-        self.set(name, Type::CUDNN_TYPE_INT64, &values)
-    }
-
-    fn set_descriptors(&self, name: Name, values: &[&Descriptor]) -> Result<(), Diagnostic> {
-        let values: Vec<sys::cudnnBackendDescriptor_t> = values.iter().map(|value| value.0).collect();
-        self.set(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &values)
-    }
-
-    fn finalize(&self) -> Result<(), Diagnostic> {
-        // SAFETY: the descriptor lives.
-        check(unsafe { sys::cudnnBackendFinalize(self.0) }, "a description")
-    }
-
-    /// Fills `values`, and gives how many there are. `T` must be the type that `ty` stands for.
-    fn get<T>(&self, name: Name, ty: Type, values: &mut [T]) -> Result<usize, Diagnostic> {
-        let mut n = 0i64;
-        let (len, into) = (values.len() as i64, values.as_mut_ptr().cast::<c_void>());
-        // SAFETY: the library writes at most `len` elements of the stated type.
-        check(unsafe { sys::cudnnBackendGetAttribute(self.0, name, ty, len, &mut n, into) }, &format!("{name:?}"))?;
-        Ok(n.clamp(0, len) as usize)
-    }
-
-    /// Of heuristics: the first `n` configurations.
-    fn configurations(&self, n: usize) -> Result<Vec<Descriptor>, Diagnostic> {
-        let mut made = Vec::new();
-        for _ in 0..n {
-            made.push(Descriptor::new(Object::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)?);
-        }
-        let mut raw: Vec<sys::cudnnBackendDescriptor_t> = made.iter().map(|descriptor| descriptor.0).collect();
-        let found = self.get(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &mut raw)?;
-        made.truncate(found);
-        Ok(made)
-    }
-
-    /// Of a configuration: whether its engine sums in float32, each time in the same order, the products of its inputs as they
-    /// are; with `rounds`, it may
-    /// round them to tf32 before. When it cannot be told, it does not. Transforms of whole tiles
-    /// lose digits of narrow types.
-    fn is_exact(&self, rounds: bool) -> bool {
-        use sys::cudnnBackendNumericalNote_t as Note;
-        let Ok(engine) = Descriptor::new(Object::CUDNN_BACKEND_ENGINE_DESCRIPTOR) else { return false };
-        let mut raw = [engine.0];
-        if self.get(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &mut raw).is_err() {
-            return false;
-        }
-        let mut notes = [Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE; 16];
-        match engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, Type::CUDNN_TYPE_NUMERICAL_NOTE, &mut notes) {
-            Ok(n) => notes[..n].iter().all(|note| match note {
-                Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE | Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS => rounds,
-                Note::CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP => true,
-                _ => false,
-            }),
-            Err(_) => false,
-        }
-    }
-}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        // SAFETY: nothing else holds the descriptor.
-        unsafe { sys::cudnnBackendDestroyDescriptor(self.0) };
-    }
-}
-
-/// Operations and the tensors between them; the library refers to all of them.
-#[derive(Debug)]
-struct OperationGraph {
-    graph: Descriptor,
-    #[allow(dead_code)]
-    parts: Vec<Descriptor>,
-}
-
+/// An image, channels last.
 fn tensor(dims: [usize; 4], id: i64, scalar: Scalar, is_virtual: bool) -> Result<Descriptor, Diagnostic> {
     let [_, channels, height, width] = dims;
     let strides = [height * width * channels, 1, width * channels, channels];
-    let element = match scalar {
-        Scalar::F16 => sys::cudnnDataType_t::CUDNN_DATA_HALF,
-        Scalar::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
-        Scalar::I8 => sys::cudnnDataType_t::CUDNN_DATA_INT8,
-        Scalar::I32 => sys::cudnnDataType_t::CUDNN_DATA_INT32,
-        Scalar::Narrow(_) => sys::cudnnDataType_t::CUDNN_DATA_FP8_E4M3,
-        _ => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
-    };
-    let tensor = Descriptor::new(Object::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?;
-    tensor.set(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &[element])?;
-    tensor.set_integers(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, &dims)?;
-    tensor.set_integers(Name::CUDNN_ATTR_TENSOR_STRIDES, &strides)?;
-    tensor.set(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, Type::CUDNN_TYPE_INT64, &[id])?;
-    tensor.set_integers(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[16])?;
-    tensor.set(Name::CUDNN_ATTR_TENSOR_IS_VIRTUAL, Type::CUDNN_TYPE_BOOLEAN, &[u8::from(is_virtual)])?;
-    tensor.finalize()?;
-    Ok(tensor)
+    cudnn::tensor(id, (dims, strides), scalar, if is_virtual { Kept::Between } else { Kept::InMemory })
 }
 
-/// `to = mode(from)`, or `mode(from, other)`, in float32; what it is described by, and the operation.
-fn pointwise(
-    mode: sys::cudnnPointwiseMode_t,
-    from: &Descriptor,
-    other: Option<&Descriptor>,
-    to: &Descriptor,
-) -> Result<[Descriptor; 2], Diagnostic> {
-    let float = [sys::cudnnDataType_t::CUDNN_DATA_FLOAT];
-    let pointwise = Descriptor::new(Object::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?;
-    pointwise.set(Name::CUDNN_ATTR_POINTWISE_MODE, Type::CUDNN_TYPE_POINTWISE_MODE, &[mode])?;
-    pointwise.set(Name::CUDNN_ATTR_POINTWISE_MATH_PREC, Type::CUDNN_TYPE_DATA_TYPE, &float)?;
-    pointwise.finalize()?;
-    let operation = Descriptor::new(Object::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)?;
-    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, &[&pointwise])?;
-    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, &[from])?;
-    if let Some(other) = other {
-        operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, &[other])?;
-    }
-    operation.set_descriptors(Name::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, &[to])?;
-    operation.finalize()?;
-    Ok([pointwise, operation])
-}
-
-fn graph(
-    handle: sys::cudnnHandle_t,
-    convolution: &Convolution,
-    in_other_form: bool,
-) -> Result<OperationGraph, Diagnostic> {
-    use sys::cudnnPointwiseMode_t as Mode;
+fn graph(cudnn: &Cudnn, convolution: &Convolution, in_other_form: bool) -> Result<OperationGraph, Diagnostic> {
     let is_integer = convolution.scalar == Scalar::I8;
     // Integer sums that are the result themselves pass through an identity: engines without an operation behind the convolution
     // compute something else than its sums. Sums that are scaled are float32 from the beginning, which is right; as integers until
@@ -415,7 +183,8 @@ fn graph(
         let mut residual = tensor(convolution.output, RESIDUAL, stored, false)?;
         if convolution.rescaled.is_some() {
             let (factor, scaled) = (number(RESIDUAL_FACTOR)?, tensor(convolution.output, 9, Scalar::F32, true)?);
-            let [description, operation] = pointwise(Mode::CUDNN_POINTWISE_MUL, &residual, Some(&factor), &scaled)?;
+            let [description, operation] =
+                Pointwise::of(Mode::CUDNN_POINTWISE_MUL).operation(&[&residual, &factor], &scaled)?;
             operations.push(operation);
             parts.extend([description, factor, std::mem::replace(&mut residual, scaled)]);
         }
@@ -474,17 +243,12 @@ fn graph(
     parts.extend([description, input, filter]);
     for (at, (mode, other)) in following.into_iter().enumerate() {
         let next = between(at + 1)?;
-        let [description, operation] = pointwise(mode, &current, other.as_ref(), &next)?;
+        let operands: Vec<&Descriptor> = [&current].into_iter().chain(&other).collect();
+        let [description, operation] = Pointwise::of(mode).operation(&operands, &next)?;
         operations.push(operation);
         parts.extend([description, std::mem::replace(&mut current, next)]);
         parts.extend(other);
     }
     parts.push(current);
-    let graph = Descriptor::new(Object::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?;
-    let all: Vec<&Descriptor> = operations.iter().collect();
-    graph.set_descriptors(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &all)?;
-    graph.set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?;
-    graph.finalize()?;
-    parts.extend(operations);
-    Ok(OperationGraph { graph, parts })
+    cudnn.graph(operations, parts)
 }

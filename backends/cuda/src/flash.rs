@@ -6,6 +6,7 @@
 use crate::attention::scale;
 use crate::driver::{Launch, PROCESSOR_SHARED_BYTES, PROCESSORS};
 use crate::flat::{Flat, FlatCall, Refusal};
+use crate::fused_attention::FusedAttention;
 use crate::plan::{Needs, Ours, Place, Places, Step, Ways, Work};
 use crate::planner::Planner;
 use crate::region::{Generated, PRELUDE};
@@ -214,7 +215,7 @@ pub(crate) fn has_kernel(flat: &Flat, call: &FlatCall, precision: Precision) -> 
         && q.iter().chain(&k).all(|&size| size > 0)
 }
 
-/// Plans attention as one kernel, in a few divisions of which the fastest is found on the device.
+/// Plans attention as one kernel, in a few divisions beside those of cuDNN; the fastest is found on the device.
 pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusal> {
     let flat = planner.flat;
     let missing = || Refusal::new("", "an input is missing");
@@ -261,16 +262,20 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
     let ours: Vec<Ours> = Division::candidates(attention.sizes()).into_iter().filter_map(kernel).collect();
     let first = ours.first().ok_or_else(too_large)?;
     let reads = first.kernel.parameters[..first.kernel.parameters.len() - 1].to_vec();
+    // The library's engines add no mask and have no cap.
+    let is_plain = mask.is_none() && form.softcap <= 0.0;
+    let fused = FusedAttention::of(&views, &out, form.scale, form.is_causal).filter(|_| is_plain);
     let places = Places {
         left: Place::of(&views[0]),
         right: Place::of(&views[1]),
+        values: Some(Place::of(&views[2])),
         bias: None,
         residual: None,
         factors: None,
         out: Place::of(&out),
     };
     planner.plan.steps.push(Step {
-        work: Work::Contraction(Box::new(Ways::of_ours(ours)), places),
+        work: Work::Contraction(Box::new(Ways { attention: fused, ..Ways::of_ours(ours) }), places),
         name: "Attention".into(),
         nodes: vec![call.name.clone()],
         reads,

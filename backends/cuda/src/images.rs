@@ -188,6 +188,7 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref(), Some(&out)],
     );
     let library = Ways {
+        attention: None,
         product: as_product(&convolution, group),
         convolution: Some(convolution.clone()),
         otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),
@@ -252,6 +253,7 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
             Places {
                 left: Place::of(&images),
                 right: Place::of(&filters),
+                values: None,
                 bias: bias.as_ref().map(Place::of),
                 residual: residual.as_ref().map(Place::of),
                 factors: None,

@@ -9,7 +9,7 @@
 //! | layouts, views, weights, launches | `plan.rs`, made by `planner.rs` and the lowerings `regions.rs`, `products.rs`, `images.rs`, `ways.rs`, `quantized.rs`, `flash.rs`, `views.rs`, `operators/` |
 //! | CUDA C++ of regions, of contractions, and of single operators | `region.rs`, `pointwise.rs`, `tile.rs`, `depthwise.rs`, `direct.rs` |
 //! | memory, and what lies in it beforehand | `arena.rs`, `constants.rs` |
-//! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `convolution.rs` |
+//! | libraries under safe wrappers | `libraries.rs`, `driver.rs`, `compile.rs`, `product.rs`, `cudnn.rs`, `convolution.rs`, `fused_attention.rs` |
 //! | tuning, execution, measurement | `warm.rs`, `backend.rs`, `tuning.rs`, `check.rs`, `program.rs`, `measure.rs` |
 //!
 //! Everything above the wrappers runs and is tested without a GPU. Nothing panics without NVIDIA's libraries: they are
@@ -23,6 +23,7 @@ mod check;
 mod compile;
 mod constants;
 mod convolution;
+mod cudnn;
 mod depthwise;
 mod direct;
 mod driver;
@@ -30,6 +31,7 @@ mod expand;
 mod expanded;
 mod flash;
 mod flat;
+mod fused_attention;
 mod gather;
 mod gemm;
 mod images;
@@ -48,6 +50,7 @@ mod quantized;
 mod region;
 mod regions;
 mod ring;
+mod settle;
 mod tile;
 mod transfers;
 mod tuning;
@@ -65,6 +68,6 @@ pub use libraries::{Library, require};
 pub use measure::{Ceilings, Chain, Profile};
 pub use program::{CudaProgram, Footprint};
 pub use transfers::{Served, Service};
-pub use tuning::Trial;
+pub use tuning::{Declined, Trial};
 pub use view::Precision;
 pub use warm::WarmUp;

@@ -18,7 +18,7 @@ pub enum Library {
     Nvrtc,
     /// Matrix products.
     CublasLt,
-    /// Convolutions.
+    /// Convolutions and attention.
     Cudnn,
 }
 

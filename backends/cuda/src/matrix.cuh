@@ -89,15 +89,21 @@ __device__ __forceinline__ u64 described(const unsigned char* memory, unsigned a
 }
 // Lets matrix units see what this thread has copied.
 __device__ __forceinline__ void show_to_units() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-// Begins to add to 64 by `TILE_FILTERS` sums of four warps the products of 128 bytes of each row.
-__device__ __forceinline__ void multiply_group(GROUP_TILE, const unsigned char* memory, unsigned pixels_at, unsigned filters_at) {
-  asm volatile("wgmma.fence.sync.aligned;" : GROUP_SUMS :: "memory");
-#pragma unroll
-  for (unsigned at = 0; at < 128; at += 32)
-    asm volatile("{\n.reg .pred p;\n" GROUP_ADDS "\n" GROUP_MULTIPLY "\n}"
-                 : GROUP_SUMS : "l"(described(memory, pixels_at + at)), "l"(described(memory, filters_at + at)), "r"(1) : "memory");
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+// Begins what is waited for together, adds to 64 by `TILE_FILTERS` sums of four warps products of 32 bytes of each row, and ends it.
+__device__ __forceinline__ void begin_group(GROUP_TILE) { asm volatile("wgmma.fence.sync.aligned;" : GROUP_SUMS :: "memory"); }
+__device__ __forceinline__ void multiply_described(GROUP_TILE, u64 pixels, u64 filters) {
+  asm volatile("{\n.reg .pred p;\n" GROUP_ADDS "\n" GROUP_MULTIPLY "\n}" : GROUP_SUMS : "l"(pixels), "l"(filters), "r"(1) : "memory");
 }
+__device__ __forceinline__ void end_group() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// The same of 128 bytes of each row.
+__device__ __forceinline__ void multiply_group(GROUP_TILE, const unsigned char* memory, unsigned pixels_at, unsigned filters_at) {
+  begin_group(sums);
+#pragma unroll
+  for (unsigned at = 0; at < 128; at += 32) multiply_described(sums, described(memory, pixels_at + at), described(memory, filters_at + at));
+  end_group();
+}
+// Waits for all groups but the last.
+__device__ __forceinline__ void multiplied_before(GROUP_TILE) { asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory"); }
 __device__ __forceinline__ void multiplied(GROUP_TILE) { asm volatile("wgmma.wait_group.sync.aligned 0;" : GROUP_SUMS :: "memory"); }
 #endif
 

@@ -124,7 +124,8 @@ impl CudaProgram {
             activation: Activation::None,
         };
         let len = (SIZE * SIZE * scalar.bytes()) as u64;
-        let operands = Operands { left: at, right: at + len, bias: 0, residual: 0, factors: 0, out: at + 2 * len };
+        let operands =
+            Operands { left: at, right: at + len, values: 0, bias: 0, residual: 0, factors: 0, out: at + 2 * len };
         let mut multiplied = f64::INFINITY;
         let workspace = at + memory.len() as u64 - WORKSPACE as u64;
         for plan in CublasLt::new()?.plans(&product, 4)? {

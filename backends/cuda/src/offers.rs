@@ -1,16 +1,19 @@
-//! What the libraries offer for a product or convolution, and for the sums of one.
+//! What the libraries offer for a product or convolution, for the sums of one, and for attention.
 
-use crate::convolution::Engine;
+use crate::cudnn::Engine;
 use crate::plan::Ways;
 use crate::product::ProductPlan;
 use crate::program::CudaProgram;
 use crate::view::Scalar;
+use eutectic_ir::diag::Diagnostic;
 use std::fmt::{self, Display};
 
 /// Products that are timed.
 const PRODUCTS: usize = 24;
 /// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
 const ENGINES: usize = 12;
+/// Engines for attention that are timed.
+const ATTENTIONS: usize = 4;
 /// Those of quantized numbers, each of which cuDNN compiles a kernel for.
 const QUANTIZED_ENGINES: usize = 5;
 
@@ -34,11 +37,24 @@ pub(crate) struct OfferedEngine {
     pub engine: Engine,
 }
 
+/// An engine of cuDNN for attention.
+pub(crate) struct OfferedAttention {
+    /// Its place in the library's list.
+    at: usize,
+    pub engine: Engine,
+}
+
 /// Everything that is offered.
 pub(crate) struct Offers {
     pub products: Vec<OfferedProduct>,
     pub engines: Vec<OfferedEngine>,
+    pub attentions: Vec<OfferedAttention>,
+    /// Why the library has no engine for attention.
+    pub refusal: Option<Diagnostic>,
 }
+
+/// What the library's list for attention is called.
+pub(crate) const ATTENTION: &str = "cuDNN attention";
 
 /// What a list of a library is called; that of sums begins otherwise, since both count from the beginning.
 fn list(of_sums: bool, of: &str) -> String {
@@ -63,11 +79,18 @@ impl Display for OfferedEngine {
     }
 }
 
+/// Its name among the ways of one result, in the cache too.
+impl Display for OfferedAttention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{ATTENTION} {}", self.at)
+    }
+}
+
 impl CudaProgram {
     /// What the libraries offer for `ways`; when a way named `kept` was chosen before, only the list that it is in is asked for.
     pub(crate) fn offers(&self, ways: &Ways, kept: &str) -> Offers {
         let is_wanted = |list: String| kept.is_empty() || kept.starts_with(&list);
-        let mut offers = Offers { products: Vec::new(), engines: Vec::new() };
+        let mut offers = Offers { products: Vec::new(), engines: Vec::new(), attentions: Vec::new(), refusal: None };
         for (of_sums, product) in [false, true].into_iter().zip(ways.products()) {
             if let (Some(product), Some(cublas)) = (product, &self.libraries.cublas)
                 && is_wanted(list(of_sums, "cuBLASLt"))
@@ -87,6 +110,17 @@ impl CudaProgram {
                     let offered = |(at, engine)| OfferedEngine { of_sums, in_other_form, at, engine };
                     offers.engines.extend(found.map(offered));
                 }
+            }
+        }
+        if let (Some(attention), Some(cudnn)) = (&ways.attention, &self.libraries.cudnn)
+            && is_wanted(ATTENTION.into())
+        {
+            match cudnn.attention_engines(attention, ATTENTIONS) {
+                Ok(engines) => {
+                    let offered = engines.into_iter().enumerate();
+                    offers.attentions.extend(offered.map(|(at, engine)| OfferedAttention { at, engine }));
+                }
+                Err(problem) => offers.refusal = Some(problem),
             }
         }
         offers

@@ -2,6 +2,7 @@
 
 use crate::constants::Constant;
 use crate::convolution::Convolution;
+use crate::fused_attention::FusedAttention;
 use crate::product::Product;
 use crate::region::Generated;
 use crate::view::{Scalar, View};
@@ -83,6 +84,8 @@ pub(crate) struct Ways {
     pub product: Option<Product>,
     /// As a convolution.
     pub convolution: Option<Convolution>,
+    /// As attention. It is checked against the first of `ours`.
+    pub attention: Option<FusedAttention>,
     /// By a generated kernel, which needs no library. The others are checked against it.
     pub otherwise: Option<Generated>,
     /// The activation, in place, after a way that does not have it.
@@ -152,12 +155,21 @@ pub(crate) struct Sums {
 }
 
 impl Ways {
-    /// Kernels that compete with each other, and with no library.
+    /// Kernels that compete with each other.
     pub fn of_ours(ours: Vec<Ours>) -> Self {
-        Self { product: None, convolution: None, otherwise: None, after: None, sums: None, ours, before: None }
+        Self {
+            product: None,
+            convolution: None,
+            attention: None,
+            otherwise: None,
+            after: None,
+            sums: None,
+            ours,
+            before: None,
+        }
     }
 
-    /// Whether a library computes it, too.
+    /// Whether a library computes it as a product or convolution.
     pub fn has_library(&self) -> bool {
         self.products().iter().any(Option::is_some) || self.convolutions().iter().any(Option::is_some)
     }
@@ -192,6 +204,9 @@ impl Ways {
             let tf32 = tf32 || sums.convolution.as_ref().is_some_and(|convolution| convolution.tf32);
             return (sums.result.0, sums.result.1, tf32);
         }
+        if let Some(attention) = &self.attention {
+            return (attention.out.shape.iter().product(), attention.scalar, false);
+        }
         match (&self.product, &self.convolution) {
             (Some(product), _) => (product.batch * product.m * product.n, product.scalar, product.tf32),
             (None, Some(convolution)) => (convolution.output.iter().product(), convolution.scalar, convolution.tf32),
@@ -200,13 +215,15 @@ impl Ways {
     }
 }
 
-/// Where the operands of a product or convolution are.
+/// Where the operands of a product, convolution or attention are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
     /// The left operand, or the image.
     pub left: Place,
     /// The right operand, or the filter.
     pub right: Place,
+    /// The values of attention, whose queries and keys are left and right.
+    pub values: Option<Place>,
     /// A row that is added.
     pub bias: Option<Place>,
     /// A tensor of the result's shape that is added.
@@ -263,7 +280,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Leaves out the kernels that compete with libraries.
+    /// Leaves out the kernels that compete with libraries for products and convolutions. Attention keeps them: a library may decline it.
     pub fn leave_to_libraries(&mut self) {
         self.steps.iter_mut().for_each(|step| step.work.leave_to_libraries());
     }
@@ -278,7 +295,7 @@ mod tests {
     use crate::{Cuda, Whole};
     use eutectic_ir::text::parse_model;
 
-    /// A convolution, and attention, which no library computes.
+    /// A convolution, and attention, which a library may decline.
     const MODEL: &str = r#"<ir_version: 11, opset_import: ["": 24]>
         g (float16[1,64,8,8] x, float16[1,2,64,64] q) => (float16[1,32,8,8] y, float16[1,2,64,64] o) <
             float16[32,64,1,1] w = ["location": "seed:1", "low": "-1", "high": "1"]

@@ -71,13 +71,15 @@ pub struct Product {
     pub activation: Activation,
 }
 
-/// Where the operands of one product or convolution are.
+/// Where the operands of one product, convolution or attention are.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
     /// The left operand, or the image.
     pub left: Address,
     /// The right operand, or the filter.
     pub right: Address,
+    /// The values of attention, whose queries and keys are left and right; or 0.
+    pub values: Address,
     /// The bias, or 0.
     pub bias: Address,
     /// The residual, or 0.

@@ -198,6 +198,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         None => Vec::new(),
     };
     let library = Ways {
+        attention: None,
         product: Some(product),
         convolution: convolution.clone().filter(|_| is_gelu),
         otherwise,
@@ -222,6 +223,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
             Places {
                 left: Place::of(&left),
                 right: Place::of(&right),
+                values: None,
                 bias: bias.as_ref().map(Place::of),
                 residual: residual.as_ref().map(Place::of),
                 factors: None,

@@ -7,12 +7,12 @@ use crate::arena::{Arena, arena};
 use crate::backend::listed;
 use crate::compile::Cache;
 use crate::constants::Constant;
-use crate::convolution::{ConvolutionPlan, Cudnn};
+use crate::cudnn::{Cudnn, CudnnPlan};
 use crate::driver::{Address, Device, Event, Graph, Kernel, Launch, Memory, Stream};
 use crate::libraries::Library;
 use crate::plan::{Content, Place, Places, Plan, Ways};
 use crate::product::{CublasLt, Operands, ProductPlan, WORKSPACE};
-use crate::tuning::{Trial, Way};
+use crate::tuning::{Declined, Trial, Way};
 use crate::view::{Precision, Scalar, View};
 use eutectic_backend::{Error, HostTensor, Launch as Listed, Program};
 use eutectic_ir::diag::{Diagnostic, Diagnostics, Kind};
@@ -34,7 +34,7 @@ pub(crate) enum Ready {
     Kernel(Kernel, Launch, Vec<Address>),
     Product(Box<ProductPlan>, Operands),
     /// The plan with this number.
-    Convolution(usize, Operands),
+    Cudnn(usize, Operands),
 }
 
 /// One copy of a program's memory.
@@ -53,11 +53,12 @@ pub struct CudaProgram {
     copies: Vec<Copy>,
     /// The launches of each step.
     pub(crate) steps: Vec<Vec<Ready>>,
-    pub(crate) convolutions: Vec<ConvolutionPlan>,
+    pub(crate) cudnn_plans: Vec<CudnnPlan>,
     /// The way of each kind of product and convolution, with its name in the cache, and the names of those given up.
     pub(crate) chosen: HashMap<String, (String, Way)>,
     pub(crate) refused: HashMap<String, BTreeSet<String>>,
     pub(crate) trials: Vec<Trial>,
+    pub(crate) declined: Vec<Declined>,
     /// Generated kernels that compute the same as steps that a library computes, with the number of the step.
     pub(crate) references: Vec<(usize, Vec<Ready>)>,
     pub(crate) libraries: Libraries,
@@ -143,7 +144,12 @@ impl CudaProgram {
             ways().any(|ways| ways.convolutions().iter().any(Option::is_some)),
         );
         let cublas = if wants(Library::CublasLt, products, is_bound) { Some(CublasLt::new()?) } else { None };
-        let cudnn = if wants(Library::Cudnn, convolutions, false) { Some(Cudnn::new(&stream)?) } else { None };
+        let mut cudnn = if wants(Library::Cudnn, convolutions, false) { Some(Cudnn::new(&stream)?) } else { None };
+        // Attention has kernels of ours, whatever a library says.
+        let mut declined = Vec::new();
+        if cudnn.is_none() && wants(Library::Cudnn, ways().any(|ways| ways.attention.is_some()), false) {
+            cudnn = Cudnn::new(&stream).map_err(|problem| declined.push(Declined::library(&problem))).ok();
+        }
         stage("libraries");
         let mut program = Self {
             arena,
@@ -151,9 +157,10 @@ impl CudaProgram {
             workspace_at,
             copies: vec![Copy { memory, graph: None }],
             steps: Vec::new(),
-            convolutions: Vec::new(),
+            cudnn_plans: Vec::new(),
             chosen: HashMap::new(),
             trials: Vec::new(),
+            declined,
             refused: HashMap::new(),
             references: Vec::new(),
             libraries: Libraries { cudnn, cublas, stream },
@@ -196,6 +203,7 @@ impl CudaProgram {
         Operands {
             left: self.address(places.left),
             right: self.address(places.right),
+            values: optional(places.values),
             bias: optional(places.bias),
             residual: optional(places.residual),
             factors: optional(places.factors),
@@ -207,7 +215,7 @@ impl CudaProgram {
     pub(crate) fn written(&self, ways: &Ways, places: &Places) -> Vec<(Address, usize)> {
         // What is before gives the residual, and reads others.
         let residual = places.residual.filter(|_| ways.before.is_none());
-        let operands = [Some(places.left), Some(places.right), residual].into_iter().flatten();
+        let operands = [Some(places.left), Some(places.right), places.values, residual].into_iter().flatten();
         let before = ways.before.iter().flat_map(|step| &step.reads);
         let beside = ways.sums.iter().flat_map(|sums| &sums.reads).chain(before).copied();
         let mut found: Vec<(Address, usize)> = operands
@@ -253,7 +261,7 @@ impl CudaProgram {
                 stream.launch(kernel, *launch, &addresses)
             }
             Ready::Product(plan, at) => plan.enqueue(stream, at.from(base), workspace),
-            Ready::Convolution(plan, at) => self.convolutions[*plan].enqueue(at.from(base), workspace),
+            Ready::Cudnn(plan, at) => self.cudnn_plans[*plan].enqueue(at.from(base), workspace),
         }
     }
 
@@ -375,9 +383,16 @@ impl CudaProgram {
 impl Operands {
     /// The same places in the memory that begins at `base`.
     pub fn from(self, base: Address) -> Self {
-        let [left, right, bias, residual, factors, out] =
-            [self.left, self.right, self.bias, self.residual, self.factors, self.out].map(|at| base.wrapping_add(at));
-        Self { left, right, bias, residual, factors, out }
+        let moved = |at: Address| base.wrapping_add(at);
+        Self {
+            left: moved(self.left),
+            right: moved(self.right),
+            values: moved(self.values),
+            bias: moved(self.bias),
+            residual: moved(self.residual),
+            factors: moved(self.factors),
+            out: moved(self.out),
+        }
     }
 }
 
@@ -488,7 +503,7 @@ pub(crate) fn kinds(step: &[Ready]) -> String {
     let kinds = step.iter().map(|ready| match ready {
         Ready::Kernel(..) => "generated",
         Ready::Product(..) => "cuBLASLt",
-        Ready::Convolution(..) => "cuDNN",
+        Ready::Cudnn(..) => "cuDNN",
     });
     kinds.collect::<Vec<&str>>().join("+")
 }

@@ -136,6 +136,7 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     let mut places = Places {
         left: Place::of(&contraction.left),
         right: Place::of(&contraction.right),
+        values: None,
         bias: None,
         residual: None,
         factors: Some(Place { buffer: factors, offset: 0 }),

@@ -33,11 +33,21 @@ impl Ring {
         Ok(Self { memory, fill })
     }
 
-    /// Where launch number `at` reads `bytes` of weights.
-    pub fn slot(&self, at: usize, bytes: usize) -> Option<Address> {
-        let bytes = bytes.max(1).next_multiple_of(256);
-        let n = self.memory.len() / bytes;
-        (n > 0).then(|| self.memory.address() + ((at % n) * bytes) as Address)
+    /// From where launch number `at` reads `weights`, addresses with their bytes, instead; nothing when they are too large.
+    pub fn slots(&self, at: usize, weights: &[(Address, usize)]) -> Vec<(Address, Address)> {
+        let size = |bytes: usize| bytes.next_multiple_of(256);
+        let total: usize = weights.iter().map(|&(_, bytes)| size(bytes)).sum();
+        let n = self.memory.len() / total.max(1);
+        if n == 0 {
+            return Vec::new();
+        }
+        let mut next = self.memory.address() + (at % n * total) as Address;
+        let slot = |&(from, bytes): &(Address, usize)| {
+            let slot = (from, next);
+            next += size(bytes) as Address;
+            slot
+        };
+        weights.iter().map(slot).collect()
     }
 
     /// Fills `places`, addresses with their bytes.

@@ -363,9 +363,6 @@ impl Tiled<'_> {
             source.push_str(&group_operands(tile.filters, elements));
         }
         source.push_str(include_str!("matrix.cuh"));
-        if tile.by == By::HaloGroups {
-            source.push_str(halo_groups::PLANES);
-        }
         source.push_str(include_str!("results.cuh"));
         source.push_str(match tile.by {
             By::Halo => include_str!("halo.cuh"),

@@ -4,21 +4,18 @@
 //! changing places of a memory larger than the cache, since a program finds them there only if it is small.
 
 use crate::backend::{kernels_of, listed};
-use crate::check::{distance, numbers};
 use crate::compile::Cache;
 use crate::driver::{Address, Kernel, UNASKED_SHARED_BYTES};
-use crate::offers::{OfferedEngine, OfferedProduct, Offers};
-use crate::plan::{Content, Ours, Places, Step, Ways, Work};
+use crate::offers::{ATTENTION, OfferedAttention, OfferedEngine, OfferedProduct, Offers};
+use crate::plan::{Content, Ours, Place, Places, Step, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
 use crate::program::{CudaProgram, Ready, kinds};
 use crate::region::Generated;
 use crate::ring::Ring;
-use eutectic_backend::{Error, Launch as Listed};
+use eutectic_backend::Launch as Listed;
 use eutectic_ir::diag::{Diagnostic, Kind};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Ways that are given up before a program is.
-const MOST_REPAIRS: usize = 12;
 /// Counts up with what a way must pass to be chosen: those that were chosen before it are not taken from the cache.
 const CHECKS: usize = 5;
 /// Seconds of one timed graph, about.
@@ -37,8 +34,8 @@ pub(crate) struct Way {
 #[derive(Clone)]
 enum Runs {
     Product(Box<ProductPlan>),
-    /// The plan with this number.
-    Convolution(usize),
+    /// The plan of cuDNN with this number.
+    Cudnn(usize),
     /// The kernel of ours with this number.
     Ours(usize),
     /// The one that everything is checked against.
@@ -50,7 +47,7 @@ enum Runs {
 pub struct Trial {
     /// The step.
     pub launch: Listed,
-    /// What it is called: `cuBLASLt` or `cuDNN` with its place in the library's list, or a tile of ours.
+    /// What it is called: `cuBLASLt` or `cuDNN` with its place in the library's list, or a kernel of ours.
     pub way: String,
     /// Seconds of one launch.
     pub seconds: f64,
@@ -60,10 +57,38 @@ pub struct Trial {
     pub is_chosen: bool,
 }
 
+/// A way that a library did not take although it could be asked for.
+#[derive(Clone, Debug)]
+pub struct Declined {
+    /// The step; nothing where the library itself did not start.
+    pub launch: Option<Listed>,
+    /// What it is called.
+    pub way: String,
+    /// What the library says.
+    pub reason: String,
+}
+
+impl Declined {
+    fn new(launch: Listed, way: impl Into<String>, problem: &Diagnostic) -> Self {
+        Self { launch: Some(launch), way: way.into(), reason: reason(problem) }
+    }
+
+    /// cuDNN did not start.
+    pub(crate) fn library(problem: &Diagnostic) -> Self {
+        Self { launch: None, way: ATTENTION.into(), reason: reason(problem) }
+    }
+}
+
+fn reason(problem: &Diagnostic) -> String {
+    problem.notes.iter().fold(problem.message.clone(), |told, note| format!("{told}; {note}"))
+}
+
 /// The generated kernels of one step.
 struct Own {
     /// What computes the result without a library; empty where there is no such kernel.
     otherwise: Vec<Ready>,
+    /// What ways of libraries are checked against: the same, or of attention the first kernel of ours that was loaded.
+    reference: Vec<Ready>,
     /// What competes with libraries; absent where it was not loaded.
     ours: Vec<Option<Vec<Ready>>>,
     /// What computes the residual before a way of a library.
@@ -80,8 +105,8 @@ struct Prepared {
     launches: Vec<Ready>,
     /// Generated kernels that compute the same; empty where there are none.
     reference: Vec<Ready>,
-    /// The launches are the reference.
-    is_reference: bool,
+    /// Other launches that compute the same are worth a comparison.
+    is_referred: bool,
 }
 
 /// The name of the way that everything is checked against.
@@ -103,6 +128,11 @@ impl CudaProgram {
         &self.trials
     }
 
+    /// What libraries declined when ways were timed, of attention, and of everything that they refused to run.
+    pub fn declined(&self) -> &[Declined] {
+        &self.declined
+    }
+
     pub(crate) fn prepare_steps(&mut self, cache: &Cache, kernels: &HashMap<String, Kernel>) -> Result<(), Diagnostic> {
         let mut ring = None;
         // After a way was given up, all steps are prepared anew.
@@ -111,7 +141,7 @@ impl CudaProgram {
         for at in 0..self.plan.steps.len() {
             let step = self.plan.steps[at].clone();
             let prepared = self.prepared(&step, cache, kernels, &mut ring)?;
-            if !prepared.is_reference && !prepared.reference.is_empty() {
+            if prepared.is_referred {
                 self.references.push((at, prepared.reference));
             }
             self.steps.push(prepared.launches);
@@ -148,8 +178,12 @@ impl CudaProgram {
             }
         };
         let launches = launches(&way, self.operands(places), &own);
-        let is_reference = matches!(way.runs, Runs::Generated);
-        Ok(Prepared { launches, reference: own.otherwise, is_reference })
+        let is_referred = match way.runs {
+            Runs::Generated => false,
+            Runs::Ours(_) => !own.otherwise.is_empty(),
+            Runs::Product(_) | Runs::Cudnn(_) => !own.reference.is_empty(),
+        };
+        Ok(Prepared { launches, reference: own.reference, is_referred })
     }
 
     /// Every generated kernel, compiled or from the cache, by source: of those that compete with libraries all that are timed, or
@@ -162,11 +196,13 @@ impl CudaProgram {
             let mut all = kernels_of(&step.work);
             for ways in step.work.ways().into_iter().filter(|ways| !ways.ours.is_empty()) {
                 let (_, kept) = self.kept(&key(ways), ways, cache);
-                let is_wanted = |ours: &&Ours| match kept.as_str() {
+                // Should the library no longer take attention, the first kernel of ours does.
+                let is_library = kept.starts_with(ATTENTION);
+                let is_wanted = |(at, ours): &(usize, &Ours)| match kept.as_str() {
                     "" => ours.needs.are_met(architecture),
-                    kept => kept == of_ours(ours),
+                    kept => kept == of_ours(ours) || is_library && *at == 0,
                 };
-                all.extend(ways.ours.iter().filter(is_wanted).map(|ours| &ours.kernel));
+                all.extend(ways.ours.iter().enumerate().filter(is_wanted).map(|(_, ours)| &ours.kernel));
             }
             wanted.extend(all.into_iter().map(|generated| (generated.source.as_str(), generated)));
         }
@@ -212,18 +248,18 @@ impl CudaProgram {
             let before = before.launches.iter().filter(|_| !ours.adds_shortcut).cloned();
             Some(before.chain([self.ready(&ours.kernel, kernels).ok()?]).collect())
         };
-        let ours = ways.ours.iter().map(ours).collect();
-        let (reference, before) = (before.reference.iter().cloned(), before.launches.clone());
-        if let Some(sums) = &ways.sums {
-            let after = self.ready(&sums.after, kernels)?;
-            let plain = ready(&sums.otherwise)?;
-            let otherwise =
-                plain.into_iter().flat_map(|plain| reference.clone().chain([plain, after.clone()])).collect();
-            return Ok(Own { otherwise, ours, before, after: Some(after), sums: Some(self.address(sums.place)) });
-        }
-        let otherwise =
-            ready(&ways.otherwise)?.into_iter().flat_map(|plain| reference.clone().chain([plain])).collect();
-        Ok(Own { otherwise, ours, before, after: ready(&ways.after)?, sums: None })
+        let ours: Vec<Option<Vec<Ready>>> = ways.ours.iter().map(ours).collect();
+        let (after, plain, sums) = match &ways.sums {
+            Some(sums) => (Some(self.ready(&sums.after, kernels)?), ready(&sums.otherwise)?, Some(sums)),
+            None => (ready(&ways.after)?, ready(&ways.otherwise)?, None),
+        };
+        let end = after.iter().filter(|_| sums.is_some());
+        let all = |plain: Ready| before.reference.iter().cloned().chain([plain]).chain(end.cloned()).collect();
+        let otherwise: Vec<Ready> = plain.map_or_else(Vec::new, all);
+        let first = ours.iter().flatten().take(usize::from(ways.attention.is_some()));
+        let reference = if otherwise.is_empty() { first.flatten().cloned().collect() } else { otherwise.clone() };
+        let sums = sums.map(|sums| self.address(sums.place));
+        Ok(Own { otherwise, reference, ours, before: before.launches.clone(), after, sums })
     }
 
     /// Under which key of the cache the choice for `ways` with `key` is kept, and its name; empty when there is none, or it
@@ -258,14 +294,20 @@ impl CudaProgram {
         if let Some(way) = self.way_named(&kept, ways, &offers) {
             return Ok((kept, way));
         }
-        let is_constant = matches!(self.plan.buffers[places.right.buffer].content, Content::Constant(_));
-        let weights = if is_constant { self.plan.buffers[places.right.buffer].bytes } else { 0 };
+        let weights: Vec<(Address, usize)> = self.weights(ways, places).collect();
         let ring = match ring {
             Some(ring) => &*ring,
             none => &*none.insert(Ring::new(&self.device, cache)?),
         };
         let operands = self.operands(places);
-        let check = if own.otherwise.is_empty() { None } else { self.check(ways, places, &own.otherwise, ring)? };
+        // Our kernels for attention judge those of a library, and not each other.
+        let is_judged = !own.otherwise.is_empty() || !(own.reference.is_empty() || offers.attentions.is_empty());
+        let check = if is_judged { self.check(ways, places, &own.reference, ring)? } else { None };
+        let launch = listed(step);
+        let mut declined = Vec::new();
+        if let Some(problem) = &offers.refusal {
+            declined.push(Declined::new(launch.clone(), ATTENTION, problem));
+        }
         let mut best: Option<(f64, String, Way)> = None;
         let mut trials = Vec::new();
         let mut refusal = None;
@@ -275,16 +317,19 @@ impl CudaProgram {
             }
             let steps = launches(&way, operands, own);
             let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
-            let seconds = match this.seconds_of(&steps, (operands.right, weights), ring, least) {
+            let seconds = match this.seconds_of(&steps, &weights, ring, least) {
                 Ok(seconds) => seconds,
                 Err(problem) => {
+                    declined.push(Declined::new(launch.clone(), &name, &problem));
                     refusal = Some(problem);
                     return false;
                 }
             };
-            let holds = || check.as_ref().is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false));
+            // A kernel of ours is not judged by another one of ours.
+            let check = check.as_ref().filter(|_| !own.otherwise.is_empty() || !matches!(way.runs, Runs::Ours(_)));
+            let holds = || check.is_none_or(|check| check.holds(this, ring, &steps).unwrap_or(false));
             let is_right = (seconds < least).then(holds);
-            let launch = Listed { kind: kinds(&steps), ..listed(step) };
+            let launch = Listed { kind: kinds(&steps), ..launch.clone() };
             trials.push(Trial { launch, way: name.clone(), seconds, is_right, is_chosen: false });
             if is_right == Some(true) {
                 best = Some((seconds, name, way));
@@ -302,15 +347,30 @@ impl CudaProgram {
             let Some(way) = self.of_engine(ways, engine) else { continue };
             let is_better = offer(self, engine.to_string(), way);
             if !is_better {
-                self.convolutions.pop();
+                self.cudnn_plans.pop();
             }
             is_found |= is_better;
+        }
+        let mut unprepared = Vec::new();
+        for engine in &offers.attentions {
+            match self.of_attention(ways, engine) {
+                Ok(way) => {
+                    let is_better = offer(self, engine.to_string(), way);
+                    if !is_better {
+                        self.cudnn_plans.pop();
+                    }
+                    is_found |= is_better;
+                }
+                Err(problem) => unprepared.push(Declined::new(launch.clone(), engine.to_string(), &problem)),
+            }
         }
         // The generated kernel may win where there is one channel to a group; elsewhere it takes long to find that out.
         let is_depthwise = ways.convolution.as_ref().is_some_and(|convolution| convolution.filter[1] == 1);
         if !own.otherwise.is_empty() && (is_depthwise || !is_found) {
             offer(self, GENERATED.into(), Way { runs: Runs::Generated, is_unfinished: false });
         }
+        declined.append(&mut unprepared);
+        self.declined.append(&mut declined);
         let none = || {
             let (name, device) = (&step.name, &self.device.name);
             let message = format!("neither a library nor a kernel of ours computes {name} on {device}");
@@ -336,6 +396,9 @@ impl CudaProgram {
         if let Some(product) = offers.products.iter().find(|product| product.to_string() == kept) {
             return Some(of_product(ways, product));
         }
+        if let Some(engine) = offers.attentions.iter().find(|engine| engine.to_string() == kept) {
+            return self.of_attention(ways, engine).ok();
+        }
         let engine = offers.engines.iter().find(|engine| engine.to_string() == kept)?;
         self.of_engine(ways, engine)
     }
@@ -347,30 +410,56 @@ impl CudaProgram {
         if plan.workspace > WORKSPACE {
             return None;
         }
-        self.convolutions.push(plan);
-        Some(Way { runs: Runs::Convolution(self.convolutions.len() - 1), is_unfinished: engine.of_sums })
+        self.cudnn_plans.push(plan);
+        Some(Way { runs: Runs::Cudnn(self.cudnn_plans.len() - 1), is_unfinished: engine.of_sums })
     }
 
-    /// Seconds of `steps`, with weights from the ring: of `weights` bytes, in place of those at `right`. Stops early when they take
-    /// much longer than `least`.
+    /// The way of `engine`, the last of the plans. Errors: the library does not run it after all, or it wants too much memory.
+    fn of_attention(&mut self, ways: &Ways, engine: &OfferedAttention) -> Result<Way, Diagnostic> {
+        let gone = || Diagnostic::error(Kind::Unsupported, "B0306", "cuDNN is not open");
+        let (Some(attention), Some(cudnn)) = (&ways.attention, &self.libraries.cudnn) else { return Err(gone()) };
+        let plan = cudnn.attention_plan(attention, &engine.engine)?;
+        if plan.workspace > WORKSPACE {
+            let message = format!("its workspace is {} bytes, more than {WORKSPACE}", plan.workspace);
+            return Err(Diagnostic::error(Kind::Limit, "B0306", message));
+        }
+        self.cudnn_plans.push(plan);
+        Ok(Way { runs: Runs::Cudnn(self.cudnn_plans.len() - 1), is_unfinished: false })
+    }
+
+    /// Where right operands lie that nothing writes, and their bytes: of what is before `ways`, too.
+    fn weights<'a>(&'a self, ways: &'a Ways, places: &'a Places) -> impl Iterator<Item = (Address, usize)> + 'a {
+        let before = ways.before.iter().filter_map(|step| match &step.work {
+            Work::Contraction(_, places) => Some(places),
+            Work::Kernel(_) => None,
+        });
+        let is_constant = |place: &Place| matches!(self.plan.buffers[place.buffer].content, Content::Constant(_));
+        let rights = [places].into_iter().chain(before).map(|places| places.right).filter(is_constant);
+        rights.map(|right| (self.address(right), self.plan.buffers[right.buffer].bytes))
+    }
+
+    /// Seconds of `steps`, with what lies at `weights`, each with its bytes, from the ring. Stops early when they take much longer
+    /// than `least`.
     fn seconds_of(
         &self,
         steps: &[Ready],
-        (right, weights): (Address, usize),
+        weights: &[(Address, usize)],
         ring: &Ring,
         least: f64,
     ) -> Result<f64, Diagnostic> {
         let base = self.base(0);
         let work = |at: usize| {
-            let slot = ring.slot(at, weights).filter(|_| weights > 0);
-            let right_now = slot.map_or(right, |slot| slot.wrapping_sub(base));
+            let slots = ring.slots(at, weights);
+            let place = |address: &mut Address| {
+                if let Some((_, slot)) = slots.iter().find(|(from, _)| from == address) {
+                    *address = slot.wrapping_sub(base);
+                }
+            };
             steps.iter().try_for_each(|ready| {
                 let mut ready = ready.clone();
                 match &mut ready {
-                    Ready::Product(_, operands) | Ready::Convolution(_, operands) => operands.right = right_now,
-                    Ready::Kernel(_, _, all) => {
-                        all.iter_mut().filter(|at| **at == right).for_each(|at| *at = right_now);
-                    }
+                    Ready::Product(_, operands) | Ready::Cudnn(_, operands) => place(&mut operands.right),
+                    Ready::Kernel(_, _, all) => all.iter_mut().for_each(place),
                 }
                 self.enqueue_one(&ready, base)
             })
@@ -410,97 +499,14 @@ impl CudaProgram {
 
 /// What two steps have in common that are computed in the same way. Kernels hold the addresses of one step; those of two
 /// steps that are else alike are alike.
-fn key(ways: &Ways) -> String {
+pub(crate) fn key(ways: &Ways) -> String {
     let sums = ways.sums.as_ref().map(|sums| (&sums.product, &sums.convolution, &sums.after.source));
     // What no library computes is described by a kernel alone.
     let alone = ways.ours.first().filter(|_| !ways.has_library()).map(|ours| &ours.kernel.source);
-    let own = format!("{:?} {:?} {} {sums:?} {alone:?}", ways.product, ways.convolution, ways.after.is_some());
+    let fused = ways.attention.map(|attention| format!(" {attention:?}")).unwrap_or_default();
+    let own = format!("{:?} {:?} {} {sums:?} {alone:?}{fused}", ways.product, ways.convolution, ways.after.is_some());
     let before = ways.before.iter().flat_map(|step| step.work.ways());
     before.fold(own, |own, before| format!("{own} after {}", key(before)))
-}
-
-impl CudaProgram {
-    /// Chooses other ways until the program computes as a whole what its steps compute one by one.
-    ///
-    /// Steps that are right alone were wrong together before graphs made kernels of libraries wait; whatever makes them differ,
-    /// such a program is not handed out. Errors: no other ways are left.
-    pub(crate) fn settle(&mut self, cache: &Cache, kernels: &HashMap<String, Kernel>) -> Result<(), Diagnostic> {
-        self.prepare_steps(cache, kernels)?;
-        self.record(0)?;
-        for _ in 0..MOST_REPAIRS {
-            let Some(step) = self.unsettled()? else { return Ok(()) };
-            let Work::Contraction(ways, _) = &self.plan.steps[step].work else { break };
-            let key = key(ways);
-            let name = self.chosen.remove(&key).map(|(name, _)| name).unwrap_or_default();
-            self.refused.entry(key).or_default().insert(name);
-            self.prepare_steps(cache, kernels)?;
-            self.record(0)?;
-        }
-        let message = "the program computes as a whole other results than step by step";
-        Err(Diagnostic::error(Kind::Io, "B0314", message).help("please report it with the versions of the libraries"))
-    }
-
-    /// The first step of a library, or else the last step, whose result is another one when all steps before it are enqueued
-    /// at once; `None` when the results of the program are right.
-    fn unsettled(&self) -> Result<Option<usize>, Diagnostic> {
-        const REPLAYS: usize = 3;
-        let (base, stream) = (self.base(0), &self.libraries.stream);
-        let differs = |n: usize, results: &dyn Fn() -> Result<Vec<Vec<u8>>, Diagnostic>| {
-            for step in &self.steps[..n] {
-                step.iter().try_for_each(|ready| self.enqueue_one(ready, base))?;
-                stream.synchronize()?;
-            }
-            let expected = results()?;
-            let graph = stream.capture(&mut || {
-                self.steps[..n].iter().flatten().try_for_each(|ready| self.enqueue_one(ready, base))
-            })?;
-            for _ in 0..REPLAYS {
-                stream.replay(&graph)?;
-                if results()? != expected {
-                    return Ok(true);
-                }
-            }
-            Ok::<bool, Diagnostic>(false)
-        };
-        let buffer = |at: usize| self.bytes(self.offset(at), self.plan.buffers[at].bytes);
-        let outputs = || self.plan.outputs.iter().map(|(view, _)| buffer(view.buffer)).collect();
-        let n = self.steps.len();
-        if n == 0 || !differs(n, &outputs)? {
-            return Ok(None);
-        }
-        for (at, ready) in self.steps.iter().enumerate() {
-            let is_library = !ready.iter().all(|ready| matches!(ready, Ready::Kernel(..)));
-            if is_library && differs(at + 1, &|| Ok(vec![buffer(self.plan.steps[at].writes[0])?]))? {
-                return Ok(Some(at));
-            }
-        }
-        Ok(Some(n - 1))
-    }
-
-    /// How far each step that a library computes is from the generated kernel that computes the same, on the inputs of
-    /// the last run: the norm of the difference over the norm of the result. Steps without such a kernel are not among them.
-    pub fn deviations(&self) -> Result<Vec<(Listed, f64)>, Error> {
-        self.device.bind()?;
-        let base = self.base(0);
-        let mut references = self.references.iter().peekable();
-        let mut found = Vec::new();
-        for (at, (step, ready)) in self.plan.steps.iter().zip(&self.steps).enumerate() {
-            ready.iter().try_for_each(|ready| self.enqueue_one(ready, base))?;
-            let (Some((_, reference)), Work::Contraction(ways, places)) =
-                (references.next_if(|(step, _)| *step == at), &step.work)
-            else {
-                continue;
-            };
-            let (count, scalar, _) = ways.result();
-            let len = count * scalar.bytes();
-            let out = self.operands(places).out;
-            let computed: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
-            reference.iter().try_for_each(|ready| self.enqueue_one(ready, base))?;
-            let expected: Vec<f64> = numbers(scalar, &self.bytes(out, len)?).collect();
-            found.push((Listed { kind: kinds(ready), ..listed(step) }, distance(&computed, &expected)));
-        }
-        Ok(found)
-    }
 }
 
 /// The launches of `way`.
@@ -509,10 +515,10 @@ fn launches(way: &Way, operands: Operands, own: &Own) -> Vec<Ready> {
     let (at, after) = if way.is_unfinished { (unfinished, own.after.clone()) } else { (operands, None) };
     let library = match &way.runs {
         Runs::Product(plan) => Ready::Product(plan.clone(), at),
-        Runs::Convolution(plan) => Ready::Convolution(*plan, at),
+        Runs::Cudnn(plan) => Ready::Cudnn(*plan, at),
         // Another step of the same key may lack the kernel.
         Runs::Ours(at) => {
-            return own.ours.get(*at).cloned().flatten().unwrap_or_else(|| own.otherwise.clone());
+            return own.ours.get(*at).cloned().flatten().unwrap_or_else(|| own.reference.clone());
         }
         Runs::Generated => return own.otherwise.clone(),
     };

@@ -1,6 +1,6 @@
 //! The driver and the libraries start while the processor rewrites a model: each takes some tenths of a second.
 
-use crate::convolution::Cudnn;
+use crate::cudnn::Cudnn;
 use crate::driver::{Device, Stream};
 use crate::libraries::Library;
 use crate::product::CublasLt;

@@ -5,9 +5,6 @@ use super::{BANDWIDTH, By, CANDIDATES, PARTS, Row, STEP, Tile};
 use crate::convolution::Convolution;
 use crate::driver::{PROCESSOR_SHARED_BYTES, PROCESSORS};
 
-/// Instructions for operands that are described one by one.
-pub(super) const PLANES: &str = include_str!("../planes.cuh");
-
 pub(super) const TILES: [Row; 5] =
     [(64, 64, [4, 1], 5), (64, 128, [4, 1], 4), (128, 64, [8, 1], 6), (128, 128, [8, 1], 4), (256, 64, [16, 1], 4)];
 /// Bytes of shared memory so that a processor has room for two blocks.

@@ -48,7 +48,6 @@ pub(crate) fn emulated(kernel: &Generated, operands: &[Vec<u8>], out_bytes: usiz
     let n = operands.len();
     let types: Vec<String> =
         (0..=n).map(|at| format!("(decltype(argument<{at}>(region)))buffers[{at}].data()")).collect();
-    let tile = tile.replace(super::halo_groups::PLANES, "");
     let main = format!(
         r#"
 template <int AT, typename... T> std::tuple_element_t<AT, std::tuple<T...>> argument(void (*)(T...));
@@ -75,7 +74,7 @@ int main(int, char** names) {{
         types.join(", "),
         n + 1,
     );
-    std::fs::write(at("host.cpp"), [HOST, "#include <tuple>\n", finish, between, &tile, &main].concat())
+    std::fs::write(at("host.cpp"), [HOST, "#include <tuple>\n", finish, between, tile, &main].concat())
         .expect("written");
     let (flags, program) = (["-std=c++20", "-O1", "-w", "-pthread", "-o"], at("host"));
     let compiled = Command::new("c++").args(flags).arg(&program).arg(at("host.cpp")).output().ok()?;
