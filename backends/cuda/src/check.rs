@@ -1,8 +1,9 @@
-//! What a way to a result must compute to be chosen: what our generated kernel without matrix units computes, or of attention what
+//! What a way to a result must compute to be chosen: what our generated kernel without matrix units computes, or of what it has a fused engine for what
 //! the first of our kernels computes.
 
 use crate::backend::listed;
 use crate::driver::Address;
+use crate::fused::Fused;
 use crate::plan::{Places, Ways, Work};
 use crate::program::{CudaProgram, Ready, kinds};
 use crate::ring::Ring;
@@ -92,6 +93,7 @@ impl CudaProgram {
             let first = |part: usize| (count - PART) * part / (PARTS - 1);
             (0..PARTS).map(|part| (out + (first(part) * width) as Address, PART)).collect()
         };
+        let is_attention = matches!(ways.fused, Some(Fused::Attention(_)));
         let limit = match scalar {
             // A number that lies between two steps may be rounded to either.
             Scalar::I8 => 2e-3,
@@ -104,8 +106,8 @@ impl CudaProgram {
                 4e-3
             }
             // Both sides round the weights, and each its own way.
-            Scalar::F16 if ways.attention.is_some() => 2e-3,
-            Scalar::Bf16 if ways.attention.is_some() => 1.6e-2,
+            Scalar::F16 if is_attention => 2e-3,
+            Scalar::Bf16 if is_attention => 1.6e-2,
             Scalar::F16 => 1e-3,
             Scalar::Bf16 => 8e-3,
             Scalar::F64 => 1e-12,

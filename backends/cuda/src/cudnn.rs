@@ -1,5 +1,5 @@
 //! cuDNN's graph interface: the handle, descriptors, engines, and plans that are ready to run. What they compute is described in
-//! `convolution.rs` and `fused_attention.rs`.
+//! `convolution.rs`, `fused_attention.rs` and `fused_normalization.rs`.
 
 #![allow(unsafe_code)]
 

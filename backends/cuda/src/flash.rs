@@ -6,6 +6,7 @@
 use crate::attention::scale;
 use crate::driver::{Launch, PROCESSOR_SHARED_BYTES, PROCESSORS};
 use crate::flat::{Flat, FlatCall, Refusal};
+use crate::fused::Fused;
 use crate::fused_attention::FusedAttention;
 use crate::plan::{Needs, Ours, Place, Places, Step, Ways, Work};
 use crate::planner::Planner;
@@ -265,6 +266,7 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
     // The library's engines add no mask and have no cap.
     let is_plain = mask.is_none() && form.softcap <= 0.0;
     let fused = FusedAttention::of(&views, &out, form.scale, form.is_causal).filter(|_| is_plain);
+    let fused = fused.map(|fused| Fused::Attention(Box::new(fused)));
     let places = Places {
         left: Place::of(&views[0]),
         right: Place::of(&views[1]),
@@ -275,7 +277,7 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
         out: Place::of(&out),
     };
     planner.plan.steps.push(Step {
-        work: Work::Contraction(Box::new(Ways { attention: fused, ..Ways::of_ours(ours) }), places),
+        work: Work::Contraction(Box::new(Ways { fused, ..Ways::of_ours(ours) }), places),
         name: "Attention".into(),
         nodes: vec![call.name.clone()],
         reads,

@@ -2,8 +2,7 @@
 //! values.
 
 use crate::cudnn::{
-    Argument, Cudnn, CudnnPlan, Descriptor, Engine, Kept, Mode, Name, Note, Object, OperationGraph, Pointwise, Type,
-    element, tensor,
+    Argument, Cudnn, Descriptor, Kept, Mode, Name, Object, OperationGraph, Pointwise, Type, element, tensor,
 };
 use crate::view::{Scalar, View};
 use cudarc::cudnn::sys;
@@ -100,14 +99,13 @@ const HIDDEN: i64 = 6;
 const BETWEEN: i64 = 100;
 
 impl Cudnn {
-    /// The engines that the heuristics offer for `attention`, in their order, at most `n`. Errors: it cannot be described, or there
-    /// is no engine for it.
-    pub fn attention_engines(&self, attention: &FusedAttention, n: usize) -> Result<Vec<Engine>, Diagnostic> {
-        self.offered(graph(self, attention)?, n, &is_steady)
+    pub(crate) fn attention_graph(&self, attention: &FusedAttention) -> Result<OperationGraph, Diagnostic> {
+        let Chain { parts, operations, .. } = chain(attention)?;
+        self.graph(operations, parts)
     }
 
-    /// Prepares `engine`; this may compile a kernel. Errors: the engine does not support the attention after all.
-    pub fn attention_plan(&self, attention: &FusedAttention, engine: &Engine) -> Result<CudnnPlan, Diagnostic> {
+    /// What each tensor of the graph is when a plan runs.
+    pub(crate) fn attention_arguments(&self, attention: &FusedAttention) -> Vec<(i64, Argument)> {
         let mut arguments = vec![
             (QUERIES, Argument::Operand(|at| at.left, 0)),
             (KEYS, Argument::Operand(|at| at.right, 0)),
@@ -119,13 +117,8 @@ impl Cudnn {
             let hidden = if self.version() < HIDES_BY_INFINITY { f32::MIN } else { f32::NEG_INFINITY };
             arguments.push((HIDDEN, Argument::Number(hidden)));
         }
-        self.prepared(engine, arguments)
+        arguments
     }
-}
-
-/// Whether each run of an engine with `notes` gives the same. Whether results have digits enough is found out by a comparison.
-fn is_steady(notes: Option<&[Note]>) -> bool {
-    notes.is_some_and(|notes| !notes.contains(&Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC))
 }
 
 /// Operations of a graph in order, and what they are described by.
@@ -245,15 +238,11 @@ fn chain(attention: &FusedAttention) -> Result<Chain, Diagnostic> {
     Ok(chain)
 }
 
-fn graph(cudnn: &Cudnn, attention: &FusedAttention) -> Result<OperationGraph, Diagnostic> {
-    let Chain { parts, operations, .. } = chain(attention)?;
-    cudnn.graph(operations, parts)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::expanded::read;
+    use crate::fused::{Fused, is_steady};
     use crate::plan::{Ways, Work};
     use crate::planner::plan;
     use crate::tuning::key;
@@ -287,7 +276,10 @@ mod tests {
     }
 
     fn fused(attention: &str, precision: Precision) -> Option<FusedAttention> {
-        planned(attention, precision)?.attention
+        match planned(attention, precision)?.fused {
+            Some(Fused::Attention(attention)) => Some(*attention),
+            _ => None,
+        }
     }
 
     #[test]
@@ -332,11 +324,13 @@ mod tests {
     fn choices_are_kept_apart_by_what_the_library_is_asked_for() {
         let ways = planned("> (q, k, v", Precision::F16).expect("attention");
         let asked = key(&ways);
-        let attention = ways.attention.expect("a library may compute it");
-        let with = |attention| key(&Ways { attention, ..(*ways).clone() });
+        let Some(Fused::Attention(attention)) = ways.fused.clone() else { panic!("a library may compute it") };
+        let with = |attention: Option<FusedAttention>| {
+            key(&Ways { fused: attention.map(|attention| Fused::Attention(Box::new(attention))), ..(*ways).clone() })
+        };
         assert_ne!(asked, with(None));
-        assert_ne!(asked, with(Some(FusedAttention { is_causal: true, ..attention })));
-        assert_eq!(asked, with(Some(attention)));
+        assert_ne!(asked, with(Some(FusedAttention { is_causal: true, ..*attention })));
+        assert_eq!(asked, with(Some(*attention)));
     }
 
     #[test]

@@ -188,7 +188,7 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
         [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref(), Some(&out)],
     );
     let library = Ways {
-        attention: None,
+        fused: None,
         product: as_product(&convolution, group),
         convolution: Some(convolution.clone()),
         otherwise: Some(otherwise.ok_or_else(|| refuse("it has too many elements"))?),

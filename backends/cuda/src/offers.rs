@@ -1,4 +1,4 @@
-//! What the libraries offer for a product or convolution, for the sums of one, and for attention.
+//! What the libraries offer for a product or convolution, for the sums of one, and for what it has fused engines for.
 
 use crate::cudnn::Engine;
 use crate::plan::Ways;
@@ -12,8 +12,8 @@ use std::fmt::{self, Display};
 const PRODUCTS: usize = 24;
 /// Convolutions that are timed, in each order of their additions: preparing one may compile a kernel.
 const ENGINES: usize = 12;
-/// Engines for attention that are timed.
-const ATTENTIONS: usize = 4;
+/// Fused engines that are timed.
+const FUSED: usize = 4;
 /// Those of quantized numbers, each of which cuDNN compiles a kernel for.
 const QUANTIZED_ENGINES: usize = 5;
 
@@ -37,8 +37,10 @@ pub(crate) struct OfferedEngine {
     pub engine: Engine,
 }
 
-/// An engine of cuDNN for attention.
-pub(crate) struct OfferedAttention {
+/// A fused engine of cuDNN.
+pub(crate) struct OfferedFused {
+    /// What its list is called.
+    list: &'static str,
     /// Its place in the library's list.
     at: usize,
     pub engine: Engine,
@@ -48,13 +50,10 @@ pub(crate) struct OfferedAttention {
 pub(crate) struct Offers {
     pub products: Vec<OfferedProduct>,
     pub engines: Vec<OfferedEngine>,
-    pub attentions: Vec<OfferedAttention>,
-    /// Why the library has no engine for attention.
+    pub fused: Vec<OfferedFused>,
+    /// Why the library has no fused engine.
     pub refusal: Option<Diagnostic>,
 }
-
-/// What the library's list for attention is called.
-pub(crate) const ATTENTION: &str = "cuDNN attention";
 
 /// What a list of a library is called; that of sums begins otherwise, since both count from the beginning.
 fn list(of_sums: bool, of: &str) -> String {
@@ -80,9 +79,9 @@ impl Display for OfferedEngine {
 }
 
 /// Its name among the ways of one result, in the cache too.
-impl Display for OfferedAttention {
+impl Display for OfferedFused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{ATTENTION} {}", self.at)
+        write!(f, "{} {}", self.list, self.at)
     }
 }
 
@@ -90,7 +89,7 @@ impl CudaProgram {
     /// What the libraries offer for `ways`; when a way named `kept` was chosen before, only the list that it is in is asked for.
     pub(crate) fn offers(&self, ways: &Ways, kept: &str) -> Offers {
         let is_wanted = |list: String| kept.is_empty() || kept.starts_with(&list);
-        let mut offers = Offers { products: Vec::new(), engines: Vec::new(), attentions: Vec::new(), refusal: None };
+        let mut offers = Offers { products: Vec::new(), engines: Vec::new(), fused: Vec::new(), refusal: None };
         for (of_sums, product) in [false, true].into_iter().zip(ways.products()) {
             if let (Some(product), Some(cublas)) = (product, &self.libraries.cublas)
                 && is_wanted(list(of_sums, "cuBLASLt"))
@@ -112,13 +111,13 @@ impl CudaProgram {
                 }
             }
         }
-        if let (Some(attention), Some(cudnn)) = (&ways.attention, &self.libraries.cudnn)
-            && is_wanted(ATTENTION.into())
+        if let (Some(fused), Some(cudnn)) = (&ways.fused, &self.libraries.cudnn)
+            && is_wanted(fused.list().into())
         {
-            match cudnn.attention_engines(attention, ATTENTIONS) {
+            match cudnn.fused_engines(fused, FUSED) {
                 Ok(engines) => {
                     let offered = engines.into_iter().enumerate();
-                    offers.attentions.extend(offered.map(|(at, engine)| OfferedAttention { at, engine }));
+                    offers.fused.extend(offered.map(|(at, engine)| OfferedFused { list: fused.list(), at, engine }));
                 }
                 Err(problem) => offers.refusal = Some(problem),
             }

@@ -2,7 +2,7 @@
 
 use crate::constants::Constant;
 use crate::convolution::Convolution;
-use crate::fused_attention::FusedAttention;
+use crate::fused::Fused;
 use crate::product::Product;
 use crate::region::Generated;
 use crate::view::{Scalar, View};
@@ -51,7 +51,7 @@ impl Place {
 pub(crate) enum Work {
     /// A generated kernel; its parameters are the beginnings of buffers.
     Kernel(Generated),
-    /// A product, convolution or attention, in every way that there is; the fastest is found on the device.
+    /// What libraries compute, too: a product, convolution, attention or normalization, in every way that there is; the fastest is found on the device.
     Contraction(Box<Ways>, Places),
 }
 
@@ -84,8 +84,8 @@ pub(crate) struct Ways {
     pub product: Option<Product>,
     /// As a convolution.
     pub convolution: Option<Convolution>,
-    /// As attention. It is checked against the first of `ours`.
-    pub attention: Option<FusedAttention>,
+    /// By an engine of cuDNN for more than a product or convolution. It is checked against the first of `ours`.
+    pub fused: Option<Fused>,
     /// By a generated kernel, which needs no library. The others are checked against it.
     pub otherwise: Option<Generated>,
     /// The activation, in place, after a way that does not have it.
@@ -160,7 +160,7 @@ impl Ways {
         Self {
             product: None,
             convolution: None,
-            attention: None,
+            fused: None,
             otherwise: None,
             after: None,
             sums: None,
@@ -204,8 +204,8 @@ impl Ways {
             let tf32 = tf32 || sums.convolution.as_ref().is_some_and(|convolution| convolution.tf32);
             return (sums.result.0, sums.result.1, tf32);
         }
-        if let Some(attention) = &self.attention {
-            return (attention.out.shape.iter().product(), attention.scalar, false);
+        if let Some((count, scalar)) = self.fused.as_ref().map(Fused::result) {
+            return (count, scalar, false);
         }
         match (&self.product, &self.convolution) {
             (Some(product), _) => (product.batch * product.m * product.n, product.scalar, product.tf32),
@@ -215,12 +215,12 @@ impl Ways {
     }
 }
 
-/// Where the operands of a product, convolution or attention are.
+/// Where the operands of a product, convolution, attention or normalization are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
-    /// The left operand, or the image.
+    /// The left operand, the image, or the rows.
     pub left: Place,
-    /// The right operand, or the filter.
+    /// The right operand, the filter, or what rows are scaled by.
     pub right: Place,
     /// The values of attention, whose queries and keys are left and right.
     pub values: Option<Place>,

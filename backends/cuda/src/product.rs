@@ -74,9 +74,9 @@ pub struct Product {
 /// Where the operands of one product, convolution or attention are.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
-    /// The left operand, or the image.
+    /// The left operand, the image, or the rows.
     pub left: Address,
-    /// The right operand, or the filter.
+    /// The right operand, the filter, or what rows are scaled by.
     pub right: Address,
     /// The values of attention, whose queries and keys are left and right; or 0.
     pub values: Address,

@@ -198,7 +198,7 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
         None => Vec::new(),
     };
     let library = Ways {
-        attention: None,
+        fused: None,
         product: Some(product),
         convolution: convolution.clone().filter(|_| is_gelu),
         otherwise,

@@ -145,9 +145,9 @@ impl CudaProgram {
         );
         let cublas = if wants(Library::CublasLt, products, is_bound) { Some(CublasLt::new()?) } else { None };
         let mut cudnn = if wants(Library::Cudnn, convolutions, false) { Some(Cudnn::new(&stream)?) } else { None };
-        // Attention has kernels of ours, whatever a library says.
+        // What has a fused engine has kernels of ours, whatever a library says.
         let mut declined = Vec::new();
-        if cudnn.is_none() && wants(Library::Cudnn, ways().any(|ways| ways.attention.is_some()), false) {
+        if cudnn.is_none() && wants(Library::Cudnn, ways().any(|ways| ways.fused.is_some()), false) {
             cudnn = Cudnn::new(&stream).map_err(|problem| declined.push(Declined::library(&problem))).ok();
         }
         stage("libraries");

@@ -2,6 +2,7 @@
 
 use crate::constants::reals;
 use crate::flat::{FlatCall, Refusal, ValueAt};
+use crate::fused_normalization;
 use crate::operators;
 use crate::plan::{Step, Work};
 use crate::planner::Planner;
@@ -128,6 +129,7 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
     let region =
         Region { shape, n_column_axes: n_columns, operands: Vec::new(), values: Vec::new(), stores: Vec::new() };
     let mut building = Building { planner, region, axes, registers: HashMap::new(), bytes: 0.0 };
+    let alone = if let [at] = calls { roles[*at].clone().map(|role| (&flat.calls[*at], role)) } else { None };
     for &at in calls {
         let call = &flat.calls[at];
         match roles[at].take() {
@@ -137,7 +139,11 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
             None => return Err(Refusal::new("", "there is no kernel for it")),
         }
     }
-    building.finish(calls)
+    building.finish(calls)?;
+    if let Some((call, Role::Row(operator, _))) = &alone {
+        fused_normalization::offer(planner, call, operator);
+    }
+    Ok(())
 }
 
 struct Building<'a, 'b> {

@@ -1,4 +1,4 @@
-//! Which way computes a product, convolution or attention: all are timed on the device, the choice is kept on disk.
+//! Which way computes what libraries compute, too, such as a product or convolution: all are timed on the device, the choice is kept on disk.
 //!
 //! Launches are timed inside a graph, since a launch from the host may take longer than the kernel. Weights are read from
 //! changing places of a memory larger than the cache, since a program finds them there only if it is small.
@@ -6,7 +6,7 @@
 use crate::backend::{kernels_of, listed};
 use crate::compile::Cache;
 use crate::driver::{Address, Kernel, UNASKED_SHARED_BYTES};
-use crate::offers::{ATTENTION, OfferedAttention, OfferedEngine, OfferedProduct, Offers};
+use crate::offers::{OfferedEngine, OfferedFused, OfferedProduct, Offers};
 use crate::plan::{Content, Ours, Place, Places, Step, Ways, Work};
 use crate::product::{Operands, ProductPlan, WORKSPACE};
 use crate::program::{CudaProgram, Ready, kinds};
@@ -42,7 +42,7 @@ enum Runs {
     Generated,
 }
 
-/// One way to a product, convolution or attention, as it was timed on the device.
+/// One way to a result, as it was timed on the device.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// The step.
@@ -75,7 +75,7 @@ impl Declined {
 
     /// cuDNN did not start.
     pub(crate) fn library(problem: &Diagnostic) -> Self {
-        Self { launch: None, way: ATTENTION.into(), reason: reason(problem) }
+        Self { launch: None, way: "cuDNN".into(), reason: reason(problem) }
     }
 }
 
@@ -87,7 +87,7 @@ fn reason(problem: &Diagnostic) -> String {
 struct Own {
     /// What computes the result without a library; empty where there is no such kernel.
     otherwise: Vec<Ready>,
-    /// What ways of libraries are checked against: the same, or of attention the first kernel of ours that was loaded.
+    /// What ways of libraries are checked against: the same, or where there is no such kernel the first of ours that was loaded.
     reference: Vec<Ready>,
     /// What competes with libraries; absent where it was not loaded.
     ours: Vec<Option<Vec<Ready>>>,
@@ -128,7 +128,7 @@ impl CudaProgram {
         &self.trials
     }
 
-    /// What libraries declined when ways were timed, of attention, and of everything that they refused to run.
+    /// What libraries declined when ways were timed, of fused engines, and of everything that they refused to run.
     pub fn declined(&self) -> &[Declined] {
         &self.declined
     }
@@ -196,8 +196,8 @@ impl CudaProgram {
             let mut all = kernels_of(&step.work);
             for ways in step.work.ways().into_iter().filter(|ways| !ways.ours.is_empty()) {
                 let (_, kept) = self.kept(&key(ways), ways, cache);
-                // Should the library no longer take attention, the first kernel of ours does.
-                let is_library = kept.starts_with(ATTENTION);
+                // Should the library no longer have the engine, the first kernel of ours computes it.
+                let is_library = ways.fused.as_ref().is_some_and(|fused| kept.starts_with(fused.list()));
                 let is_wanted = |(at, ours): &(usize, &Ours)| match kept.as_str() {
                     "" => ours.needs.are_met(architecture),
                     kept => kept == of_ours(ours) || is_library && *at == 0,
@@ -256,7 +256,7 @@ impl CudaProgram {
         let end = after.iter().filter(|_| sums.is_some());
         let all = |plain: Ready| before.reference.iter().cloned().chain([plain]).chain(end.cloned()).collect();
         let otherwise: Vec<Ready> = plain.map_or_else(Vec::new, all);
-        let first = ours.iter().flatten().take(usize::from(ways.attention.is_some()));
+        let first = ours.iter().flatten().take(usize::from(ways.fused.is_some()));
         let reference = if otherwise.is_empty() { first.flatten().cloned().collect() } else { otherwise.clone() };
         let sums = sums.map(|sums| self.address(sums.place));
         Ok(Own { otherwise, reference, ours, before: before.launches.clone(), after, sums })
@@ -300,13 +300,13 @@ impl CudaProgram {
             none => &*none.insert(Ring::new(&self.device, cache)?),
         };
         let operands = self.operands(places);
-        // Our kernels for attention judge those of a library, and not each other.
-        let is_judged = !own.otherwise.is_empty() || !(own.reference.is_empty() || offers.attentions.is_empty());
+        // Where nothing else does, our kernels judge those of a library, and not each other.
+        let is_judged = !own.otherwise.is_empty() || !(own.reference.is_empty() || offers.fused.is_empty());
         let check = if is_judged { self.check(ways, places, &own.reference, ring)? } else { None };
         let launch = listed(step);
         let mut declined = Vec::new();
-        if let Some(problem) = &offers.refusal {
-            declined.push(Declined::new(launch.clone(), ATTENTION, problem));
+        if let (Some(problem), Some(fused)) = (&offers.refusal, &ways.fused) {
+            declined.push(Declined::new(launch.clone(), fused.list(), problem));
         }
         let mut best: Option<(f64, String, Way)> = None;
         let mut trials = Vec::new();
@@ -352,8 +352,8 @@ impl CudaProgram {
             is_found |= is_better;
         }
         let mut unprepared = Vec::new();
-        for engine in &offers.attentions {
-            match self.of_attention(ways, engine) {
+        for engine in &offers.fused {
+            match self.of_fused(ways, engine) {
                 Ok(way) => {
                     let is_better = offer(self, engine.to_string(), way);
                     if !is_better {
@@ -396,8 +396,8 @@ impl CudaProgram {
         if let Some(product) = offers.products.iter().find(|product| product.to_string() == kept) {
             return Some(of_product(ways, product));
         }
-        if let Some(engine) = offers.attentions.iter().find(|engine| engine.to_string() == kept) {
-            return self.of_attention(ways, engine).ok();
+        if let Some(engine) = offers.fused.iter().find(|engine| engine.to_string() == kept) {
+            return self.of_fused(ways, engine).ok();
         }
         let engine = offers.engines.iter().find(|engine| engine.to_string() == kept)?;
         self.of_engine(ways, engine)
@@ -415,10 +415,10 @@ impl CudaProgram {
     }
 
     /// The way of `engine`, the last of the plans. Errors: the library does not run it after all, or it wants too much memory.
-    fn of_attention(&mut self, ways: &Ways, engine: &OfferedAttention) -> Result<Way, Diagnostic> {
+    fn of_fused(&mut self, ways: &Ways, engine: &OfferedFused) -> Result<Way, Diagnostic> {
         let gone = || Diagnostic::error(Kind::Unsupported, "B0306", "cuDNN is not open");
-        let (Some(attention), Some(cudnn)) = (&ways.attention, &self.libraries.cudnn) else { return Err(gone()) };
-        let plan = cudnn.attention_plan(attention, &engine.engine)?;
+        let (Some(fused), Some(cudnn)) = (&ways.fused, &self.libraries.cudnn) else { return Err(gone()) };
+        let plan = cudnn.fused_plan(fused, &engine.engine)?;
         if plan.workspace > WORKSPACE {
             let message = format!("its workspace is {} bytes, more than {WORKSPACE}", plan.workspace);
             return Err(Diagnostic::error(Kind::Limit, "B0306", message));
@@ -503,7 +503,7 @@ pub(crate) fn key(ways: &Ways) -> String {
     let sums = ways.sums.as_ref().map(|sums| (&sums.product, &sums.convolution, &sums.after.source));
     // What no library computes is described by a kernel alone.
     let alone = ways.ours.first().filter(|_| !ways.has_library()).map(|ours| &ours.kernel.source);
-    let fused = ways.attention.map(|attention| format!(" {attention:?}")).unwrap_or_default();
+    let fused = ways.fused.as_ref().map(|fused| format!(" {fused:?}")).unwrap_or_default();
     let own = format!("{:?} {:?} {} {sums:?} {alone:?}{fused}", ways.product, ways.convolution, ways.after.is_some());
     let before = ways.before.iter().flat_map(|step| step.work.ways());
     before.fold(own, |own, before| format!("{own} after {}", key(before)))
