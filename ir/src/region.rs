@@ -48,6 +48,10 @@ pub struct Epilogues {
     pub takes_shortcut: bool,
     /// Be that shortcut.
     pub is_shortcut: bool,
+    /// Have the products of another such call of its own result, which is not kept, in the same kernel.
+    pub begins_chain: bool,
+    /// Be that other call.
+    pub ends_chain: bool,
 }
 
 /// What one kernel can hold, and the device that it runs on.

@@ -64,7 +64,7 @@ pub(super) struct Bench {
     /// Sizes of symbolic dims: input:1x3x224x224,...
     #[arg(long, default_value = "")]
     shapes: String,
-    /// Which calls share a kernel in the fused program, joined by commas: patterns (epilogues, quantized, shortcuts, lookups, rows, pointwise,
+    /// Which calls share a kernel in the fused program, joined by commas: patterns (epilogues, quantized, shortcuts, chains, lookups, rows, pointwise,
     /// recompute, attention) and fused functions such as ConvRelu; all, or none; a `-` before a name leaves it out: all,-rows
     #[arg(long, default_value = "all", value_delimiter = ',')]
     fusions: Vec<String>,

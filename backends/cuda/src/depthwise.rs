@@ -74,7 +74,7 @@ pub(crate) fn kernels(convolution: &Convolution, image: &View, filters: &View, b
     let n_threads = |pack: usize, each: usize| n * out_rows * out_columns.div_ceil(each) * (channels / pack);
     let ours = |share: Share| {
         let kernel = kernel(convolution, image, filters, behind, share, n_threads(share.pack, share.each))?;
-        Some(Ours { name: share.to_string(), needs: Needs::Nothing, adds_shortcut: false, kernel })
+        Some(Ours { name: share.to_string(), needs: Needs::Nothing, includes_before: false, kernel })
     };
     shares(&packs, &n_threads).into_iter().filter_map(ours).collect()
 }

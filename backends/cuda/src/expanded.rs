@@ -53,13 +53,17 @@ pub(crate) fn expanded(flat: &Flat, source: &Model, precision: Precision, bound:
     let producers = flat.producers();
     let role = |call: &FlatCall| {
         let role = offered(flat, call, &|value| producers[value])?;
-        Some(match role {
+        let Role::Anchor(epilogues) = role else { return Some(role) };
+        Some(Role::Anchor(match precision {
             // Matrix units have no float32.
-            Role::Anchor(epilogues) if precision == Precision::F32 => {
-                Role::Anchor(Epilogues { takes_shortcut: false, is_shortcut: false, ..epilogues })
+            Precision::F32 => {
+                let apart = Epilogues { takes_shortcut: false, is_shortcut: false, ..epilogues };
+                Epilogues { begins_chain: false, ends_chain: false, ..apart }
             }
-            role => role,
-        })
+            // Those of groups of warps would cut it off.
+            Precision::Tf32 => Epilogues { begins_chain: false, ends_chain: false, ..epilogues },
+            Precision::F16 | Precision::Bf16 => epilogues,
+        }))
     };
     Expanded {
         model: Model { graph: writer.graph, functions: Vec::new(), opsets, ..source.clone() },

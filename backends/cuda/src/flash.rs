@@ -256,7 +256,7 @@ pub(crate) fn lower(planner: &mut Planner, call: &FlatCall) -> Result<(), Refusa
         Some(Ours {
             name: division.to_string(),
             needs: Needs::Nothing,
-            adds_shortcut: false,
+            includes_before: false,
             kernel: attention.kernel(division)?,
         })
     };

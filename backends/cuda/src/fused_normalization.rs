@@ -118,7 +118,7 @@ pub(crate) fn offer(planner: &mut Planner, call: &FlatCall, operator: &RowOperat
     let Some(step) = planner.plan.steps.pop() else { return };
     let work = match step.work {
         Work::Kernel(kernel) => {
-            let ours = Ours { name: "rows".into(), needs: Needs::Nothing, adds_shortcut: false, kernel };
+            let ours = Ours { name: "rows".into(), needs: Needs::Nothing, includes_before: false, kernel };
             let ways = Ways { fused: Some(Fused::Normalization(fused)), ..Ways::of_ours(vec![ours]) };
             let places = Places {
                 left: Place::of(&x),

@@ -34,8 +34,11 @@
 __device__ __forceinline__ u64 described_planes(const unsigned char* memory, unsigned at, unsigned chunk, unsigned eight) {
   return (u64)((shared_address(memory) + at) / 16 % (1 << 14)) | (u64)chunk << 16 | (u64)eight << 32;
 }
+#ifndef JOINED
+#define JOINED
+#endif
 
-extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4* __restrict__ image, const uint4* __restrict__ filters PARAMETERS) {
+extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4* __restrict__ image, const uint4* __restrict__ filters JOINED PARAMETERS) {
 #if IS_SHORT
   NEXT;
 #endif
@@ -121,17 +124,12 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
 #if !IS_SHORT
   NEXT;
 #endif
-  // The sums take the place of the operands.
-  wait_for_all_but<0>();
-  __syncthreads();
-  sum_t* const tile = reinterpret_cast<sum_t*>(memory);
-#pragma unroll
-  for (int j = 0; j < TILE_FILTERS / 8; ++j) leave(tile + warp * 16 * SUMS_ROW + j * 8, SUMS_ROW, sums[0][j]);
   const auto place_of = [&](unsigned pixel, unsigned& place) {
     const unsigned block = pixel / 64;
     const int y = first_row + block / (TILE_COLUMNS / 8) * 8 + pixel % 64 / 8, x = first_column + block % (TILE_COLUMNS / 8) * 8 + pixel % 8;
     place = (n * OUT_ROWS + y) * OUT_COLUMNS + x;
     return (OUT_ROWS % TILE_ROWS == 0 || y < OUT_ROWS) && (OUT_COLUMNS % TILE_COLUMNS == 0 || x < OUT_COLUMNS);
   };
-  finish_tile(tile, part, first_filter, place_of ARGUMENTS);
-}
+  // What comes now takes the place of the operands.
+  wait_for_all_but<0>();
+  __syncthreads();

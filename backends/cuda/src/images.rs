@@ -1,5 +1,6 @@
 //! Convolutions and pools, channels last.
 
+use crate::before::Before;
 use crate::constants::Constant;
 use crate::convolution::Convolution;
 use crate::driver::Launch;
@@ -9,7 +10,8 @@ use crate::plan::{Content, Place, Places, Step, Ways, Work};
 use crate::planner::Planner;
 use crate::product::{Activation, Matrix, Product};
 use crate::region::{Generated, PRELUDE, Region, literal, spelled};
-use crate::units::Epilogue;
+use crate::tile::Joined;
+use crate::units::{Joining, Kind, Unit};
 use crate::view::{Class, Precision, Scalar, View, channels_last};
 use crate::ways::{Native, complete};
 use crate::{depthwise, tile};
@@ -70,64 +72,30 @@ pub(crate) fn plain(
     })
 }
 
+/// Whether `call` steps from each pixel to the next, and so do its taps.
+pub(crate) fn is_near(flat: &Flat, call: &FlatCall) -> bool {
+    let is_image = call.input(0).is_some_and(|value| flat.values[value].shape.len() == 4);
+    is_image && ["strides", "dilations"].iter().all(|name| pair(call, name, 1, false) == Some([1, 1]))
+}
+
+/// Whether all filters of `call` fit in one tile of ours.
+pub(crate) fn is_slim(flat: &Flat, call: &FlatCall) -> bool {
+    let shape = call.input(1).map_or(&[][..], |value| flat.values[value].shape.as_slice());
+    shape.first().is_some_and(|filters| tile::WHOLE.contains(filters))
+}
+
 /// Whether `call` convolves single pixels without padding.
 pub(crate) fn is_single(flat: &Flat, call: &FlatCall) -> bool {
     let shape = call.input(1).map_or(&[][..], |value| flat.values[value].shape.as_slice());
     matches!(shape, [_, _, 1, 1]) && pads(call, false) == Some([0; 4])
 }
 
-/// The shortcut of a convolution, whose products may be added in the same sums.
-struct Shortcut {
-    /// What computes it alone.
-    step: Step,
-    convolution: Convolution,
-    image: View,
-    filters: View,
-    bias: Option<View>,
-}
-
-impl Shortcut {
-    /// Plans call `at`: a step of its own, which is not yet among those of the plan. `None` when it is, since it is not as it must be for
-    /// a convolution in `scalar`, or lies where nothing reads it without a copy.
-    fn planned(planner: &mut Planner, at: usize, scalar: Scalar) -> Result<Option<Self>, Refusal> {
-        let call = &planner.flat.calls[at];
-        convolution(planner, &[at], &Epilogue::default())?;
-        let lies = planner.view(call.outputs[0])?;
-        let fits = lies.scalar == scalar && lies.is_dense_in(&channels_last(4)) && lies.offset == 0;
-        let Some(step) = planner.plan.steps.pop_if(|step| fits && matches!(step.work, Work::Contraction(..))) else {
-            return Ok(None);
-        };
-        let found = match &step.work {
-            Work::Contraction(ways, places) if ways.sums.is_none() && step.writes == [lies.buffer] => {
-                ways.convolution.clone().zip(Some(*places))
-            }
-            _ => None,
-        };
-        let Some((convolution, places)) = found else {
-            planner.plan.steps.push(step);
-            return Ok(None);
-        };
-        let view = |place: Place, shape: &[usize], order: &[usize]| View {
-            offset: place.offset / scalar.bytes(),
-            ..View::dense(place.buffer, scalar, shape, order)
-        };
-        Ok(Some(Self {
-            image: view(places.left, &convolution.input, &channels_last(4)),
-            filters: view(places.right, &convolution.filter, &channels_last(4)),
-            bias: places.bias.map(|place| view(place, &[convolution.output[1]], &[0])),
-            convolution,
-            step,
-        }))
-    }
-
-    fn tiled(&self) -> tile::Shortcut<'_> {
-        tile::Shortcut { convolution: &self.convolution, image: &self.image, filters: &self.filters }
-    }
-}
-
-/// Plans a convolution with its epilogue.
-pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epilogue) -> Result<(), Refusal> {
+/// Plans a convolution with its epilogue, and with what its unit has before it.
+pub(crate) fn convolution(planner: &mut Planner, unit: &Unit) -> Result<(), Refusal> {
     let flat = planner.flat;
+    let (calls, Kind::Anchor(epilogue)) = (&unit.calls, &unit.kind) else {
+        return Err(Refusal::new("", "it is no convolution"));
+    };
     let call = &flat.calls[calls[0]];
     let output = flat.calls[calls[epilogue.n_calls]].outputs[0];
     let refuse = |reason: &str| Refusal::new("", reason);
@@ -154,8 +122,8 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     let group =
         usize::try_from(call.attrs.int("group").unwrap_or(1)).ok().filter(|&group| group > 0).ok_or_else(fits)?;
     let scalar = planner.scalar(output)?;
-    let shortcut = match epilogue.shortcut {
-        Some(at) => Shortcut::planned(planner, at, scalar)?,
+    let before = match unit.before.as_deref() {
+        Some(before) => Before::planned(planner, before, scalar)?,
         None => None,
     };
     let (image, window) = (shape(input)?, shape(filter)?);
@@ -200,7 +168,7 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     let native = Native {
         row: bias.as_ref().map(|bias| (bias, 1)),
         residual: residual.as_ref(),
-        shortcut_row: shortcut.as_ref().map(|shortcut| shortcut.bias.as_ref().map(|bias| (bias, 1))),
+        before: before.as_ref().map(|before| (before.joining, before.bias.as_ref().map(|bias| (bias, 1)))),
         activation: convolution.activation,
         out: &out,
     };
@@ -209,27 +177,32 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
     let spread = if is_depthwise { Some(planner.constant(filter, &[2, 3, 1, 0])?) } else { None };
     let is_constant = |view: &View| matches!(planner.plan.buffers[view.buffer].content, Content::Constant(_));
     let is_fixed = is_constant(&filters);
-    let are_fixed = is_fixed && shortcut.as_ref().is_none_or(|shortcut| is_constant(&shortcut.filters));
-    let ours = |behind: &Region, with_shortcut: bool| match (&spread, &shortcut) {
-        (None, Some(shortcut)) if with_shortcut && group == 1 && rank == 4 => {
-            tile::kernels_with(shortcut.tiled(), &convolution, [&images, &filters], are_fixed, behind)
+    let are_fixed = is_fixed && before.as_ref().is_none_or(|before| is_constant(&before.filters));
+    let operands = [&images, &filters];
+    let ours = |behind: &Region, includes_before: bool| match (&spread, &before) {
+        (None, Some(before)) if includes_before && group == 1 && rank == 4 => {
+            let (first, operands, joined) = before.tiled(&convolution, operands);
+            tile::kernels(first, operands, joined, are_fixed, behind)
         }
-        _ if with_shortcut => Vec::new(),
+        _ if includes_before => Vec::new(),
         (Some(spread), _) => depthwise::kernels(&convolution, &images, spread, behind),
-        (None, _) if group == 1 && rank == 4 => tile::kernels(&convolution, &images, &filters, is_fixed, behind),
+        (None, _) if group == 1 && rank == 4 => {
+            tile::kernels(&convolution, operands, Joined::Nothing, is_fixed, behind)
+        }
         _ => Vec::new(),
     };
     let mut complete = complete(planner, (calls, epilogue.n_calls + 1), &native, library, &ours)?;
     let read = [Some(&images), Some(&filters), bias.as_ref(), residual.as_ref()].into_iter().flatten();
     let counts: usize = images.count() + filters.count() + out.count() + residual.as_ref().map_or(0, View::count);
-    let mut names: Vec<&str> = calls.iter().map(|&at| flat.calls[at].op.name()).collect();
+    let mut names: Vec<String> = calls.iter().map(|&at| flat.calls[at].op.name().to_owned()).collect();
     let mut nodes: Vec<Name> = calls.iter().map(|&at| flat.calls[at].name.clone()).collect();
     let mut flops = flops;
-    match shortcut {
-        Some(shortcut) if complete.ways.ours.iter().any(|ours| ours.adds_shortcut) => {
-            let Shortcut { step, convolution, .. } = shortcut;
-            names.insert(1, "Conv");
-            nodes.splice(1..1, step.nodes.iter().cloned());
+    match before {
+        Some(before) if complete.ways.ours.iter().any(|ours| ours.includes_before) => {
+            let Before { step, convolution, joining, .. } = before;
+            let at = usize::from(joining == Joining::Shortcut);
+            names.insert(at, step.name.clone());
+            nodes.splice(at..at, step.nodes.iter().cloned());
             flops += step.flops;
             // Its result is neither written nor read.
             complete.bytes += step.bytes - (2 * convolution.output.iter().product::<usize>() * scalar.bytes()) as f64;
@@ -238,7 +211,7 @@ pub(crate) fn convolution(planner: &mut Planner, calls: &[usize], epilogue: &Epi
             complete.ways.before = Some(Box::new(step));
         }
         // No tile has both after all: two steps.
-        Some(shortcut) => planner.plan.steps.push(shortcut.step),
+        Some(before) => planner.plan.steps.push(before.step),
         None => {}
     }
     planner.plan.steps.push(Step {

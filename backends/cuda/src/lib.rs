@@ -18,6 +18,7 @@
 mod arena;
 mod attention;
 mod backend;
+mod before;
 mod bias;
 mod check;
 mod compile;

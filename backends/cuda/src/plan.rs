@@ -94,8 +94,7 @@ pub(crate) struct Ways {
     pub sums: Option<Box<Sums>>,
     /// By generated kernels that compete with libraries.
     pub ours: Vec<Ours>,
-    /// The product or convolution that gives the residual, which only these ways read: before all but those of ours that add it in
-    /// their own sums.
+    /// What gives the residual, or the left operand, and only these ways read: before all but those of ours that compute it, too.
     pub before: Option<Box<Step>>,
 }
 
@@ -107,7 +106,7 @@ pub(crate) struct Ours {
     /// What a device must have to run it.
     pub needs: Needs,
     /// It computes what is before the other ways, too.
-    pub adds_shortcut: bool,
+    pub includes_before: bool,
     /// The kernel.
     pub kernel: Generated,
 }

@@ -207,7 +207,7 @@ impl<'a> Planner<'a> {
         let call = &flat.calls[unit.calls[0]];
         let outcome = match &unit.kind {
             Kind::Region => regions::lower(self, &unit.calls),
-            Kind::Anchor(epilogue) if call.is("Conv") => images::convolution(self, &unit.calls, epilogue),
+            Kind::Anchor(_) if call.is("Conv") => images::convolution(self, unit),
             Kind::Anchor(epilogue) => products::product(self, &unit.calls, epilogue),
             Kind::Quantized => quantized::lower(self, &unit.calls),
             Kind::Single if flash::has_kernel(flat, call, self.precision) => flash::lower(self, call),

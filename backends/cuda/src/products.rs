@@ -189,12 +189,12 @@ pub(crate) fn product(planner: &mut Planner, calls: &[usize], epilogue: &Epilogu
     let native = Native {
         row: bias.as_ref().map(|bias| (bias, out.shape.len() - 1)),
         residual: residual.as_ref(),
-        shortcut_row: None,
+        before: None,
         activation: epilogue.activation,
         out: &out,
     };
     let ours = |behind: &Region, _: bool| match &convolution {
-        Some(convolution) => tile::kernels(convolution, &left, &right, true, behind),
+        Some(convolution) => tile::kernels(convolution, [&left, &right], tile::Joined::Nothing, true, behind),
         None => Vec::new(),
     };
     let library = Ways {

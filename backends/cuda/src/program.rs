@@ -213,14 +213,15 @@ impl CudaProgram {
 
     /// The operands of a step that are results of others, or inputs: where they lie in the first copy, and their bytes.
     pub(crate) fn written(&self, ways: &Ways, places: &Places) -> Vec<(Address, usize)> {
-        // What is before gives the residual, and reads others.
-        let residual = places.residual.filter(|_| ways.before.is_none());
-        let operands = [Some(places.left), Some(places.right), places.values, residual].into_iter().flatten();
+        let operands = [Some(places.left), Some(places.right), places.values, places.residual].into_iter().flatten();
         let before = ways.before.iter().flat_map(|step| &step.reads);
         let beside = ways.sums.iter().flat_map(|sums| &sums.reads).chain(before).copied();
+        // What is before gives one of them.
+        let is_given = |buffer: &usize| ways.before.iter().any(|step| step.writes.contains(buffer));
         let mut found: Vec<(Address, usize)> = operands
             .map(|place| place.buffer)
             .chain(beside)
+            .filter(|buffer| !is_given(buffer))
             .map(|buffer| (buffer, &self.plan.buffers[buffer]))
             .filter(|(_, buffer)| !matches!(buffer.content, Content::Constant(_)))
             .map(|(at, buffer)| (self.base(0) + self.offset(at), buffer.bytes))

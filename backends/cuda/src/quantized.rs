@@ -142,7 +142,13 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         factors: Some(Place { buffer: factors, offset: 0 }),
         out: Place::of(&out),
     };
-    let ours = tile::kernels(&contraction.convolution, &contraction.left, &contraction.right, true, &region);
+    let ours = tile::kernels(
+        &contraction.convolution,
+        [&contraction.left, &contraction.right],
+        tile::Joined::Nothing,
+        true,
+        &region,
+    );
     let mut ways = Ways::of_ours(ours);
     let mut read = vec![contraction.left.buffer, contraction.right.buffer, factors];
     let is_beside = |&buffer: &usize| buffer != sums.buffer && buffer != out.buffer;

@@ -11,12 +11,19 @@ use crate::view::{Narrow, Scalar, View};
 use std::fmt::{self, Display, Write};
 
 mod halo_groups;
+mod joined;
+
+pub(crate) use joined::{Chain, Joined, Shortcut};
 
 /// A tile that gathers its operands step by step: how it lies, what brings them, what multiplies and ends.
 const TILE: &str = concat!(include_str!("tile.cuh"), include_str!("operands.cuh"), include_str!("multiplied.cuh"));
 /// The same of two convolutions into the same sums.
 const TILE_WITH_SHORTCUT: &str =
     concat!(include_str!("tile.cuh"), include_str!("shortcut.cuh"), include_str!("multiplied.cuh"));
+/// A tile whose pixels are brought once for all taps, by groups: up to its sums, and what makes results of them.
+const HALO_GROUPS: &str = concat!(include_str!("halo_groups.cuh"), include_str!("ended.cuh"));
+/// The same with another convolution in between.
+const HALO_GROUPS_CHAINED: &str = concat!(include_str!("halo_groups.cuh"), include_str!("chained.cuh"));
 
 /// How a result is divided among blocks, and by what it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +96,8 @@ const PARTS: [usize; 4] = [1, 2, 4, 8];
 const CANDIDATES: usize = 3;
 /// Bytes of the depth that one step multiplies.
 const STEP: usize = 128;
+/// Filters that one tile may have all of, so that another convolution of single pixels can follow in the same kernel.
+pub(crate) const WHOLE: [usize; 2] = [64, 128];
 /// Rows and columns of a window, each.
 const MOST_TAPS: usize = 16;
 /// Filters of which a thread finishes the results together.
@@ -184,81 +193,18 @@ struct Tiled<'a> {
     image: &'a View,
     filters: &'a View,
     filters_are_constant: bool,
-    /// What else is added in the same sums.
-    shortcut: Option<Shortcut<'a>>,
+    joined: Joined<'a>,
     /// The function that makes results of sums.
     finish: Generated,
 }
 
-/// A convolution whose products are added in the sums of another one, of which it has the pixels and filters: of single pixels, without
-/// padding.
-#[derive(Clone, Copy)]
-pub(crate) struct Shortcut<'a> {
-    pub convolution: &'a Convolution,
-    pub image: &'a View,
-    pub filters: &'a View,
-}
-
-impl Shortcut<'_> {
-    /// Whether it is one for `convolution`, and its operands are aligned.
-    fn fits(&self, convolution: &Convolution) -> bool {
-        let (own, bytes) = (self.convolution, self.convolution.scalar.bytes());
-        let is_single = own.filter[2..] == [1, 1] && own.pads == [0; 4] && own.filter[1] == own.input[1];
-        let is_aligned = own.filter[1] * bytes % 16 == 0
-            && [self.image, self.filters].iter().all(|view| view.offset * bytes % 16 == 0);
-        let is_alike =
-            own.output == convolution.output && own.scalar == convolution.scalar && own.tf32 == convolution.tf32;
-        is_single && is_aligned && is_alike && self.image.count() * bytes < 1 << 34
-    }
-
-    fn n_steps(&self) -> usize {
-        (self.convolution.filter[1] * self.convolution.scalar.bytes()).div_ceil(STEP)
-    }
-
-    /// Its sizes as macros for a generated kernel.
-    fn defines(&self) -> String {
-        let ([_, channels, rows, columns], [down, across]) = (self.convolution.input, self.convolution.strides);
-        let chunk = |view: &View| view.offset * view.scalar.bytes() / 16;
-        let sizes = [
-            ("CHANNELS", channels),
-            ("ROWS", rows),
-            ("COLUMNS", columns),
-            ("DOWN", down),
-            ("ACROSS", across),
-            ("CHUNK", chunk(self.image)),
-            ("FILTERS_CHUNK", chunk(self.filters)),
-        ];
-        sizes.map(|(name, size)| format!("#define SHORTCUT_{name} {size}\n")).concat()
-    }
-}
-
-/// The kernels that compute `convolution` of `image` and `filters`, and `behind` of its sums: the first operand of that region, which
-/// lie as the image does, channels last. None when operands are not aligned, or matrix units do not have their type.
+/// The kernels that compute `convolution` of an image and filters, and what it is `joined` with, and `behind` of the last sums: the first
+/// operand of that region, which lie as the image does, channels last. None when operands are not aligned, or matrix units do not have
+/// their type.
 pub(crate) fn kernels(
     convolution: &Convolution,
-    image: &View,
-    filters: &View,
-    filters_are_constant: bool,
-    behind: &Region,
-) -> Vec<Ours> {
-    all_kernels(convolution, [image, filters], None, filters_are_constant, behind)
-}
-
-/// The same with the products of `shortcut` in the same sums.
-pub(crate) fn kernels_with(
-    shortcut: Shortcut,
-    convolution: &Convolution,
-    operands: [&View; 2],
-    filters_are_constant: bool,
-    behind: &Region,
-) -> Vec<Ours> {
-    all_kernels(convolution, operands, Some(shortcut), filters_are_constant, behind)
-}
-
-fn all_kernels(
-    convolution: &Convolution,
     [image, filters]: [&View; 2],
-    shortcut: Option<Shortcut>,
+    joined: Joined,
     filters_are_constant: bool,
     behind: &Region,
 ) -> Vec<Ours> {
@@ -267,34 +213,56 @@ fn all_kernels(
     let pixels = n * out_rows * out_columns;
     let bytes = convolution.scalar.bytes();
     let is_aligned = channels * bytes % 16 == 0 && [image, filters].iter().all(|view| view.offset * bytes % 16 == 0);
-    let is_small = pixels * n_filters < 1 << 31 && image.count() * bytes < 1 << 34;
+    let is_small = pixels * joined.filters(convolution) < 1 << 31 && image.count() * bytes < 1 << 34;
     let is_window = tap_rows <= MOST_TAPS && tap_columns <= MOST_TAPS;
-    let fits = shortcut.is_none_or(|shortcut| shortcut.fits(convolution));
-    if !is_aligned || !is_small || !is_window || !fits || pixels * n_filters == 0 || convolution.input[1] != channels {
+    if !is_aligned
+        || !is_small
+        || !is_window
+        || !joined.fits(convolution)
+        || pixels * n_filters == 0
+        || convolution.input[1] != channels
+    {
         return Vec::new();
     }
     // Neighbours that are finished together are filters of one pixel.
-    let most = [WIDTH, 2].into_iter().find(|width| n_filters % width == 0).unwrap_or(1);
+    let most = [WIDTH, 2].into_iter().find(|width| joined.filters(convolution) % width == 0).unwrap_or(1);
     let Some(finish) = behind.function(most) else { return Vec::new() };
-    let tiled = Tiled { convolution, image, filters, filters_are_constant, shortcut, finish };
+    let tiled = Tiled { convolution, image, filters, filters_are_constant, joined, finish };
     let own_steps = (tap_rows * tap_columns * channels * bytes).div_ceil(STEP);
-    let n_steps = own_steps + shortcut.map_or(0, |shortcut| shortcut.n_steps());
     // Matrix units of groups cut float32 off where tf32 ends instead of rounding it.
     let has_groups = !matches!(convolution.scalar, Scalar::F32);
-    let tiles = candidates(pixels, n_filters, n_steps, has_groups);
     let named = |tile: Tile| {
-        let name = if shortcut.is_some() { format!("{tile}+shortcut") } else { tile.to_string() };
-        Some(Ours { name, needs: tile.needs(), adds_shortcut: shortcut.is_some(), kernel: tiled.kernel(tile)? })
+        let name = format!("{tile}{}", joined.name());
+        Some(Ours {
+            name,
+            needs: tile.needs(),
+            includes_before: !matches!(joined, Joined::Nothing),
+            kernel: tiled.kernel(tile)?,
+        })
     };
-    if shortcut.is_some() {
-        return tiles.into_iter().filter_map(named).collect();
+    let gathered = |n_steps: usize| candidates(pixels, n_filters, n_steps, has_groups);
+    match joined {
+        Joined::Nothing => {}
+        Joined::Shortcut(shortcut) => {
+            return gathered(own_steps + shortcut.n_steps()).into_iter().filter_map(named).collect();
+        }
+        // The filters of the first are one tile.
+        Joined::Chain(_) => {
+            let is_whole = |tile: &Tile| has_groups && tile.parts == 1 && tile.filters == n_filters;
+            return halo_groups::all(convolution)
+                .into_iter()
+                .filter(is_whole)
+                .filter_map(named)
+                .take(CANDIDATES)
+                .collect();
+        }
     }
     let halos = HALOS.map(|(pixels, filters, ..)| Tile { pixels, filters, parts: 1, by: By::Halo });
     let halos = halos
         .into_iter()
         .filter(|tile| out_rows >= LARGE && out_columns >= LARGE && halo(convolution, *tile).is_some());
-    let halo_groups = if has_groups { halo_groups::candidates(convolution) } else { Vec::new() };
-    tiles.into_iter().chain(halos).chain(halo_groups).filter_map(named).collect()
+    let halo_groups = halo_groups::all(convolution).into_iter().take(if has_groups { CANDIDATES } else { 0 });
+    gathered(own_steps).into_iter().chain(halos).chain(halo_groups).filter_map(named).collect()
 }
 
 /// Bytes of shared memory and blocks for a tile of `convolution` with a halo; `None` when pixels are not neighbours as such tiles want
@@ -319,6 +287,7 @@ impl Tiled<'_> {
         let (.., warps, usual) = tile.row()?;
         let [n, n_filters, out_rows, out_columns] = convolution.output;
         let channels = convolution.filter[1];
+        let last_filters = self.joined.filters(convolution);
         let pixels = n * out_rows * out_columns;
         let room = match tile.by {
             By::HaloGroups => Some(halo_groups::Room::of(convolution, tile)?),
@@ -346,7 +315,7 @@ impl Tiled<'_> {
             ("BY_GROUPS", usize::from(tile.by.is_of_groups())),
             ("FILTERS_ARE_CONSTANT", usize::from(self.filters_are_constant)),
             ("PIXELS", pixels),
-            ("FILTERS", n_filters),
+            ("FILTERS", last_filters),
             ("CHANNELS", channels),
             ("IMAGE_CHUNK", self.image.offset * bytes / 16),
             ("FILTERS_CHUNK", self.filters.offset * bytes / 16),
@@ -356,9 +325,7 @@ impl Tiled<'_> {
         if let Some(room) = room {
             source.push_str(&room.defines());
         }
-        if let Some(shortcut) = self.shortcut {
-            source.push_str(&shortcut.defines());
-        }
+        source.push_str(&self.joined.defines());
         if tile.by.is_of_groups() {
             source.push_str(&group_operands(tile.filters, elements));
         }
@@ -366,8 +333,9 @@ impl Tiled<'_> {
         source.push_str(include_str!("results.cuh"));
         source.push_str(match tile.by {
             By::Halo => include_str!("halo.cuh"),
-            By::HaloGroups => include_str!("halo_groups.cuh"),
-            By::Warps | By::Groups if self.shortcut.is_some() => TILE_WITH_SHORTCUT,
+            By::HaloGroups if matches!(self.joined, Joined::Chain(_)) => HALO_GROUPS_CHAINED,
+            By::HaloGroups => HALO_GROUPS,
+            By::Warps | By::Groups if matches!(self.joined, Joined::Shortcut(_)) => TILE_WITH_SHORTCUT,
             By::Warps | By::Groups => TILE,
         });
         let (operands, blocks) = match (tile.by, room) {
@@ -376,7 +344,8 @@ impl Tiled<'_> {
             _ => (tile.stage_bytes() * stages, pixels.div_ceil(tile.pixels) * tile.parts),
         };
         // The sums take the place of the operands in the end: each row has eight columns more, and behind them is where nobody reads.
-        let shared = operands.max(tile.pixels * (tile.filters + 8) * 4 + 16);
+        let sums = tile.pixels * (tile.filters + 8) * 4 + 16;
+        let shared = operands.max(self.joined.bytes_before_sums(tile) + sums);
         let launch = Launch {
             grid: [
                 u32::try_from(blocks).ok()?,
@@ -386,8 +355,8 @@ impl Tiled<'_> {
             shared_bytes: u32::try_from(shared).ok()?,
         };
         let operands = [self.image.buffer, self.filters.buffer];
-        let shortcut = self.shortcut.iter().flat_map(|shortcut| [shortcut.image.buffer, shortcut.filters.buffer]);
-        let parameters = operands.into_iter().chain(shortcut).chain(self.finish.parameters.iter().copied()).collect();
+        let parameters =
+            operands.into_iter().chain(self.joined.buffers()).chain(self.finish.parameters.iter().copied()).collect();
         Some(Generated { source, launch, parameters })
     }
 }

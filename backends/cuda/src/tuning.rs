@@ -245,7 +245,7 @@ impl CudaProgram {
     fn own(&self, ways: &Ways, before: &Prepared, kernels: &HashMap<String, Kernel>) -> Result<Own, Diagnostic> {
         let ready = |kernel: &Option<Generated>| kernel.as_ref().map(|kernel| self.ready(kernel, kernels)).transpose();
         let ours = |ours: &Ours| {
-            let before = before.launches.iter().filter(|_| !ours.adds_shortcut).cloned();
+            let before = before.launches.iter().filter(|_| !ours.includes_before).cloned();
             Some(before.chain([self.ready(&ours.kernel, kernels).ok()?]).collect())
         };
         let ours: Vec<Option<Vec<Ready>>> = ways.ours.iter().map(ours).collect();

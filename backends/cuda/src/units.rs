@@ -18,6 +18,8 @@ const CONVOLUTION: Epilogues = Epilogues {
     dequantizes: false,
     takes_shortcut: false,
     is_shortcut: false,
+    begins_chain: false,
+    ends_chain: false,
 };
 /// What cuBLASLt's products do to a result before they write it.
 const PRODUCT: Epilogues = Epilogues { bias: true, activations: &["Relu", "Gelu"], ..CONVOLUTION };
@@ -29,6 +31,28 @@ pub(crate) struct Unit {
     pub calls: Vec<usize>,
     /// What runs them.
     pub kind: Kind,
+    /// Of a convolution: another one in front of it that only it reads, whose products its kernel may compute, too.
+    pub before: Option<Box<(Unit, Joining)>>,
+}
+
+/// Where the result of what is before goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joining {
+    /// It is the residual.
+    Shortcut,
+    /// It is the image.
+    Chain,
+}
+
+impl Unit {
+    fn new(calls: Vec<usize>, kind: Kind) -> Self {
+        Self { calls, kind, before: None }
+    }
+
+    /// What its last call gives.
+    pub fn result(&self, flat: &Flat) -> ValueAt {
+        flat.calls[self.calls[self.calls.len() - 1]].outputs[0]
+    }
 }
 
 /// What runs a unit.
@@ -53,8 +77,6 @@ pub(crate) struct Epilogue {
     pub bias: Option<ValueAt>,
     /// A tensor of the result's shape that is added.
     pub residual: Option<ValueAt>,
-    /// The convolution that gives it, whose products may be added in the same sums; it is not among the calls of the unit.
-    pub shortcut: Option<usize>,
     /// What comes at the end; GELU of products only.
     pub activation: Activation,
 }
@@ -112,7 +134,10 @@ pub(crate) fn offered(
         let dequantizes = quantized::operands(flat, call, producer).is_some();
         let takes_shortcut = !dequantizes && is_tiled(flat, call);
         let is_shortcut = takes_shortcut && images::is_single(flat, call);
-        Some(region::Role::Anchor(Epilogues { dequantizes, takes_shortcut, is_shortcut, ..epilogues }))
+        let ends_chain = is_shortcut && images::is_near(flat, call);
+        let begins_chain = takes_shortcut && !is_shortcut && images::is_near(flat, call) && images::is_slim(flat, call);
+        let joins = Epilogues { takes_shortcut, is_shortcut, begins_chain, ends_chain, ..epilogues };
+        Some(region::Role::Anchor(Epilogues { dequantizes, ..joins }))
     };
     match call {
         _ if call.is("MatMul") && is_real(call) => anchor(PRODUCT),
@@ -139,22 +164,16 @@ pub(crate) fn units(flat: &Flat) -> Result<Vec<Unit>, Vec<Refusal>> {
     let same_group =
         |&a: &usize, &b: &usize| flat.calls[a].group.is_some() && flat.calls[a].group == flat.calls[b].group;
     for calls in positions.chunk_by(same_group) {
-        let mut calls = calls.to_vec();
         let first = &flat.calls[calls[0]];
-        let kind = match calls.as_slice() {
-            _ if is_anchor(first) => {
-                let (shortcut, rest) = apart(flat, &calls);
-                let epilogue = epilogue(flat, &rest).map(|epilogue| Epilogue { shortcut, ..epilogue });
-                calls = rest;
-                let given = shortcut.map(|at| flat.calls[at].outputs[0]);
-                epilogue.filter(|epilogue| given.is_none() || epilogue.residual == given).map(Kind::Anchor)
-            }
-            _ if calls.iter().any(|&at| is_anchor(&flat.calls[at])) => Some(Kind::Quantized),
-            [_] if role(flat, first).is_none() => Some(Kind::Single),
-            _ => Some(Kind::Region),
+        let of = |kind: Kind| Some(Unit::new(calls.to_vec(), kind));
+        let unit = match calls {
+            _ if is_anchor(first) => anchored(flat, calls),
+            _ if calls.iter().any(|&at| is_anchor(&flat.calls[at])) => of(Kind::Quantized),
+            [_] if role(flat, first).is_none() => of(Kind::Single),
+            _ => of(Kind::Region),
         };
-        match kind {
-            Some(kind) => units.push(Unit { calls, kind }),
+        match unit {
+            Some(unit) => units.push(unit),
             None => {
                 let region = first.group.map_or_else(String::new, |group| flat.groups[group].to_string());
                 refusals.push(Refusal::new(format!("region `{region}`"), "its product has no such epilogue"));
@@ -169,11 +188,31 @@ pub(crate) fn is_anchor(call: &FlatCall) -> bool {
     call.is("Conv") || call.is("MatMul")
 }
 
-/// The convolution among `calls` that is the shortcut of another one, and the other calls, that one first. Of two that could be it, the
-/// one that steps over pixels is: the other one is a product, too.
-fn apart(flat: &Flat, calls: &[usize]) -> (Option<usize>, Vec<usize>) {
+/// The unit of `calls`, a product or convolution with what follows it, or two convolutions; `None` when kernels cannot do what follows.
+fn anchored(flat: &Flat, calls: &[usize]) -> Option<Unit> {
+    let alone = |calls: Vec<usize>| epilogue(flat, &calls).map(|epilogue| Unit::new(calls, Kind::Anchor(epilogue)));
     let anchors: Vec<usize> = calls.iter().copied().filter(|&at| is_anchor(&flat.calls[at])).collect();
-    let &[first, second] = anchors.as_slice() else { return (None, calls.to_vec()) };
+    let &[first, second] = anchors.as_slice() else { return alone(calls.to_vec()) };
+    let producer = |value: ValueAt| calls.iter().copied().find(|&at| flat.calls[at].outputs[0] == value);
+    let is_chain = flat.calls[second].input(0).is_some_and(|value| producer(value).is_some());
+    let (before, joining) = match is_chain {
+        true => (calls.iter().copied().take_while(|&at| at != second).collect(), Joining::Chain),
+        false => (vec![shortcut(flat, first, second)?], Joining::Shortcut),
+    };
+    let main = if before.contains(&second) { first } else { second };
+    let rest = calls.iter().copied().filter(|at| *at != main && !before.contains(at));
+    let (unit, before) = (alone([main].into_iter().chain(rest).collect())?, alone(before)?);
+    let (given, Kind::Anchor(epilogue)) = (before.result(flat), &unit.kind) else { return None };
+    let is_read = match joining {
+        Joining::Shortcut => epilogue.residual == Some(given),
+        Joining::Chain => flat.calls[second].input(0) == Some(given),
+    };
+    is_read.then(|| Unit { before: Some(Box::new((before, joining))), ..unit })
+}
+
+/// Which of two convolutions is the shortcut of the other one. Of two that could be it, the one that steps over pixels is: the other one
+/// is a product, too.
+fn shortcut(flat: &Flat, first: usize, second: usize) -> Option<usize> {
     let fits = |takes: usize, is: usize| {
         let able = |at: usize| match offered(flat, &flat.calls[at], &|_| None) {
             Some(region::Role::Anchor(epilogues)) => (epilogues.takes_shortcut, epilogues.is_shortcut),
@@ -183,15 +222,12 @@ fn apart(flat: &Flat, calls: &[usize]) -> (Option<usize>, Vec<usize>) {
     };
     let steps =
         |at: usize| flat.calls[at].attrs.ints("strides").is_some_and(|sizes| sizes.iter().any(|&size| size > 1));
-    let shortcut = match (fits(second, first), fits(first, second)) {
-        (true, true) if steps(first) => first,
-        (_, true) => second,
-        (true, false) => first,
-        (false, false) => return (None, calls.to_vec()),
-    };
-    let main = if shortcut == first { second } else { first };
-    let rest = calls.iter().copied().filter(|at| !anchors.contains(at));
-    (Some(shortcut), [main].into_iter().chain(rest).collect())
+    match (fits(second, first), fits(first, second)) {
+        (true, true) if steps(first) => Some(first),
+        (_, true) => Some(second),
+        (true, false) => Some(first),
+        (false, false) => None,
+    }
 }
 
 /// What follows the product or convolution `calls[0]`; `None` when it is not what its kernels can do.

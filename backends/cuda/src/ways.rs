@@ -6,6 +6,7 @@ use crate::planner::Planner;
 use crate::product::Activation;
 use crate::region::{Input, Made, Operand, Region, Register, Value};
 use crate::regions;
+use crate::units::Joining;
 use crate::view::{Class, Scalar, View};
 
 /// A result as a library's kernel leaves it.
@@ -14,8 +15,9 @@ pub(crate) struct Native<'a> {
     pub row: Option<(&'a View, usize)>,
     /// A tensor that is added.
     pub residual: Option<&'a View>,
-    /// Kernels of ours may add that tensor in their own sums but for this row of it, if it has one, and the axis that it lies along.
-    pub shortcut_row: Option<Option<(&'a View, usize)>>,
+    /// What kernels of ours may compute, too, and the row that it adds, if it has one, with the axis that it lies along. A shortcut is the
+    /// residual.
+    pub before: Option<(Joining, Option<(&'a View, usize)>)>,
     /// What comes at the end.
     pub activation: Activation,
     /// The result.
@@ -37,7 +39,7 @@ pub(crate) struct Complete {
 }
 
 /// The ways to what `calls` compute, the first `n_native` of which are what `libraries` leave in `native`. `ours` gives the kernels
-/// that compute sums, with or without those of a shortcut, and what a region makes of them.
+/// that compute sums, with or without what is before, and what a region makes of them.
 pub(crate) fn complete(
     planner: &mut Planner,
     (calls, n_native): (&[usize], usize),
@@ -48,14 +50,16 @@ pub(crate) fn complete(
     let of = planner.flat.calls[calls[n_native - 1]].outputs[0];
     let (rows, behind) = (native.row.as_slice(), &calls[n_native..]);
     let apart = epilogue(native.out, rows, native.residual, native.activation);
-    let with_shortcut = native.shortcut_row.and_then(|row| {
-        let rows: Vec<(&View, usize)> = rows.iter().copied().chain(row).collect();
-        epilogue(native.out, &rows, None, native.activation)
+    let joined = native.before.and_then(|(joining, row)| match joining {
+        Joining::Shortcut => {
+            let rows: Vec<(&View, usize)> = rows.iter().copied().chain(row).collect();
+            epilogue(native.out, &rows, None, native.activation)
+        }
+        Joining::Chain => apart.clone(),
     });
-    let epilogues =
-        || with_shortcut.iter().map(|region| (region, true)).chain(apart.iter().map(|region| (region, false)));
+    let epilogues = || joined.iter().map(|region| (region, true)).chain(apart.iter().map(|region| (region, false)));
     if behind.is_empty() {
-        let kernels = epilogues().flat_map(|(region, with_shortcut)| ours(region, with_shortcut)).collect();
+        let kernels = epilogues().flat_map(|(region, includes_before)| ours(region, includes_before)).collect();
         let ways = Ways { ours: kernels, ..libraries };
         planner.views[of] = Some(native.out.clone());
         let (out, writes) = (native.out.clone(), vec![native.out.buffer]);
@@ -74,7 +78,7 @@ pub(crate) fn complete(
         result: (out.count(), out.scalar),
     };
     let kernels = epilogues()
-        .flat_map(|(epilogue, with_shortcut)| ours(&joined(epilogue.clone(), region.clone()), with_shortcut))
+        .flat_map(|(epilogue, includes_before)| ours(&followed(epilogue.clone(), region.clone()), includes_before))
         .collect();
     let ways = Ways { sums: Some(Box::new(sums)), ..Ways::of_ours(kernels) };
     let writes = vec![out.buffer, native.out.buffer];
@@ -125,7 +129,7 @@ pub(crate) fn epilogue(
 }
 
 /// `first`, whose result is in no memory but the first operand of `then`.
-pub(crate) fn joined(first: Region, then: Region) -> Region {
+pub(crate) fn followed(first: Region, then: Region) -> Region {
     let (n_operands, n_values) = (first.operands.len(), first.values.len());
     let last = first.stores.first().map_or(0, |(register, _)| *register);
     let register = |at: Register| if at == 0 { last } else { n_values + at - 1 };
@@ -152,7 +156,7 @@ pub(crate) fn joined(first: Region, then: Region) -> Region {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use crate::expanded::read;
     use crate::plan::{Content, Step, Work};
     use crate::planner::plan;
@@ -167,7 +171,7 @@ mod tests {
     use eutectic_passes::regions::{Fusions, form};
 
     /// The steps of a model in float16, all fusions admitted, and what lies in its buffers.
-    fn steps(text: &str) -> (Vec<Step>, Vec<Content>) {
+    pub(crate) fn steps(text: &str) -> (Vec<Step>, Vec<Content>) {
         let (model, _) = parse_model(text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
         let cuda = Cuda { precision: Precision::F16, cache: None };
         let mut expanded = cuda.expand(&model, Whole::ALL, &[]).expect("known sizes");
@@ -243,129 +247,5 @@ mod tests {
         });
         let ways = ways.expect("a convolution is expected");
         assert!(ways.sums.is_none() && ways.convolution.as_ref().is_some_and(|convolution| convolution.has_residual));
-    }
-
-    /// The end of a block that halves an image, as ResNet has it; `shortcut` is what its residual is.
-    fn block(shortcut: &str) -> String {
-        format!(
-            r#"<ir_version: 11, opset_import: ["": 24, "local": 1]>
-        g (float16[1,16,4,3] h, float16[1,24,8,6] x) => (float16[1,32,4,3] y) <
-            float16[32,16,1,1] w = ["location": "seed:1", "low": "-1", "high": "1"],
-            float16[32] b = ["location": "seed:2", "low": "-1", "high": "1"],
-            float16[32,24,1,1] v = ["location": "seed:3", "low": "-1", "high": "1"],
-            float16[32,24,3,3] u = ["location": "seed:4", "low": "-1", "high": "1"],
-            float16[32] c = ["location": "seed:5", "low": "-1", "high": "1"]
-        > {{ {shortcut} }}
-        <domain: "local", opset_import: ["": 24]> Block (h, w, b, z) => (y) {{
-            p = Conv (h, w, b)
-            s = Add (p, z)
-            y = Relu (s)
-        }}"#
-        )
-    }
-
-    const SHORTCUT: &str = "z = Conv <strides: ints = [2, 2]> (x, v, c)  y = local.Block (h, w, b, z)";
-
-    #[test]
-    fn the_shortcut_of_a_block_is_added_in_the_sums_of_its_convolution() {
-        let text = block(SHORTCUT);
-        let (steps, buffers) = steps(&text);
-        let of = |step: &Step| match &step.work {
-            Work::Contraction(ways, places) => Some((step.name.clone(), (**ways).clone(), *places)),
-            Work::Kernel(_) => None,
-        };
-        let found: Vec<_> = steps.iter().filter_map(of).collect();
-        let [(name, ways, places)] = found.as_slice() else { panic!("one step is expected: {}", found.len()) };
-        assert_eq!(name, "Conv+Conv+Add+Relu");
-        let before = ways.before.as_ref().expect("libraries read what the shortcut gives");
-        assert_eq!(Some(before.writes[0]), places.residual.map(|place| place.buffer));
-        assert!(
-            ways.product.as_ref().is_some_and(|product| product.has_residual),
-            "the one without steps is the product"
-        );
-        assert!(ways.ours.iter().any(|ours| !ours.adds_shortcut), "tiles may also follow the shortcut");
-
-        let ours = ways.ours.iter().find(|ours| ours.adds_shortcut).expect("channels of two bytes are aligned");
-        assert!(ours.name.ends_with("+shortcut"));
-        let (kernel, Work::Contraction(_, beside)) = (&ours.kernel, &before.work) else { panic!("a convolution") };
-        let (h, h_numbers) = drawn(Scalar::F16, 16 * 12, 1);
-        let (x, x_numbers) = drawn(Scalar::F16, 24 * 48, 2);
-        let operand = |&buffer: &usize| match &buffers[buffer] {
-            Content::Constant(constant) => constant.bytes().expect("numbers").into_owned(),
-            _ if buffer == places.left.buffer => h.clone(),
-            _ if buffer == beside.left.buffer => x.clone(),
-            _ => panic!("another operand"),
-        };
-        let operands: Vec<Vec<u8>> = kernel.parameters[..kernel.parameters.len() - 1].iter().map(operand).collect();
-        assert_eq!(operands.len(), 6);
-        let Some(found) = emulated(kernel, &operands, 32 * 12 * 2) else {
-            println!("skipped: no C++ compiler");
-            return;
-        };
-        let tensor = |[channels, rows, columns]: [usize; 3], numbers: &[f64]| {
-            let n = rows * columns;
-            let at = |at: usize| half::f16::from_f64(numbers[at % n * channels + at / n]).to_le_bytes();
-            let bytes: Vec<u8> = (0..n * channels).flat_map(at).collect();
-            Tensor::new(Element::Float16, &[1, channels, rows, columns], bytes.into()).ok()
-        };
-        let inputs = [tensor([16, 4, 3], &h_numbers), tensor([24, 8, 6], &x_numbers)];
-        let (model, _) = parse_model(&text).expect("it parses");
-        let expected = run_model::<f64>(&model, &inputs).expect("it runs")[0].to_tensor().expect("a tensor");
-        let expected = expected.to_f64s().expect("numbers");
-        for (at, found) in numbers(Scalar::F16, &found).into_iter().enumerate() {
-            let expected = expected[at % 32 * 12 + at / 32];
-            assert!((expected - found).abs() <= 3e-3 * expected.abs().max(1.0), "{at}: {expected} {found}");
-        }
-    }
-
-    /// The same with a window of neighbours in front of the sum.
-    fn block_of_windows(shortcut: &str) -> String {
-        let window = block(shortcut).replace("[32,16,1,1]", "[32,16,3,3]");
-        window.replace("Conv (h", "Conv <pads: ints = [1, 1, 1, 1]> (h")
-    }
-
-    #[test]
-    fn either_convolution_of_a_sum_may_be_the_shortcut() {
-        let padded = SHORTCUT.replace("[2, 2]>", "[2, 2], pads: ints = [1, 1, 1, 1]>").replace("v, c", "u, c");
-        for (text, own, other) in [(block_of_windows(SHORTCUT), 16, 24), (block(&padded), 24, 16)] {
-            let (steps, _) = steps(&text);
-            let found =
-                steps.iter().map(|step| step.work.ways()).find(|ways| ways.len() == 2).expect("one step has both");
-            let filters = [0, 1].map(|at: usize| found[at].convolution.as_ref().map(|convolution| convolution.filter));
-            assert_eq!(filters, [Some([32, own, 3, 3]), Some([32, other, 1, 1])]);
-        }
-    }
-
-    #[test]
-    fn a_shortcut_that_cannot_join_stays_a_step() {
-        let padded = |pads: &str| SHORTCUT.replace("[2, 2]>", &format!("[2, 2], pads: ints = {pads}>"));
-        let apart = [
-            // It is read twice; a window; padding.
-            SHORTCUT.replace("y = local", "a = Neg (z)  d = local") + "  y = Mul (a, d)",
-            padded("[1, 1, 1, 1]").replace("v, c", "u, c"),
-            padded("[1, 1, 0, 0]").replace("(x,", "(t,").replace("z = Conv", "t = Slice (x, s0, s1, s2)  z = Conv"),
-        ];
-        let slice = "int64[2] s0 = {0, 0}, int64[2] s1 = {7, 5}, int64[2] s2 = {2, 3},\n            float16[32] c =";
-        for shortcut in apart {
-            let (steps, _) = steps(&block_of_windows(&shortcut).replace("float16[32] c =", slice));
-            let n = steps.iter().filter(|step| matches!(step.work, Work::Contraction(..))).count();
-            assert_eq!(n, 2, "{shortcut}");
-            assert!(steps.iter().all(|step| step.work.ways().len() < 2), "{shortcut}");
-        }
-    }
-
-    #[test]
-    fn a_shortcut_that_no_tile_has_is_a_step_before() {
-        // Channels that are whole chunks in single precision only.
-        let narrow =
-            block(SHORTCUT).replace("float16[1,24,8,6]", "float16[1,20,8,6]").replace("[32,24,1,1]", "[32,20,1,1]");
-        let (steps, _) = steps(&narrow);
-        let found: Vec<&str> = steps
-            .iter()
-            .filter(|step| matches!(step.work, Work::Contraction(..)))
-            .map(|step| step.name.as_str())
-            .collect();
-        assert_eq!(found, ["Conv", "Conv+Add+Relu"]);
-        assert!(steps.iter().all(|step| step.work.ways().len() < 2));
     }
 }

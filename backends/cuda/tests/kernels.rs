@@ -75,7 +75,7 @@ fn sources() -> BTreeSet<String> {
 }
 
 #[test]
-fn a_residual_block_that_changes_sizes_ends_in_one_launch() {
+fn residual_blocks_end_in_one_launch() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../papers/models/resnet50_ts17bn.onnxtxt");
     let (mut model, _) =
         eutectic_ir::text::parse_model(&std::fs::read_to_string(path).expect("a model")).expect("it parses");
@@ -88,10 +88,17 @@ fn a_residual_block_that_changes_sizes_ends_in_one_launch() {
         listing.into_iter().map(|launch| launch.name).collect::<Vec<String>>()
     };
     let count = |names: &[String], wanted: &str| names.iter().filter(|name| *name == wanted).count();
-    let (joined, apart) = (names(Precision::F16, &["all"]), names(Precision::F16, &["all", "-shortcuts"]));
+    let joined = names(Precision::F16, &["all", "-chains"]);
+    let apart = names(Precision::F16, &["all", "-shortcuts", "-chains"]);
     assert_eq!(joined.len() + 4, apart.len(), "{joined:?}");
     assert_eq!((count(&joined, "Conv+Conv+Add+Relu"), count(&joined, "Conv+Add+Relu")), (4, 12));
-    assert_eq!(names(Precision::F32, &["all"]).len(), apart.len(), "matrix units have no float32");
+    let of_two = |names: &[String]| names.iter().filter(|name| name.matches("Conv").count() == 2).count();
+    assert_eq!(of_two(&names(Precision::F32, &["all"])), 0, "matrix units have no float32");
+    // Those with 64 or 128 filters that step from each pixel to the next, but for the one that ends with a shortcut.
+    let chained = names(Precision::F16, &["all"]);
+    assert_eq!(chained.len() + 5, joined.len(), "{chained:?}");
+    assert_eq!(count(&chained, "Conv+Relu+Conv+Add+Relu"), 5);
+    assert_eq!(of_two(&names(Precision::Tf32, &["all"])), 4, "groups of warps have no tf32");
 }
 
 /// One call of each operator that has no kernel of its own: inputs and outputs, weights, and the call.

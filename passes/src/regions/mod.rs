@@ -9,6 +9,7 @@
 //! |---|---|
 //! | products and convolutions take what follows them | `epilogues.rs`; those of quantized numbers, `quantized.rs` |
 //! | the shortcut of a residual block is added in the sums of its convolution | `shortcuts.rs` |
+//! | convolutions take the one whose result only they read | `chains.rs` |
 //! | calls join what they read: patterns by what a kernel holds | `lookups.rs`, `rows.rs`, `pointwise.rs` |
 //! | cheap calls are repeated instead of kept in memory | `recompute.rs` |
 //! | regions become functions | `outline.rs` |
@@ -17,6 +18,7 @@
 //! predicted to take longer than apart (`price.rs`).
 
 mod calls;
+mod chains;
 mod division;
 mod epilogues;
 mod lookups;
@@ -57,10 +59,11 @@ const ATTENTION: Pattern = Pattern {
 };
 
 /// Every pattern. The first that takes the calls of a kernel is the one that must be asked for.
-pub const PATTERNS: [Pattern; 8] = [
+pub const PATTERNS: [Pattern; 9] = [
     epilogues::PATTERN,
     quantized::PATTERN,
     shortcuts::PATTERN,
+    chains::PATTERN,
     lookups::PATTERN,
     rows::PATTERN,
     pointwise::PATTERN,
@@ -160,6 +163,7 @@ pub fn form(model: &mut Model, abilities: &Abilities, fusions: &Fusions, device:
     quantized::claim(&mut division);
     epilogues::claim(&mut division);
     shortcuts::claim(&mut division);
+    chains::claim(&mut division);
     division.merge();
     recompute::repeat(&mut division);
     quantized::leave_out_repeated(&mut division);

@@ -26,6 +26,19 @@ fn abilities(model: &Model, groups: &[(&str, &[usize])]) -> Abilities {
             dequantizes: (0..2).all(|slot| is_dequantized(node.input(slot))),
             takes_shortcut: !(0..2).any(|slot| is_dequantized(node.input(slot))),
             is_shortcut: !(0..2).any(|slot| is_dequantized(node.input(slot))),
+            begins_chain: false,
+            ends_chain: false,
+        })),
+        "Conv" => Some(Role::Anchor(Epilogues {
+            bias: false,
+            residual: true,
+            activations: &["Relu"],
+            elementwise: false,
+            dequantizes: false,
+            takes_shortcut: false,
+            is_shortcut: false,
+            begins_chain: true,
+            ends_chain: true,
         })),
         _ => None,
     };
@@ -138,6 +151,34 @@ fn a_sum_of_two_products_goes_to_one_of_them() {
     assert_eq!(kernels(graph.clone(), &[s], group, "all,-shortcuts"), ["MatMul", "Sum: MatMul Add"]);
     assert_eq!(kernels(graph.clone(), &[s], group, "epilogues"), ["MatMul", "Sum: MatMul Add"]);
     assert_eq!(kernels(graph, &[s], group, "all"), ["shortcuts: MatMul MatMul Add"]);
+}
+
+#[test]
+fn a_convolution_takes_the_one_that_only_it_reads() {
+    let build = |is_read: bool, is_output: bool, fusions: &str| {
+        let (mut graph, x) = graph_of(&["1", "4", "3", "3"]);
+        let [w, v] = [(); 2].map(|()| drawn(&mut graph, &[4, 4, 1, 1]));
+        let p = call(&mut graph, "Conv", &[], &[x, w]);
+        let r = call(&mut graph, "Relu", &[], &[p]);
+        let q = call(&mut graph, "Conv", &[], &[r, v]);
+        let s = call(&mut graph, "Add", &[], &[q, x]);
+        let y = call(&mut graph, "Relu", &[], &[s]);
+        let z = if is_read { call(&mut graph, "Neg", &[], &[r]) } else { y };
+        let outputs = if is_output { vec![y, z, r] } else { vec![y, z] };
+        kernels(graph, &outputs, &[("First", &[0, 1]), ("Last", &[2, 3, 4])], fusions)
+    };
+    assert_eq!(build(false, false, "all"), ["chains: Conv Relu Conv Add Relu"]);
+    assert_eq!(build(false, false, "all,-chains"), ["First: Conv Relu", "Last: Conv Add Relu"]);
+    assert_eq!(build(true, false, "all"), ["First: Conv Relu", "Last: Conv Add Relu", "Neg"]);
+    assert_eq!(build(false, true, "all"), ["First: Conv Relu", "Last: Conv Add Relu"]);
+}
+
+#[test]
+fn a_chain_has_two_convolutions() {
+    let (mut graph, x) = graph_of(&["1", "4", "3", "3"]);
+    let filters = [(); 3].map(|()| drawn(&mut graph, &[4, 4, 1, 1]));
+    let y = filters.into_iter().fold(x, |value, filter| call(&mut graph, "Conv", &[], &[value, filter]));
+    assert_eq!(kernels(graph, &[y], &[], "all"), ["chains: Conv Conv", "Conv"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Tiles whose pixels are brought once for all taps and multiplied by groups of warps: how they lie in shared memory, and which of them
 //! are worth timing.
 
-use super::{BANDWIDTH, By, CANDIDATES, PARTS, Row, STEP, Tile};
+use super::{BANDWIDTH, By, PARTS, Row, STEP, Tile};
 use crate::convolution::Convolution;
 use crate::driver::{PROCESSOR_SHARED_BYTES, PROCESSORS};
 
@@ -103,13 +103,13 @@ impl Room {
     }
 }
 
-/// The tiles of this kind that are worth timing.
-pub(super) fn candidates(convolution: &Convolution) -> Vec<Tile> {
+/// The tiles of this kind, those first that are estimated to take the least time.
+pub(super) fn all(convolution: &Convolution) -> Vec<Tile> {
     let mut all: Vec<(f64, Tile)> = TILES
         .iter()
         .flat_map(|&(pixels, filters, ..)| PARTS.map(|parts| Tile { pixels, filters, parts, by: By::HaloGroups }))
         .filter_map(|tile| Some((Room::of(convolution, tile)?.seconds(convolution, tile), tile)))
         .collect();
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
-    all.into_iter().map(|(_, tile)| tile).take(CANDIDATES).collect()
+    all.into_iter().map(|(_, tile)| tile).collect()
 }

@@ -225,7 +225,7 @@ fn a_tile_computes_what_a_convolution_is() {
             image: &image,
             filters: &filters,
             filters_are_constant: true,
-            shortcut: None,
+            joined: Joined::Nothing,
             finish,
         };
         let kernel = tiled.kernel(tile).expect("its type has matrix units");
@@ -275,10 +275,10 @@ fn with_shortcut(convolution: &Convolution, other: &Convolution, tile: Tile) -> 
     let (rows, out) = ([row(4), row(5)], View { buffer: 6, ..out });
     let behind = epilogue(&out, &[(&rows[0], 1), (&rows[1], 1)], None, Activation::Relu).expect("it broadcasts");
     let finish = behind.function(4).expect("it has no rows");
-    let shortcut = Shortcut { convolution: other, image: &other_image, filters: &other_filters };
-    assert!(shortcut.fits(convolution));
-    let (image, filters, shortcut) = (&image, &filters, Some(shortcut));
-    let kernel = Tiled { convolution, image, filters, filters_are_constant: true, shortcut, finish }.kernel(tile);
+    let joined = Joined::Shortcut(Shortcut { convolution: other, image: &other_image, filters: &other_filters });
+    assert!(joined.fits(convolution));
+    let (image, filters) = (&image, &filters);
+    let kernel = Tiled { convolution, image, filters, filters_are_constant: true, joined, finish }.kernel(tile);
     kernel.expect("its type has matrix units")
 }
 
@@ -321,6 +321,86 @@ fn a_shortcut_is_added_in_the_same_sums() {
             let expected = (own[at] + others[at] + numbers_of(4)[at % k] + numbers_of(5)[at % k]).max(0.0);
             assert!((expected - found).abs() <= digits * expected.abs().max(1.0), "{tile} at {at}: {expected} {found}");
         }
+    }
+}
+
+/// The kernel of `tile` for `convolution` with a row and no negative numbers behind it, and then another one of single pixels, with a row,
+/// a residual and an activation.
+fn with_chain(convolution: &Convolution, filters: usize, tile: Tile) -> (Generated, Convolution) {
+    let [n, k, rows, columns] = convolution.output;
+    let next = self::convolution([n, k, rows, columns], [filters, 1, 1], [1, 0, 1], convolution.scalar);
+    let ([image, filters, _], [_, next_filters, out]) = (views(convolution), views(&next));
+    let next_filters = View { buffer: 2, ..next_filters };
+    let row = |buffer, count: usize| View::dense(buffer, convolution.scalar, &[count], &[0]);
+    let (first_row, last_row) = (row(3, k), row(4, next.output[1]));
+    let (residual, out) = (View { buffer: 5, ..out.clone() }, View { buffer: 6, ..out });
+    let behind = epilogue(&out, &[(&last_row, 1)], Some(&residual), Activation::Relu).expect("it broadcasts");
+    let finish = behind.function(4).expect("it has no rows");
+    let chain = Chain { convolution: &next, filters: &next_filters, bias: Some(&first_row), is_relu: true };
+    let (image, filters, joined) = (&image, &filters, Joined::Chain(chain));
+    assert!(joined.fits(convolution));
+    let kernel = Tiled { convolution, image, filters, filters_are_constant: true, joined, finish }.kernel(tile);
+    (kernel.expect("its type has matrix units"), next)
+}
+
+#[test]
+fn a_chain_of_two_convolutions_is_one_kernel() {
+    let cases = [
+        // Whole tiles of both; a result of no whole tiles of filters, and pixels that are none either; two parts of the channels.
+        (convolution([1, 64, 16, 8], [64, 3, 3], [1, 1, 1], Scalar::F16), 128, halo_grouped(128, 64, 1)),
+        (convolution([2, 64, 9, 7], [64, 3, 3], [1, 1, 1], Scalar::Bf16), 104, halo_grouped(64, 64, 1)),
+        (convolution([1, 128, 13, 9], [128, 3, 3], [1, 1, 1], Scalar::F16), 256, halo_grouped(64, 128, 1)),
+        (convolution([1, 128, 11, 17], [128, 3, 3], [1, 1, 1], Scalar::F16), 144, halo_grouped(128, 128, 1)),
+    ];
+    for (convolution, filters, tile) in cases {
+        let scalar = convolution.scalar;
+        let (kernel, next) = with_chain(&convolution, filters, tile);
+        let count = |shape: [usize; 4]| shape.iter().product::<usize>();
+        let k = convolution.output[1];
+        let counts = [convolution.input, convolution.filter, next.filter].map(count);
+        let drawn: Vec<(Vec<u8>, Vec<f64>)> = counts
+            .into_iter()
+            .chain([k, filters, count(next.output)])
+            .zip(1..)
+            .map(|(n, seed)| drawn(scalar, n, seed))
+            .collect();
+        let bytes: Vec<Vec<u8>> = drawn.iter().map(|(bytes, _)| bytes.clone()).collect();
+        let Some(found) = emulated(&kernel, &bytes, count(next.output) * scalar.bytes()) else {
+            println!("skipped: no C++ compiler");
+            return;
+        };
+        let numbers_of = |at: usize| drawn[at].1.as_slice();
+        let stored = |x: f64| {
+            if scalar == Scalar::F16 { half::f16::from_f64(x).to_f64() } else { half::bf16::from_f64(x).to_f64() }
+        };
+        let own = sums(&convolution, numbers_of(0), numbers_of(1));
+        let own: Vec<f64> =
+            own.iter().enumerate().map(|(at, sum)| stored((sum + numbers_of(3)[at % k]).max(0.0))).collect();
+        let digits = if scalar == Scalar::Bf16 { 8e-3 } else { 1e-3 };
+        let largest = own.iter().fold(0.0, |a, &b| f64::max(a, b));
+        for (at, (sum, found)) in sums(&next, &own, numbers_of(2)).into_iter().zip(numbers(scalar, &found)).enumerate()
+        {
+            let expected = (sum + numbers_of(4)[at % filters] + numbers_of(5)[at]).max(0.0);
+            // What is stored in between may be rounded to either side.
+            assert!(
+                (expected - found).abs() <= digits * expected.abs().max(largest),
+                "{tile} at {at}: {expected} {found}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_tile_with_a_chain_compiles() {
+    if !crate::Library::Nvrtc.is_present() {
+        println!("skipped: NVRTC is absent");
+        return;
+    }
+    for (pixels, filters, ..) in halo_groups::TILES {
+        let tile = halo_grouped(pixels, filters, 1);
+        let convolution = convolution([2, filters, 28, 28], [filters, 3, 3], [1, 1, 1], Scalar::F16);
+        let (kernel, _) = with_chain(&convolution, 4 * filters, tile);
+        crate::compile(&kernel.source, 90).unwrap_or_else(|problem| panic!("{tile}: {problem:?}"));
     }
 }
 
@@ -397,7 +477,7 @@ fn sums_of_quantized_numbers_are_exact() {
             image: &image,
             filters: &filters,
             filters_are_constant: false,
-            shortcut: None,
+            joined: Joined::Nothing,
             finish,
         };
         let kernel = tiled.kernel(tile).expect("bytes have matrix units");
@@ -447,8 +527,14 @@ fn every_tile_compiles_for_every_type() {
         };
         let finish = behind.and_then(|behind| behind.function(4)).expect("it has no rows");
         let (image, filters) = (&image, &window);
-        let tiled =
-            Tiled { convolution: &convolution, image, filters, filters_are_constant: true, shortcut: None, finish };
+        let tiled = Tiled {
+            convolution: &convolution,
+            image,
+            filters,
+            filters_are_constant: true,
+            joined: Joined::Nothing,
+            finish,
+        };
         let kernel = tiled.kernel(tile).expect("its type has matrix units");
         let architecture = if tile.by.is_of_groups() { 90 } else { [80, 90, 120][number % 3] };
         crate::compile(&kernel.source, architecture).unwrap_or_else(|problem| panic!("{tile}: {problem:?}"));
@@ -486,8 +572,7 @@ fn the_fastest_tile_that_brings_each_pixel_once_is_timed() {
             16 => f16([n, channels, rows, columns], [64, 4, 4], [1, 0, 1]),
             _ => f16([n, channels, rows, columns], [channels, 3, 3], [1, 1, 1]),
         };
-        let offered = halo_groups::candidates(&convolution);
-        assert!(offered.len() <= CANDIDATES, "{offered:?}");
+        let offered: Vec<Tile> = halo_groups::all(&convolution).into_iter().take(CANDIDATES).collect();
         let found = offered.iter().map(|tile| times[&tile.to_string()]).fold(f64::INFINITY, f64::min);
         let fastest = times.values().copied().fold(f64::INFINITY, f64::min);
         assert!(found <= 1.03 * fastest, "{:?}: {found} us, {times:?}", convolution.output);
@@ -504,7 +589,7 @@ fn the_fastest_tile_that_brings_each_pixel_once_is_timed() {
         f16([8, 24, 56, 56], [64, 3, 3], [1, 1, 1]),
         f16([8, 96, 56, 56], [64, 3, 3], [1, 1, 1]),
     ];
-    assert!(others.iter().all(|convolution| halo_groups::candidates(convolution).is_empty()));
+    assert!(others.iter().all(|convolution| halo_groups::all(convolution).is_empty()));
 }
 
 /// What an H100 took for every tile of 57 convolutions and products in float16, in microseconds.
