@@ -33,22 +33,23 @@
   sum_t* const tile = reinterpret_cast<sum_t*>(memory + TILE_AT);
 #pragma unroll 1
   for (int filter = 0; filter < FILTERS; filter += TILE_FILTERS) {
-    wait_for_all_but<0>();
-    show_to_units();
-    __syncthreads();
+    finish_tile_after(tile, part, filter, place_of, [&] {
+      wait_for_all_but<0>();
+      show_to_units();
+      __syncthreads();
 #pragma unroll
-    for (int j = 0; j < TILE_FILTERS / 8; ++j)
+      for (int j = 0; j < TILE_FILTERS / 8; ++j)
 #pragma unroll
-      for (int c = 0; c < 4; ++c) sums[0][j][c] = 0;
+        for (int c = 0; c < 4; ++c) sums[0][j][c] = 0;
 #pragma unroll
-    for (int panel = 0; panel < PANELS; ++panel)
-      multiply_group(sums, memory, FIRST_AT + (panel * TILE_PIXELS + group * 64) * 128, NEXT_AT + panel * TILE_FILTERS * 128);
-    multiplied(sums);
+      for (int panel = 0; panel < PANELS; ++panel)
+        multiply_group(sums, memory, FIRST_AT + (panel * TILE_PIXELS + group * 64) * 128, NEXT_AT + panel * TILE_FILTERS * 128);
+      multiplied(sums);
 #pragma unroll
-    for (int j = 0; j < TILE_FILTERS / 8; ++j) leave(tile + warp * 16 * SUMS_ROW + j * 8, SUMS_ROW, sums[0][j]);
-    // All have multiplied what lies where the next filters come.
-    __syncthreads();
-    if (filter + TILE_FILTERS < FILTERS) bring_next(filter + TILE_FILTERS);
-    finish_tile(tile, part, filter, place_of ARGUMENTS);
+      for (int j = 0; j < TILE_FILTERS / 8; ++j) leave(tile + warp * 16 * SUMS_ROW + j * 8, SUMS_ROW, sums[0][j]);
+      // All have multiplied what lies where the next filters come.
+      __syncthreads();
+      if (filter + TILE_FILTERS < FILTERS) bring_next(filter + TILE_FILTERS);
+    } ARGUMENTS);
   }
 }

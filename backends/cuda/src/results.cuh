@@ -7,8 +7,10 @@
 #define ROUNDS ((SHARE + THREADS - 1) / THREADS)
 #define AT_ONCE (ROUNDS < 8 ? ROUNDS : 8)
 
-// `place_of` gives where a pixel of the tile lies among those of the result, and whether it does.
-template <typename F> __device__ __forceinline__ void finish_tile(sum_t* tile, unsigned part, unsigned first_filter, F place_of PARAMETERS) {
+// `place_of` gives where a pixel of the tile lies among those of the result, and whether it does; `leave_sums` puts the sums where `tile` is,
+// while what is read beside them is on its way. That takes registers, and where sums are many, blocks.
+template <typename F, typename G>
+__device__ __forceinline__ void finish_tile_after(sum_t* tile, unsigned part, unsigned first_filter, F place_of, G leave_sums PARAMETERS) {
   unsigned in_tile[AT_ONCE], places[AT_ONCE];
   bool are_there[AT_ONCE];
   Beside besides[AT_ONCE];
@@ -27,6 +29,7 @@ template <typename F> __device__ __forceinline__ void finish_tile(sum_t* tile, u
     }
   };
   look_beside(0);
+  leave_sums();
   cluster_barrier();
 #pragma unroll 1
   for (int first = 0; first < ROUNDS; first += AT_ONCE) {
@@ -48,4 +51,8 @@ template <typename F> __device__ __forceinline__ void finish_tile(sum_t* tile, u
       finish(places[i], totals[i].element, besides[i], are_there[i] ? nullptr : tile + TILE_PIXELS * SUMS_ROW ARGUMENTS);
   }
   cluster_leave();
+}
+// The same of sums that lie there already.
+template <typename F> __device__ __forceinline__ void finish_tile(sum_t* tile, unsigned part, unsigned first_filter, F place_of PARAMETERS) {
+  finish_tile_after(tile, part, first_filter, place_of, [] {} ARGUMENTS);
 }
