@@ -1,5 +1,5 @@
-//! What a way to a result must compute to be chosen: what our generated kernel without matrix units computes, or of what it has a fused engine for what
-//! the first of our kernels computes.
+//! What a way to a result must compute to be chosen: what our generated kernel without matrix units computes, or, where there is none,
+//! what the first of our kernels computes.
 
 use crate::backend::listed;
 use crate::driver::Address;

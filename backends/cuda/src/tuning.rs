@@ -1,4 +1,5 @@
-//! Which way computes what libraries compute, too, such as a product or convolution: all are timed on the device, the choice is kept on disk.
+//! Which way computes what libraries compute, too, such as a product or convolution: all are timed on the device, the choice is kept
+//! on disk.
 //!
 //! Launches are timed inside a graph, since a launch from the host may take longer than the kernel. Weights are read from
 //! changing places of a memory larger than the cache, since a program finds them there only if it is small.
@@ -91,7 +92,7 @@ struct Own {
     reference: Vec<Ready>,
     /// What competes with libraries; absent where it was not loaded.
     ours: Vec<Option<Vec<Ready>>>,
-    /// What computes the residual before a way of a library.
+    /// What computes what is before a way of a library.
     before: Vec<Ready>,
     /// What makes the result of what an unfinished way gives.
     after: Option<Ready>,
