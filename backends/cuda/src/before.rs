@@ -211,6 +211,16 @@ mod tests {
     }
 
     #[test]
+    fn a_shortcut_behind_another_sum_stays_a_step() {
+        let text = block(SHORTCUT).replace("float16[1,24,8,6] x)", "float16[1,24,8,6] x, float16[1,32,1,1] r)");
+        let text = text.replace("(h, w, b, z)", "(h, w, r, z)").replace("Conv (h, w, b)", "Conv (h, w)");
+        let text = text.replace("s = Add (p, z)", "q = Add (p, r)  s = Add (q, z)");
+        let (steps, _) = steps(&text);
+        let n = steps.iter().filter(|step| matches!(step.work, Work::Contraction(..))).count();
+        assert_eq!(n, 2);
+    }
+
+    #[test]
     fn a_shortcut_that_no_tile_has_is_a_step_before() {
         // Channels that are whole chunks in single precision only.
         let narrow =

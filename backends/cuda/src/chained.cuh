@@ -1,9 +1,8 @@
-  // Another convolution, of single pixels, of what the first one makes of its sums: all its filters are in this tile. What the second
-  // multiplies lies as rows of 128 bytes, as many of the tile's length after each other as its depth takes; one tile of filters after
-  // the other is brought while the one before is finished.
-#define FIRST_AT 0
+  // Ends `halo_groups.cuh` with another convolution, of single pixels, of what the first one makes of its sums: all its filters are in
+  // this tile. What the second multiplies lies as rows of 128 bytes, as many of the tile's length after each other as its depth takes; one
+  // tile of filters after the other is brought while the one before is finished.
 #define PANELS (TILE_FILTERS / 64)
-#define NEXT_AT (FIRST_AT + PANELS * TILE_PIXELS * 128)
+#define NEXT_AT (PANELS * TILE_PIXELS * 128)
 #define TILE_AT (NEXT_AT + PANELS * TILE_FILTERS * 128)
 #define DEPTH_CHUNKS (PANELS * 8)
 #define NEXT_EACH (TILE_FILTERS * DEPTH_CHUNKS / THREADS)
@@ -26,7 +25,7 @@
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const unsigned pixel = warp * 16 + lane / 4 + 8 * half;
-      const unsigned to = FIRST_AT + filter / 64 * TILE_PIXELS * 128 + pixel * 128 + ((filter % 64 / 8 ^ pixel) & 7) * 16 + filter % 8 * 2;
+      const unsigned to = filter / 64 * TILE_PIXELS * 128 + pixel * 128 + ((filter % 64 / 8 ^ pixel) & 7) * 16 + filter % 8 * 2;
       *reinterpret_cast<unsigned*>(memory + to) = packed(FIRST_ENDS(sums[0][j][2 * half] + low), FIRST_ENDS(sums[0][j][2 * half + 1] + high));
     }
   }
@@ -43,7 +42,7 @@
         for (int c = 0; c < 4; ++c) sums[0][j][c] = 0;
 #pragma unroll
       for (int panel = 0; panel < PANELS; ++panel)
-        multiply_group(sums, memory, FIRST_AT + (panel * TILE_PIXELS + group * 64) * 128, NEXT_AT + panel * TILE_FILTERS * 128);
+        multiply_group(sums, memory, (panel * TILE_PIXELS + group * 64) * 128, NEXT_AT + panel * TILE_FILTERS * 128);
       multiplied(sums);
 #pragma unroll
       for (int j = 0; j < TILE_FILTERS / 8; ++j) leave(tile + warp * 16 * SUMS_ROW + j * 8, SUMS_ROW, sums[0][j]);

@@ -87,7 +87,7 @@ impl Cudnn {
 }
 
 /// Lets the library compete for the last step, a kernel of ours for `call` alone, where that is a normalization it has engines for.
-pub(crate) fn offer(planner: &mut Planner, call: &FlatCall, operator: &RowOperator) {
+pub(crate) fn offer(planner: &mut Planner, call: &FlatCall, (operator, axes): (&RowOperator, &[usize])) {
     let (epsilon, is_centered) = match *operator {
         RowOperator::LayerNormalization { epsilon } => (epsilon, true),
         RowOperator::RmsNormalization { epsilon } => (epsilon, false),
@@ -104,7 +104,8 @@ pub(crate) fn offer(planner: &mut Planner, call: &FlatCall, operator: &RowOperat
         view.scalar == x.scalar && is_aligned && view.is_dense_in(&row_major(view.shape.len()))
     };
     let is_stored = matches!(x.scalar, Scalar::F32 | Scalar::F16 | Scalar::Bf16);
-    let are_vectors = columns > 0 && columns * x.scalar.bytes() % ALIGNMENT == 0;
+    let normalized: usize = axes.iter().map(|&axis| x.shape[axis]).product();
+    let are_vectors = columns > 0 && columns == normalized && columns * x.scalar.bytes() % ALIGNMENT == 0;
     let are_whole = [&scale].into_iter().chain(&bias).all(|row| is_row(row) && is_dense(row));
     if !is_stored
         || !are_vectors
@@ -191,6 +192,8 @@ mod tests {
     fn the_library_is_not_asked_for_what_it_lacks() {
         for call in [
             "y = LayerNormalization (x, g)",
+            // One scale for several rows of what is normalized.
+            "y = RMSNormalization <axis: int = 1> (x, g)",
             "p = Transpose <perm: ints = [0, 2, 1]> (t)  y = LayerNormalization (p, g, b)",
             "y = Softmax (x)",
         ] {

@@ -1,5 +1,6 @@
 // A convolution of neighbours without steps or gaps by four warps together: the pixels of a tile and those around it are brought once for
-// all taps, a part of the channels at a time, and matrix units read them where they lie. Filters come step by step, as in `tile.cuh`.
+// all taps, a part of the channels at a time, and matrix units read them where they lie. Filters come step by step, as in
+// `operands.cuh`.
 //
 // A part of the channels lies as planes, one for each 16 bytes of them; a plane has 16 bytes for each pixel, row by row of the image.
 // Eight pixels beside each other are then what the units call a core matrix, wherever they begin, and a tap is another beginning.
@@ -36,6 +37,8 @@ __device__ __forceinline__ u64 described_planes(const unsigned char* memory, uns
 }
 #ifndef JOINED
 #define JOINED
+// Filters of this convolution, not of what may follow it in the same kernel.
+#define OWN_FILTERS FILTERS
 #endif
 
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4* __restrict__ image, const uint4* __restrict__ filters JOINED PARAMETERS) {
@@ -73,7 +76,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4
 #pragma unroll
     for (int i = 0; i < FILTERS_EACH; ++i) {
       const unsigned line = row + i * ROWS_AT_ONCE, filter = first_filter + line;
-      const bool is_there = filter < FILTERS;
+      const bool is_there = filter < OWN_FILTERS;
       if (TILE_FILTERS % ROWS_AT_ONCE == 0 || line < TILE_FILTERS)
         fetch(memory, to + line * 128 + ((chunk ^ line) & 7) * 16, filters + (is_there ? (size_t)filter * (TAPS * TAP_CHUNKS) + further : 0), is_there);
     }

@@ -1,3 +1,4 @@
+// Ends `tile.cuh`, after what brings operands: what multiplies them, and makes results of the sums.
 #pragma unroll
   for (int step = 0; step < STAGES - 1; ++step) {
     if (step < n_steps) bring_pixels(step, first_step + step);

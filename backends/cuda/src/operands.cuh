@@ -1,3 +1,4 @@
+// Continues `tile.cuh`: what brings the operands of one convolution, step by step.
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS) region(const uint4* __restrict__ image, const uint4* __restrict__ filters PARAMETERS) {
 #if IS_SHORT
   NEXT;

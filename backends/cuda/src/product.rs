@@ -71,7 +71,7 @@ pub struct Product {
     pub activation: Activation,
 }
 
-/// Where the operands of one product, convolution or attention are.
+/// Where the operands of one product, convolution, attention or normalization are.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
     /// The left operand, the image, or the rows.

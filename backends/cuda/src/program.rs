@@ -54,7 +54,7 @@ pub struct CudaProgram {
     /// The launches of each step.
     pub(crate) steps: Vec<Vec<Ready>>,
     pub(crate) cudnn_plans: Vec<CudnnPlan>,
-    /// The way of each kind of product and convolution, with its name in the cache, and the names of those given up.
+    /// The way to each kind of result that libraries compute, too, with its name in the cache, and the names of those given up.
     pub(crate) chosen: HashMap<String, (String, Way)>,
     pub(crate) refused: HashMap<String, BTreeSet<String>>,
     pub(crate) trials: Vec<Trial>,
@@ -213,7 +213,8 @@ impl CudaProgram {
 
     /// The operands of a step that are results of others, or inputs: where they lie in the first copy, and their bytes.
     pub(crate) fn written(&self, ways: &Ways, places: &Places) -> Vec<(Address, usize)> {
-        let operands = [Some(places.left), Some(places.right), places.values, places.residual].into_iter().flatten();
+        let Places { left, right, values, bias, residual, .. } = *places;
+        let operands = [Some(left), Some(right), values, bias, residual].into_iter().flatten();
         let before = ways.before.iter().flat_map(|step| &step.reads);
         let beside = ways.sums.iter().flat_map(|sums| &sums.reads).chain(before).copied();
         // What is before gives one of them.

@@ -140,8 +140,8 @@ pub(crate) fn lower(planner: &mut Planner, calls: &[usize]) -> Result<(), Refusa
         }
     }
     building.finish(calls)?;
-    if let Some((call, Role::Row(operator, _))) = &alone {
-        fused_normalization::offer(planner, call, operator);
+    if let Some((call, Role::Row(operator, axes))) = &alone {
+        fused_normalization::offer(planner, call, (operator, axes));
     }
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use crate::compile::Cache;
 use crate::driver::Kernel;
-use crate::plan::Work;
 use crate::program::{CudaProgram, Ready};
 use crate::tuning::key;
 use eutectic_ir::diag::{Diagnostic, Kind};
@@ -21,10 +20,15 @@ impl CudaProgram {
         self.record(0)?;
         for _ in 0..MOST_REPAIRS {
             let Some(step) = self.unsettled()? else { return Ok(()) };
-            let Work::Contraction(ways, _) = &self.plan.steps[step].work else { break };
-            let key = key(ways);
-            let name = self.chosen.remove(&key).map(|(name, _)| name).unwrap_or_default();
-            self.refused.entry(key).or_default().insert(name);
+            // Of two computations either may be at fault.
+            let keys: Vec<String> = self.plan.steps[step].work.ways().into_iter().map(key).collect();
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys {
+                let name = self.chosen.remove(&key).map(|(name, _)| name).unwrap_or_default();
+                self.refused.entry(key).or_default().insert(name);
+            }
             self.prepare_steps(cache, kernels)?;
             self.record(0)?;
         }

@@ -248,7 +248,7 @@ pub(crate) fn kernels(
         }
         // The filters of the first are one tile.
         Joined::Chain(_) => {
-            let is_whole = |tile: &Tile| has_groups && tile.parts == 1 && tile.filters == n_filters;
+            let is_whole = |tile: &Tile| tile.parts == 1 && tile.filters == n_filters;
             return halo_groups::all(convolution)
                 .into_iter()
                 .filter(is_whole)

@@ -39,7 +39,7 @@ enum Runs {
     Cudnn(usize),
     /// The kernel of ours with this number.
     Ours(usize),
-    /// The one that everything is checked against.
+    /// The one that everything is checked against, where there is one.
     Generated,
 }
 

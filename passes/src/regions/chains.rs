@@ -26,8 +26,8 @@ pub(super) fn claim(division: &mut Division) {
         let from = division.unit_of[producer];
         let (Some(before), Some(after)) = (begun(division, from), ended(division, at)) else { continue };
         let is_last = before.last() == Some(&producer);
-        let is_read_here = calls.readers(image).all(|reader| reader == at) && !calls.is_output(image);
-        if !is_last || !is_read_here || division.is_crossed(from, at) {
+        let is_read_once = calls.readers(image).eq([at]) && !calls.is_output(image);
+        if !is_last || !is_read_once || division.is_crossed(from, at) {
             continue;
         }
         let mut members = [before, after].concat();

@@ -39,18 +39,12 @@ pub(super) fn claim(division: &mut Division) {
     }
 }
 
-/// The call whose result, of the same shape, is added to that of the first of `members` before anything else but rows, and is read
-/// nowhere else.
+/// The call whose result, of the same shape, is added to that of the first of `members` before anything else, and is read nowhere else.
 fn residual(calls: &Calls, members: &[usize]) -> Option<usize> {
-    let mut current = calls.outputs(*members.first()?)[0];
-    for &at in &members[1..] {
-        let beside = calls.inputs(at).map(|(_, value)| value).find(|&value| value != current);
-        let beside = beside.filter(|_| calls.name(at) == "Add")?;
-        if calls.shape(beside) == calls.shape(current) {
-            let is_read_here = calls.readers(beside).all(|reader| reader == at) && !calls.is_output(beside);
-            return calls.producer(beside).filter(|_| is_read_here);
-        }
-        current = calls.outputs(at)[0];
-    }
-    None
+    let (&first, &at) = (members.first()?, members.get(1)?);
+    let sums = calls.outputs(first)[0];
+    let beside = calls.inputs(at).map(|(_, value)| value).find(|&value| value != sums);
+    let beside = beside.filter(|&value| calls.name(at) == "Add" && calls.shape(value) == calls.shape(sums))?;
+    let is_read_here = calls.readers(beside).all(|reader| reader == at) && !calls.is_output(beside);
+    calls.producer(beside).filter(|_| is_read_here)
 }

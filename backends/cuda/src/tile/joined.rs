@@ -137,7 +137,8 @@ impl Chain<'_> {
 
     fn defines(&self) -> String {
         let spelled = self.convolution.scalar.spelled();
-        let mut text = String::from("#define JOINED , const uint4* __restrict__ next_filters");
+        let mut text =
+            String::from("#define OWN_FILTERS TILE_FILTERS\n#define JOINED , const uint4* __restrict__ next_filters");
         if let Some(bias) = self.bias {
             let _ = write!(
                 text,

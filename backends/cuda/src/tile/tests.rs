@@ -351,6 +351,8 @@ fn a_chain_of_two_convolutions_is_one_kernel() {
         (convolution([2, 64, 9, 7], [64, 3, 3], [1, 1, 1], Scalar::Bf16), 104, halo_grouped(64, 64, 1)),
         (convolution([1, 128, 13, 9], [128, 3, 3], [1, 1, 1], Scalar::F16), 256, halo_grouped(64, 128, 1)),
         (convolution([1, 128, 11, 17], [128, 3, 3], [1, 1, 1], Scalar::F16), 144, halo_grouped(128, 128, 1)),
+        // Fewer filters than the first one has.
+        (convolution([1, 128, 8, 8], [128, 3, 3], [1, 1, 1], Scalar::F16), 40, halo_grouped(64, 128, 1)),
     ];
     for (convolution, filters, tile) in cases {
         let scalar = convolution.scalar;
