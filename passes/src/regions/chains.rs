@@ -4,9 +4,8 @@
 //! nor read, and one kernel's memory traffic passes while another's products are added.
 
 use super::Pattern;
-use super::calls::Calls;
 use super::division::Division;
-use eutectic_ir::region::Role;
+use eutectic_ir::region::{Epilogues, Role};
 
 pub(super) const PATTERN: Pattern = Pattern {
     name: "chains",
@@ -24,7 +23,9 @@ pub(super) fn claim(division: &mut Division) {
         let Some((_, image)) = calls.inputs(at).next() else { continue };
         let Some(producer) = calls.producer(image) else { continue };
         let from = division.unit_of[producer];
-        let (Some(before), Some(after)) = (begun(division, from), ended(division, at)) else { continue };
+        let before = members(division, from, |epilogues| epilogues.begins_chain);
+        let after = members(division, at, |epilogues| epilogues.ends_chain);
+        let (Some(before), Some(after)) = (before, after) else { continue };
         let is_last = before.last() == Some(&producer);
         let is_read_once = calls.readers(image).eq([at]) && !calls.is_output(image);
         if !is_last || !is_read_once || division.is_crossed(from, at) {
@@ -36,20 +37,14 @@ pub(super) fn claim(division: &mut Division) {
     }
 }
 
-/// The calls of unit `at`, where it is one anchor that may begin a chain, with what follows it.
-fn begun(division: &Division, at: usize) -> Option<Vec<usize>> {
-    members(division, at).filter(|_| matches!(division.calls.role(at), Some(Role::Anchor(own)) if own.begins_chain))
-}
-
-/// The same of one that may end it.
-fn ended(division: &Division, at: usize) -> Option<Vec<usize>> {
-    members(division, at).filter(|_| matches!(division.calls.role(at), Some(Role::Anchor(own)) if own.ends_chain))
-}
-
-/// The calls of unit `at`, which begins with the call of that number and has no other anchor.
-fn members(division: &Division, at: usize) -> Option<Vec<usize>> {
+/// The calls of unit `at`, which begins with the call of that number and has no other anchor, where that one is `able`.
+fn members(division: &Division, at: usize, able: fn(&Epilogues) -> bool) -> Option<Vec<usize>> {
     let unit = division.units[at].as_ref()?;
-    let is_anchor = |calls: &Calls, call: usize| matches!(calls.role(call), Some(Role::Anchor(_)));
-    let is_one = unit.calls.iter().all(|&call| call == at || !is_anchor(division.calls, call));
-    (unit.calls[0] == at && is_one && unit.copies.is_empty()).then(|| unit.calls.clone())
+    let anchor = |call: usize| match division.calls.role(call) {
+        Some(Role::Anchor(epilogues)) => Some(epilogues),
+        _ => None,
+    };
+    let is_one = unit.calls.iter().all(|&call| call == at || anchor(call).is_none());
+    let is_whole = unit.calls[0] == at && is_one && unit.copies.is_empty();
+    (is_whole && anchor(at).is_some_and(able)).then(|| unit.calls.clone())
 }
